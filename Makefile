@@ -1,0 +1,57 @@
+# Everything happens in .venv, with exactly the locked versions. `make help` lists the targets.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+export HOST PORT
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: help demo test lint e2e lock messages clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HOST and PORT override)
+	@$(BIN)/python -m groupsite.demo
+
+test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff, mypy, templates, translations, migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/djlint --lint --quiet templates
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+
+e2e: $(VENV)/.dev ## the pages in a real browser (needs chromium)
+	@$(BIN)/python -m pytest e2e
+
+lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
+	@./scripts/lock $(BIN)/uv
+
+messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
+	@$(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*'
+	@$(BIN)/python manage.py compilemessages --locale zh_Hans
+
+clean: ## forget the environment and the demo's data
+	rm -rf $(VENV) var
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "groupsite needs Python 3.11 or newer")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
+	@echo "Installing the requirements"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/python
+	@echo "Installing the requirements for development"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@ $(VENV)/.runtime

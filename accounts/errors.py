@@ -1,0 +1,53 @@
+"""Refusals of this app, as DRF's coded exceptions; groupsite/api.py turns them into answers."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+
+class RetryLater(APIException):
+    """A refusal that passes: `wait` is the number of seconds after which to try again."""
+
+    def __init__(self, wait: float, detail: Any = None, code: str | None = None) -> None:
+        super().__init__(detail, code)
+        self.wait = wait
+
+
+class InvalidCode(APIException):
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_code = "invalid_code"
+    default_detail = _("This log-in code is wrong, expired or used. Call wx.login again.")
+
+
+class InvalidToken(APIException):
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_code = "invalid_token"
+    default_detail = _("This token has expired or was revoked. Log in again.")
+
+
+class UserBlocked(APIException):
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "user_blocked"
+    default_detail = _("This account is blocked. Contact the operators of this mini-program.")
+
+
+class SessionStale(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "session_stale"
+    default_detail = _(
+        "The encrypted data cannot be opened. Log in, fetch it from WeChat again, and retry once."
+    )
+
+
+class BindLocked(RetryLater):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "bind_locked"
+    default_detail = _("Too much encrypted data could not be opened. Try again within the hour.")
+
+
+class WeChatUnavailable(RetryLater):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "wechat_unavailable"
+    default_detail = _("WeChat cannot be reached at the moment. Try again shortly.")

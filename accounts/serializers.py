@@ -1,0 +1,101 @@
+"""The shapes of the API that both apps share, and the people's own."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from .models import WeChatUser
+from .nicknames import UnacceptableNickname, clean_nickname
+
+IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Input that refuses keys it does not know, instead of ignoring a client's typing error."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = set(data) - set(self.fields) - IGNORED_KEYS if isinstance(data, dict) else set()
+        if unknown:
+            raise serializers.ValidationError({key: [_("Unknown field.")] for key in unknown})
+        return super().to_internal_value(data)
+
+
+class Text(serializers.CharField):
+    """A JSON string and nothing else: DRF's own field would take 5 for "5"."""
+
+    default_error_messages = {"invalid": _("Not a string.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Whole(serializers.IntegerField):
+    """A JSON integer and nothing else: DRF's own field would take "5" and 5.0 for 5."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Flag(serializers.BooleanField):
+    """JSON true or false and nothing else: DRF's own field would take "yes" for true."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+@extend_schema_field(
+    {"type": "string", "format": "date-time", "example": "2026-11-22T08:00:00.000+08:00"}
+)
+class Time(serializers.DateTimeField):
+    """Milliseconds and `+08:00`, the one spelling that every phone's `new Date()` reads."""
+
+    def to_representation(self, value: datetime) -> str:
+        return timezone.localtime(value).isoformat(timespec="milliseconds")
+
+
+NICKNAME_REFUSALS = {
+    "blank": _("This name would look empty. Use at least one visible character."),
+    "too_long": _("This name is too long. Use at most 32 characters."),
+}
+
+
+class Nickname(Text):
+    """A name as others will see it; cleaned, not merely checked."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"trim_whitespace": False, "max_length": 1000, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if self.allow_blank and not text:
+            return ""
+        try:
+            return clean_nickname(text)
+        except UnacceptableNickname as error:
+            raise serializers.ValidationError(NICKNAME_REFUSALS[error.reason]) from None
+
+
+class AvatarUrl(serializers.CharField):
+    """The absolute address of a WebP that needs no token."""
+
+    def to_representation(self, value: str) -> str:
+        return str(self.context["request"].build_absolute_uri(value))
+
+
+class UserOutput(serializers.Serializer[WeChatUser]):
+    """Me, as I see myself; an empty nickname is one I have not chosen yet."""
+
+    id = serializers.CharField(source="pk")
+    nickname = serializers.CharField()
+    avatar = AvatarUrl(source="avatar_path")
+    profileComplete = serializers.BooleanField(source="profile_complete")

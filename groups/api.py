@@ -1,0 +1,431 @@
+"""The calls about groups: prove, bind, list, rank, link, leave."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.db.models import Q, QuerySet
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import (
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_field,
+)
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api import MemberView
+from accounts.serializers import (
+    AvatarUrl,
+    Flag,
+    Nickname,
+    StrictSerializer,
+    Text,
+    Time,
+    UserOutput,
+    Whole,
+)
+from wechat.crypto import Envelope, MalformedEnvelope, is_opaque_id
+
+from . import ranking
+from .links import Link
+from .models import Board, Group, Membership, describe
+from .periods import UnreadablePeriod, Window
+from .services import TICKET_LIFETIME, Entry, bind, leave, redeem, resolve, ticket_for
+
+PAGE = 20
+
+# Input
+
+
+class OpaqueId(Text):
+    """An openid or openGId."""
+
+    default_error_messages = {"format": _("Not an id of WeChat.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not is_opaque_id(text):
+            self.fail("format")
+        return text
+
+
+class EnvelopeInput(StrictSerializer):
+    encryptedData = Text(trim_whitespace=False)
+    iv = Text(trim_whitespace=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            envelope = Envelope.parse(attrs["encryptedData"], attrs["iv"])
+        except MalformedEnvelope:
+            sentence = _("Not as WeChat sends it: strict base64, unaltered. Send JSON, not a form.")
+            raise serializers.ValidationError({"encryptedData": [sentence]}) from None
+        return attrs | {"envelope": envelope}
+
+
+class SceneField(Whole):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=65535, required=False, **kwargs)
+
+
+class BindEnvelopeInput(EnvelopeInput):
+    """What wx.getGroupEnterInfo or wx.getShareInfo gave, and the scene of the launch."""
+
+    scene = SceneField()
+
+
+class BindTicketInput(StrictSerializer):
+    """The article's second step: what `groups/resolve` answered."""
+
+    openGId = OpaqueId()
+    openid = OpaqueId()
+    ticket = Text(max_length=1000)
+    scene = SceneField()
+
+
+class MembershipInput(StrictSerializer):
+    hidden = Flag(required=False)
+    alias = Nickname(required=False, allow_blank=True)
+
+
+class LinkInput(StrictSerializer):
+    board = Text(required=False, max_length=64)
+
+
+class PageQuery(serializers.Serializer[Any]):
+    cursor = serializers.CharField(required=False)
+
+
+class RankingQuery(serializers.Serializer[Any]):
+    board = serializers.CharField(required=False, help_text=_("A board's key."))
+    period = serializers.CharField(
+        required=False,
+        help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`",
+    )
+    limit = serializers.IntegerField(
+        default=ranking.DEFAULT_LIMIT, min_value=1, max_value=ranking.MAX_LIMIT
+    )
+    cursor = serializers.CharField(required=False)
+
+
+class AroundQuery(serializers.Serializer[Any]):
+    board = serializers.CharField(required=False, help_text=_("A board's key."))
+    period = serializers.CharField(required=False)
+    size = serializers.IntegerField(
+        default=ranking.DEFAULT_AROUND, min_value=1, max_value=ranking.MAX_AROUND
+    )
+
+
+# Output
+
+
+class MembershipOutput(serializers.Serializer[Membership]):
+    joinedAt = Time(source="joined_at")
+    verifiedAt = Time(source="verified_at")
+    hidden = serializers.BooleanField()
+    alias = serializers.CharField()
+
+
+class GroupHead(serializers.Serializer[Group]):
+    openGId = serializers.CharField(source="open_gid")
+    title = serializers.CharField()
+    memberCount = serializers.IntegerField(source="member_count")
+
+
+class GroupOutput(GroupHead):
+    membership = MembershipOutput()
+
+
+class GroupsOutput(serializers.Serializer[Any]):
+    groups = GroupOutput(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ResolvedOutput(serializers.Serializer[Any]):
+    openGId = serializers.CharField()
+    openid = serializers.CharField()
+    ticket = serializers.CharField()
+    expiresIn = serializers.IntegerField(help_text=_("seconds"))
+
+
+class BoundOutput(serializers.Serializer[Any]):
+    created = serializers.BooleanField()
+    openGId = serializers.CharField(source="group.open_gid")
+    group = GroupOutput()
+    membership = MembershipOutput()
+    user = UserOutput()
+
+
+class BoardOutput(serializers.Serializer[Board]):
+    key = serializers.CharField()
+    title = serializers.CharField()
+    order = serializers.ChoiceField(Board.Order.choices)
+    unit = serializers.CharField()
+    decimals = serializers.IntegerField()
+    scope = serializers.ChoiceField(Board.Scope.choices)
+
+
+class BoardsOutput(serializers.Serializer[Any]):
+    boards = BoardOutput(many=True)
+
+
+class PeriodOutput(serializers.Serializer[ranking.Ranking]):
+    key = serializers.CharField(source="period.key")
+    window = serializers.ChoiceField(Window.choices, source="period.window")
+    title = serializers.CharField(source="period_title")
+    start = Time(source="period.start", allow_null=True)
+    end = Time(source="period.end", allow_null=True, help_text=_("exclusive"))
+    previous = serializers.CharField(source="period.previous.key", allow_null=True)
+    next = serializers.CharField(source="next_period.key", allow_null=True)
+
+
+class MemberOutput(serializers.Serializer[ranking.Member]):
+    id = serializers.CharField()
+    nickname = serializers.CharField()
+    avatar = AvatarUrl(source="avatar_path")
+
+
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"const": "new"}], "nullable": True})
+class MovementField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
+    def to_representation(self, value: ranking.Movement) -> ranking.Movement:
+        return value
+
+
+class StandingOutput(serializers.Serializer[ranking.Standing]):
+    rank = serializers.IntegerField(allow_null=True)
+    movement = MovementField(allow_null=True)
+    member = MemberOutput()
+    score = serializers.IntegerField(allow_null=True)
+    scoreText = serializers.CharField(source="score_text", allow_null=True)
+    achievedAt = Time(source="achieved_at", allow_null=True)
+    isMe = serializers.BooleanField(source="is_me")
+
+
+class RankingOutput(serializers.Serializer[ranking.Ranking]):
+    group = GroupHead()
+    board = BoardOutput()
+    period = PeriodOutput(source="*")
+    serverTime = Time(source="server_time")
+    total = serializers.IntegerField()
+    percentile = serializers.IntegerField(allow_null=True)
+    entries = StandingOutput(many=True)
+    me = StandingOutput(allow_null=True)
+    absent = serializers.ChoiceField(["hidden"], allow_null=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class LinkOutput(serializers.Serializer[Any]):
+    url = serializers.CharField()
+    expiresAt = Time(source="expires_at")
+
+
+# Calls
+
+
+def attach(memberships: Sequence[Membership], now: datetime) -> list[Group]:
+    """The groups of one person's memberships, described, each with its `membership`."""
+    groups = [membership.group for membership in memberships]
+    describe(groups, now)
+    for group, membership in zip(groups, memberships, strict=True):
+        group.membership = membership
+    return groups
+
+
+class GroupView(MemberView):
+    """A call about a group; whoever is not in it gets 404, as if there were none."""
+
+    def group(self, open_gid: str) -> Group:
+        groups = Group.objects.visible_to(self.user, timezone.now())
+        return get_object_or_404(groups, app_id=self.user.app_id, open_gid=open_gid)
+
+    def membership(self, open_gid: str) -> Membership:
+        mine = Membership.objects.of(self.user, timezone.now()).select_related("group")
+        return get_object_or_404(mine, group=self.group(open_gid))
+
+    def board(self, key: str | None) -> Board:
+        try:
+            return Board.objects.choose(self.user.app_id, key)
+        except Board.DoesNotExist:
+            raise Http404 from None
+
+
+class ResolveView(MemberView):
+    @extend_schema(request=EnvelopeInput, responses=ResolvedOutput, operation_id="resolve")
+    def post(self, request: Request) -> Response:
+        """Open a group's encrypted data ("decode"); binds nothing.
+
+        Fetch the data after logging in: WeChat may have changed the key since.
+        """
+        entry = resolve(self.user, self.read(EnvelopeInput)["envelope"])
+        answer = {
+            "openGId": entry.open_gid,
+            "openid": self.user.openid,
+            "ticket": ticket_for(self.user, entry),
+            "expiresIn": int(TICKET_LIFETIME.total_seconds()),
+        }
+        return self.answer(ResolvedOutput, answer)
+
+
+BIND_INPUT = PolymorphicProxySerializer(
+    component_name="BindInput",
+    serializers=[BindEnvelopeInput, BindTicketInput],
+    resource_type_field_name=None,
+)
+
+
+class BindView(MemberView):
+    @extend_schema(
+        request=BIND_INPUT, responses={200: BoundOutput, 201: BoundOutput}, operation_id="bind"
+    )
+    def post(self, request: Request) -> Response:
+        """Enter a group: with its encrypted data, or with what `groups/resolve` answered."""
+        entry, scene = self.proof()
+        bound = bind(self.user, entry, scene)
+        membership = bound.membership
+        [group] = attach([membership], timezone.now())
+        answer = {
+            "created": bound.created,
+            "group": group,
+            "membership": membership,
+            "user": self.user,
+        }
+        code = status.HTTP_201_CREATED if bound.created else status.HTTP_200_OK
+        return self.answer(BoundOutput, answer, code)
+
+    def proof(self) -> tuple[Entry, int | None]:
+        """What this call proves, by either form, and the scene it came from."""
+        if self.has_any("openGId", "openid", "ticket"):
+            body = self.read(BindTicketInput)
+            entry = redeem(self.user, body["openGId"], body["openid"], body["ticket"])
+        else:
+            body = self.read(BindEnvelopeInput)
+            entry = resolve(self.user, body["envelope"])
+        return entry, body.get("scene")
+
+    def has_any(self, *names: str) -> bool:
+        body = self.request.data
+        return isinstance(body, dict) and not body.keys().isdisjoint(names)
+
+
+class GroupsView(MemberView):
+    @extend_schema(parameters=[PageQuery], responses=GroupsOutput, operation_id="groups")
+    def get(self, request: Request) -> Response:
+        """My groups, the one visited last first."""
+        now = timezone.now()
+        mine = Membership.objects.of(self.user, now).select_related("group")
+        page, cursor = self.page(mine.order_by("-verified_at", "-pk"))
+        return self.answer(GroupsOutput, {"groups": attach(page, now), "next": cursor})
+
+    def page(self, rows: QuerySet[Membership]) -> tuple[list[Membership], str | None]:
+        salt = f"groups.mine.{self.user.pk}"
+        if cursor := self.query(PageQuery).get("cursor"):
+            try:
+                visited, pk = signing.loads(cursor, salt=salt)
+            except signing.BadSignature:
+                raise unreadable("cursor") from None
+            moment = datetime.fromisoformat(visited)
+            rows = rows.filter(Q(verified_at__lt=moment) | Q(verified_at=moment, pk__lt=pk))
+        page = list(rows[: PAGE + 1])
+        if len(page) <= PAGE:
+            return page, None
+        last = page[PAGE - 1]
+        return page[:PAGE], signing.dumps([last.verified_at.isoformat(), last.pk], salt=salt)
+
+
+class OneGroupView(GroupView):
+    @extend_schema(responses=GroupOutput, operation_id="group")
+    def get(self, request: Request, open_gid: str) -> Response:
+        """One of my groups."""
+        [group] = attach([self.membership(open_gid)], timezone.now())
+        return self.answer(GroupOutput, group)
+
+
+class MembershipView(GroupView):
+    @extend_schema(
+        request=MembershipInput, responses=MembershipOutput, operation_id="update_membership"
+    )
+    def put(self, request: Request, open_gid: str) -> Response:
+        """Hide me from this group's rankings, or name me differently there."""
+        membership = self.membership(open_gid)
+        changes = self.read(MembershipInput)
+        for name, value in changes.items():
+            setattr(membership, name, value)
+        membership.save(update_fields=changes)
+        return self.answer(MembershipOutput, membership)
+
+    @extend_schema(responses={204: None}, operation_id="leave")
+    def delete(self, request: Request, open_gid: str) -> Response:
+        """Leave the group here; WeChat's own group is not touched."""
+        leave(self.membership(open_gid))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class RankingView(GroupView):
+    @extend_schema(parameters=[RankingQuery], responses=RankingOutput, operation_id="ranking")
+    def get(self, request: Request, open_gid: str) -> Response:
+        """A group's ranking, from the top or after a cursor."""
+        asked = self.query(RankingQuery)
+        group, board = self.group(open_gid), self.board(asked.pop("board", None))
+        with unreadable_is_invalid():
+            found = ranking.standings(group, board, viewer=self.user, **asked)
+        return self.answer(RankingOutput, found)
+
+
+class AroundView(GroupView):
+    @extend_schema(parameters=[AroundQuery], responses=RankingOutput, operation_id="around")
+    def get(self, request: Request, open_gid: str) -> Response:
+        """The ranking's part around me."""
+        asked = self.query(AroundQuery)
+        group, board = self.group(open_gid), self.board(asked.pop("board", None))
+        with unreadable_is_invalid():
+            found = ranking.around(group, board, viewer=self.user, **asked)
+        return self.answer(RankingOutput, found)
+
+
+class LinkView(GroupView):
+    @extend_schema(request=LinkInput, responses=LinkOutput, operation_id="link")
+    def post(self, request: Request, open_gid: str) -> Response:
+        """A link to the group's web page, as I see it; it opens for LINK_MAX_AGE seconds."""
+        group, board = self.group(open_gid), self.board(self.read(LinkInput).get("board"))
+        link = Link(self.user.pk, group.pk, board.key)
+        answer = {
+            "url": request.build_absolute_uri(reverse("member-page", args=[link.sign()])),
+            "expires_at": timezone.now() + timedelta(seconds=settings.LINK_MAX_AGE),
+        }
+        return self.answer(LinkOutput, answer)
+
+
+class BoardsView(MemberView):
+    @extend_schema(responses=BoardsOutput, operation_id="boards")
+    def get(self, request: Request) -> Response:
+        """This mini-program's boards."""
+        boards = Board.objects.of_app(self.user.app_id).order_by("pk")
+        return self.answer(BoardsOutput, {"boards": boards})
+
+
+UNREADABLE = {
+    "period": _("Not a period: day, week, month, all, or a key such as 2026-W47 that has begun."),
+    "cursor": _("Not a cursor of this list. Begin again without it."),
+}
+
+
+def unreadable(name: str) -> serializers.ValidationError:
+    return serializers.ValidationError({name: [UNREADABLE[name]]})
+
+
+@contextmanager
+def unreadable_is_invalid() -> Iterator[None]:
+    try:
+        yield
+    except UnreadablePeriod:
+        raise unreadable("period") from None
+    except ranking.UnreadableCursor:
+        raise unreadable("cursor") from None

@@ -1,0 +1,30 @@
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+
+def ensure_active_days(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """The board that needs no game exists from the first migration on, in every mini-program."""
+    from .models import ACTIVE_DAYS, EVERY_APP, Board
+
+    Board.objects.using(using).get_or_create(
+        app_id=EVERY_APP,
+        key=ACTIVE_DAYS,
+        defaults={
+            "title_zh": "活跃天数",
+            "title_en": "Active days",
+            "unit_zh": "天",
+            "unit_en": "days",
+            "policy": Board.Policy.SUM,
+        },
+    )
+
+
+class GroupsConfig(AppConfig):
+    name = "groups"
+    verbose_name = _("Groups")
+
+    def ready(self) -> None:
+        post_migrate.connect(ensure_active_days, sender=self)

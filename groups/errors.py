@@ -1,0 +1,25 @@
+"""Refusals of this app, as DRF's coded exceptions."""
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+from accounts.errors import RetryLater
+
+
+class NotAGroup(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "not_a_group"
+    default_detail = _("This was not opened from a group chat. Share the card into a group.")
+
+
+class GroupNotProven(APIException):
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "group_not_proven"
+    default_detail = _("This ticket does not prove that you are in the group. Resolve again.")
+
+
+class FoundedTooMany(RetryLater):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "throttled"
+    default_detail = _("Too many new groups in one day. Try again later.")

@@ -1,0 +1,279 @@
+"""Groups, who is in them, and what they compare."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator
+from django.db import models
+from django.db.models import Count, F, Max, Q
+from django.db.models import Window as Over
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+from django.utils.translation import get_language, gettext, ngettext, pgettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.fields import OpaqueIdField
+from accounts.models import WeChatUser
+
+from .periods import Period, Window
+
+ACTIVE_DAYS = "active-days"
+EVERY_APP = ""
+ALL_GROUPS = 0
+
+
+class GroupQuerySet(models.QuerySet["Group"]):
+    def visible_to(self, user: WeChatUser, now: datetime) -> Self:
+        """The groups whose members `user` may see: those they are in, proven lately."""
+        return self.filter(pk__in=Membership.objects.of(user, now).values("group"))
+
+    def with_activity(self, now: datetime) -> Self:
+        """Adds `last_entry_at`, the latest proven entry; None where nobody is left."""
+        entries = Max("memberships__verified_at", filter=is_current(now, "memberships__"))
+        return self.annotate(last_entry_at=entries)
+
+
+class Group(models.Model):
+    """A WeChat chat group within one mini-program. WeChat tells a server its id, never its name."""
+
+    app_id = OpaqueIdField(_("appid"))
+    open_gid = OpaqueIdField(_("openGId"))
+    label = models.CharField(
+        _("label"),
+        max_length=60,
+        blank=True,
+        help_text=_("WeChat does not tell a group's name; this is what you call it."),
+    )
+    founded_by = models.ForeignKey(
+        WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now, editable=False)
+
+    # Set by `describe`.
+    title: str
+    member_count: int
+    # Set where the group is shown to one of its members: theirs.
+    membership: "Membership"
+
+    objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("group")
+        constraints = [
+            models.UniqueConstraint(fields=["app_id", "open_gid"], name="one_group_per_open_gid")
+        ]
+        indexes = [models.Index(fields=["founded_by", "created_at"], name="group_founded")]
+
+    def __str__(self) -> str:
+        return self.label or self.open_gid
+
+
+def describe(groups: Collection[Group], now: datetime) -> None:
+    """Set `title` and `member_count` on each group, in two queries however many they are."""
+    members = Membership.objects.current(now).filter(group__in=groups)
+    counts = dict(members.values_list("group").annotate(count=Count("pk")))
+    names = members.filter(group__in=[g for g in groups if not g.label]).first_names(2)
+    for group in groups:
+        group.member_count = counts.get(group.pk, 0)
+        group.title = group.label or title_of(names.get(group.pk, []), group.member_count)
+
+
+def title_of(names: list[str], count: int) -> str:
+    """What an unlabelled group is called, after its first members: "小明、李雷等 120 人"."""
+    some = pgettext("between names", ", ").join(names)
+    if not names:
+        return ngettext("Group of %(count)d", "Group of %(count)d", count) % {"count": count}
+    if count <= len(names):
+        return some
+    return gettext("%(names)s and others (%(count)d)") % {"names": some, "count": count}
+
+
+def is_current(now: datetime, prefix: str = "") -> Q:
+    """The memberships that read, are listed and are counted at `now`."""
+    proven_since = now - timedelta(days=settings.MEMBERSHIP_PROOF_DAYS)
+    return Q(
+        **{
+            f"{prefix}left_at": None,
+            f"{prefix}verified_at__gte": proven_since,
+            f"{prefix}user__status": WeChatUser.Status.ACTIVE,
+        }
+    )
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self, now: datetime) -> Self:
+        """Those that have neither left nor lapsed, of people who are not blocked."""
+        return self.filter(is_current(now))
+
+    def of(self, user: WeChatUser, now: datetime) -> Self:
+        """One person's current memberships."""
+        return self.current(now).filter(user=user)
+
+    def first_names(self, each: int) -> dict[int, list[str]]:
+        """By group, the names of the first `each` members who chose one and do not hide."""
+        named = self.filter(hidden=False).exclude(alias="", user__nickname="")
+        place = Over(RowNumber(), partition_by="group", order_by=["joined_at", "user"])
+        rows = named.annotate(place=place).filter(place__lte=each).order_by("group", "place")
+        names: dict[int, list[str]] = {}
+        for group, alias, nickname in rows.values_list("group", "alias", "user__nickname"):
+            names.setdefault(group, []).append(alias or nickname)
+        return names
+
+
+class Membership(models.Model):
+    """A person in a group, as proven by an envelope only WeChat could have made."""
+
+    group = models.ForeignKey(Group, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        WeChatUser, models.CASCADE, related_name="memberships", verbose_name=_("member")
+    )
+    joined_at = models.DateTimeField(_("joined"))
+    verified_at = models.DateTimeField(_("last proven entry"))
+    left_at = models.DateTimeField(_("left"), null=True, blank=True)
+    hidden = models.BooleanField(_("hidden"), default=False)
+    alias = models.CharField(_("name in this group"), max_length=255, blank=True)
+    scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
+    watermarked = models.BooleanField(
+        _("watermarked"),
+        default=True,
+        help_text=_("Whether the last proof carried WeChat's watermark."),
+    )
+
+    objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("membership")
+        constraints = [
+            models.UniqueConstraint(fields=["group", "user"], name="one_membership_per_person")
+        ]
+        indexes = [models.Index(fields=["user", "verified_at"], name="membership_visits")]
+
+    def __str__(self) -> str:
+        return f"{self.user} @ {self.group}"
+
+
+class BoardManager(models.Manager["Board"]):
+    def of_app(self, app_id: str) -> models.QuerySet["Board"]:
+        """The boards of one mini-program: its own and those every mini-program has."""
+        return self.filter(app_id__in=[app_id, EVERY_APP])
+
+    def active_days(self) -> "Board":
+        return self.get(app_id=EVERY_APP, key=ACTIVE_DAYS)
+
+    def choose(self, app_id: str, key: str | None = None) -> "Board":
+        """The mini-program's board of that key, or its default one. Raises Board.DoesNotExist."""
+        return self.of_app(app_id).get(key=key or ACTIVE_DAYS)
+
+
+class Board(models.Model):
+    """What is compared, and how."""
+
+    class Order(models.TextChoices):
+        DESC = "desc", _("highest first")
+        ASC = "asc", _("lowest first")
+
+    class Policy(models.TextChoices):
+        BEST = "best", _("best")
+        LATEST = "latest", _("latest")
+        SUM = "sum", _("sum")
+
+    class Scope(models.TextChoices):
+        APP = "app", _("one score a member")
+        GROUP = "group", _("one score a member and group")
+
+    app_id = OpaqueIdField(_("appid"), blank=True, help_text=_("Empty: every mini-program."))
+    key = OpaqueIdField(_("key"))
+    title_zh = models.CharField(_("title (Chinese)"), max_length=40)
+    title_en = models.CharField(_("title (English)"), max_length=40)
+    unit_zh = models.CharField(_("unit (Chinese)"), max_length=20, blank=True)
+    unit_en = models.CharField(_("unit (English)"), max_length=20, blank=True)
+    decimals = models.PositiveSmallIntegerField(
+        _("decimals"), default=0, validators=[MaxValueValidator(6)]
+    )
+    order = models.CharField(_("order"), max_length=4, choices=Order.choices, default=Order.DESC)
+    policy = models.CharField(
+        _("policy"), max_length=6, choices=Policy.choices, default=Policy.BEST
+    )
+    scope = models.CharField(_("scope"), max_length=5, choices=Scope.choices, default=Scope.GROUP)
+    default_window = models.CharField(
+        _("default window"), max_length=5, choices=Window.choices, default=Window.WEEK
+    )
+
+    objects: ClassVar[BoardManager] = BoardManager()
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("board")
+        constraints = [models.UniqueConstraint(fields=["app_id", "key"], name="one_board_per_key")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def title(self) -> str:
+        return self.title_en if get_language() == "en" else self.title_zh
+
+    @property
+    def unit(self) -> str:
+        return self.unit_en if get_language() == "en" else self.unit_zh
+
+    def scope_in(self, group: Group) -> int:
+        """The `Score.scope` of this board's scores within `group`."""
+        return group.pk if self.scope == self.Scope.GROUP else ALL_GROUPS
+
+    def score_text(self, value: int) -> str:
+        """`value` for people: with separators and this board's decimals, "9,781" or "12.50"."""
+        whole, rest = divmod(abs(value), 10**self.decimals)
+        sign = "-" if value < 0 else ""
+        return f"{sign}{whole:,}" + (f".{rest:0{self.decimals}}" if self.decimals else "")
+
+
+class ScoreManager(models.Manager["Score"]):
+    def add(
+        self, board: Board, user: WeChatUser, group: Group, periods: Iterable[Period], now: datetime
+    ) -> None:
+        """One more for `user` in each of `periods`.
+
+        The caller holds the lock on the membership, so nobody else writes these rows meanwhile.
+        """
+        scope = board.scope_in(group)
+        keys = {period.key for period in periods}
+        rows = self.filter(board=board, scope=scope, user=user, period__in=keys)
+        known = set(rows.values_list("period", flat=True))
+        rows.update(value=F("value") + 1, achieved_at=now)
+        self.bulk_create(
+            Score(board=board, scope=scope, user=user, period=key, value=1, achieved_at=now)
+            for key in sorted(keys - known)
+        )
+
+
+class Score(models.Model):
+    """A person's value on a board within one period; exact integers, never floats."""
+
+    board = models.ForeignKey(Board, models.PROTECT, related_name="scores")
+    period = OpaqueIdField(_("period"), max_length=10)
+    scope = models.BigIntegerField(
+        default=ALL_GROUPS,
+        help_text=_("The group's id, or 0 on boards where a member has one score for all groups."),
+    )
+    user = models.ForeignKey(
+        WeChatUser, models.CASCADE, related_name="scores", verbose_name=_("member")
+    )
+    value = models.BigIntegerField(_("score"))
+    achieved_at = models.DateTimeField(_("achieved"))
+
+    objects: ClassVar[ScoreManager] = ScoreManager()
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("score")
+        constraints = [
+            # Scope before user: the scores of one group lie side by side, and those of an
+            # app-wide board are found one by one.
+            models.UniqueConstraint(
+                fields=["board", "period", "scope", "user"], name="one_score_per_period"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.value}"

@@ -1,0 +1,341 @@
+"""The only file that knows ranks; the API, the pages and the admin all ask here.
+
+A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole, in two
+queries, and everything asked of it is arithmetic on one sorted list: ranks, pages, my place, the
+window around me, movement, totals. They cannot contradict each other.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple, Self
+
+from django.core import signing
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from accounts.models import WeChatUser
+
+from .models import Board, Group, Membership, Score, describe
+from .periods import Period
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 100
+DEFAULT_AROUND, MAX_AROUND = 5, 25
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+Movement = int | Literal["new"] | None
+SortKey = tuple[int, ...]
+
+
+class UnreadableCursor(ValueError):
+    """Not a cursor of this ranking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One listed member's place. Without a score in this period, `rank` and `score` are None.
+
+    `movement` is in places, positive is up; "new" without a score in the period before.
+    """
+
+    member: "Member"
+    rank: int | None
+    movement: Movement
+    score: int | None
+    score_text: str | None
+    achieved_at: datetime | None
+    is_me: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A stretch of a group's ranking, and what the viewer asks about themselves.
+
+    `total` counts the listed members, those without a score too; `percentile` is the share of the
+    others who rank below me; `absent` says why I am not listed; `next` is the cursor of the page
+    after this one.
+    """
+
+    group: Group
+    board: Board
+    period: Period
+    server_time: datetime
+    total: int
+    percentile: int | None
+    entries: list[Standing]
+    me: Standing | None
+    absent: Literal["hidden"] | None
+    next: str | None
+
+    @property
+    def period_title(self) -> str:
+        return self.period.title(self.server_time)
+
+    @property
+    def next_period(self) -> Period | None:
+        return self.period.next(self.server_time)
+
+
+class Member(NamedTuple):
+    """A member as the group sees them."""
+
+    id: int
+    alias: str
+    chosen_name: str
+    avatar_seed: str
+
+    @property
+    def nickname(self) -> str:
+        return self.alias or self.chosen_name or gettext("WeChat user")
+
+    @property
+    def avatar_path(self) -> str:
+        return reverse("default-avatar", args=[self.avatar_seed])
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A member of the group with their scores of this period and the one before."""
+
+    member: Member
+    joined_at: datetime
+    hidden: bool
+    score: int | None
+    achieved_at: datetime | None
+    score_before: int | None
+
+    def sort_key(self, board: Board) -> SortKey:
+        """Best first, then the earlier achiever, who joined earlier, the smaller id; all whole
+        numbers, so that a cursor holds the place exactly."""
+        if self.score is None or self.achieved_at is None:
+            return (1, 0, 0, _microseconds(self.joined_at), self.member.id)
+        return (
+            0,
+            _badness(board, self.score),
+            _microseconds(self.achieved_at),
+            _microseconds(self.joined_at),
+            self.member.id,
+        )
+
+
+def standings(
+    group: Group,
+    board: Board,
+    period: str | None = None,
+    viewer: WeChatUser | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> Ranking:
+    """A page of the ranking: from the top, or after `cursor`.
+
+    `period` is a window's name, a period's key, or None for the board's default window; a cursor
+    holds on to the period its walk began in. Raises UnreadablePeriod, UnreadableCursor.
+    """
+    place = _Cursor.read(cursor, group, board) if cursor else None
+    table = _Table.of(group, board, _choose_period(board, period, place), viewer)
+    first = bisect_right(table.keys, place.key) if place else 0
+    return table.ranking(first, first + limit)
+
+
+def around(
+    group: Group,
+    board: Board,
+    viewer: WeChatUser,
+    period: str | None = None,
+    size: int = DEFAULT_AROUND,
+) -> Ranking:
+    """The part of the ranking with `size` neighbours on each side of the viewer.
+
+    Empty where the viewer is not listed. Raises UnreadablePeriod.
+    """
+    table = _Table.of(group, board, _choose_period(board, period), viewer)
+    mine = table.place_of(viewer.pk)
+    if mine is None:
+        return table.ranking(0, 0)
+    return table.ranking(max(0, mine - size), mine + size + 1)
+
+
+def standing_of(
+    group: Group, board: Board, user: WeChatUser, period: str | None = None
+) -> Standing | None:
+    """One member's standing; None for somebody who is not in the group."""
+    return _Table.of(group, board, _choose_period(board, period), user).my_standing()
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """The place after which a page begins, signed for one group and board."""
+
+    period: str
+    key: SortKey
+
+    @classmethod
+    def read(cls, text: str, group: Group, board: Board) -> Self:
+        try:
+            period, *key = signing.loads(text, salt=cls.salt(group, board))
+        except signing.BadSignature:
+            raise UnreadableCursor from None
+        return cls(period, tuple(key))
+
+    def write(self, group: Group, board: Board) -> str:
+        return signing.dumps([self.period, *self.key], salt=self.salt(group, board))
+
+    @staticmethod
+    def salt(group: Group, board: Board) -> str:
+        return f"groups.ranking.{group.pk}.{board.pk}"
+
+
+def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
+    now = timezone.now()
+    asked = Period.parse(text or board.default_window, now)
+    if cursor is None:
+        return asked
+    walked = Period.parse(cursor.period, now)
+    if asked.window != walked.window or text not in {None, "", asked.window.value, walked.key}:
+        raise UnreadableCursor
+    return walked
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A group's whole ranking in one period, as one viewer may see it."""
+
+    group: Group
+    board: Board
+    period: Period
+    now: datetime
+    viewer: WeChatUser | None
+    listed: list[_Row]
+    keys: list[SortKey]
+    ranks: dict[int, int]
+    ranks_before: dict[int, int]
+    me: _Row | None
+
+    @classmethod
+    def of(cls, group: Group, board: Board, period: Period, viewer: WeChatUser | None) -> Self:
+        now = timezone.now()
+        rows = _read_rows(group, board, period, now)
+        listed = sorted(
+            (row for row in rows if not row.hidden), key=lambda row: row.sort_key(board)
+        )
+        describe([group], now)
+        return cls(
+            group,
+            board,
+            period,
+            now,
+            viewer,
+            listed,
+            keys=[row.sort_key(board) for row in listed],
+            ranks=_rank(board, ((row.member.id, row.score) for row in listed)),
+            ranks_before=_rank(board, ((row.member.id, row.score_before) for row in listed)),
+            me=next((row for row in rows if viewer and row.member.id == viewer.pk), None),
+        )
+
+    def ranking(self, first: int, last: int) -> Ranking:
+        """The entries `first` up to, not including, `last`."""
+        page = self.listed[first:last]
+        return Ranking(
+            group=self.group,
+            board=self.board,
+            period=self.period,
+            server_time=self.now,
+            total=len(self.listed),
+            percentile=self.percentile(),
+            entries=[self.standing(row) for row in page],
+            me=self.my_standing(),
+            absent="hidden" if self.me and self.me.hidden else None,
+            next=self.cursor_after(page[-1]) if page and last < len(self.listed) else None,
+        )
+
+    def standing(self, row: _Row) -> Standing:
+        return Standing(
+            member=row.member,
+            rank=self.ranks.get(row.member.id),
+            movement=self.movement(row),
+            score=row.score,
+            score_text=None if row.score is None else self.board.score_text(row.score),
+            achieved_at=row.achieved_at,
+            is_me=row is self.me,
+        )
+
+    def my_standing(self) -> Standing | None:
+        return self.standing(self.me) if self.me else None
+
+    def movement(self, row: _Row) -> Movement:
+        rank = self.ranks.get(row.member.id)
+        if rank is None or self.period.previous is None:
+            return None
+        before = self.ranks_before.get(row.member.id)
+        return "new" if before is None else before - rank
+
+    def percentile(self) -> int | None:
+        rank = self.ranks.get(self.me.member.id) if self.me else None
+        if rank is None:
+            return None
+        others = len(self.listed) - 1
+        not_below = sum(1 for other in self.ranks.values() if other <= rank) - 1
+        return 100 * (others - not_below) // others if others else 100
+
+    def place_of(self, user_id: int) -> int | None:
+        return next((i for i, row in enumerate(self.listed) if row.member.id == user_id), None)
+
+    def cursor_after(self, row: _Row) -> str:
+        cursor = _Cursor(self.period.key, row.sort_key(self.board))
+        return cursor.write(self.group, self.board)
+
+
+def _read_rows(group: Group, board: Board, period: Period, now: datetime) -> list[_Row]:
+    members = (
+        Membership.objects.current(now)
+        .filter(group=group)
+        .values_list(
+            "user_id", "alias", "user__nickname", "user__avatar_seed", "joined_at", "hidden"
+        )
+    )
+    scores = _read_scores(group, board, period)
+    before = _read_scores(group, board, period.previous) if period.previous else {}
+    rows = []
+    for user_id, alias, nickname, seed, joined_at, hidden in members:
+        score, achieved_at = scores.get(user_id, (None, None))
+        score_before, _at = before.get(user_id, (None, None))
+        member = Member(user_id, alias, nickname, seed)
+        rows.append(_Row(member, joined_at, hidden, score, achieved_at, score_before))
+    return rows
+
+
+def _read_scores(group: Group, board: Board, period: Period) -> dict[int, tuple[int, datetime]]:
+    scores = Score.objects.filter(board=board, period=period.key, scope=board.scope_in(group))
+    if board.scope == Board.Scope.APP:
+        scores = scores.filter(user__memberships__group=group)
+    return {
+        user_id: (value, achieved_at)
+        for user_id, value, achieved_at in scores.values_list("user_id", "value", "achieved_at")
+    }
+
+
+def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:
+    """Competition ranks (1-2-2-4) by user id, of those who have a score."""
+    best_first = sorted(
+        ((_badness(board, score), user_id) for user_id, score in scores if score is not None)
+    )
+    ranks: dict[int, int] = {}
+    rank, last = 0, None
+    for place, (badness, user_id) in enumerate(best_first, start=1):
+        if badness != last:
+            rank, last = place, badness
+        ranks[user_id] = rank
+    return ranks
+
+
+def _badness(board: Board, score: int) -> int:
+    """A number that is smaller the better the score."""
+    return score if board.order == Board.Order.ASC else -score
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND

@@ -1,0 +1,131 @@
+"""Verbs that cross models: bind a member to a group, leave it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core import signing
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import GroupProof, WeChatUser
+from wechat.crypto import Envelope
+
+from .errors import FoundedTooMany, GroupNotProven, NotAGroup
+from .models import Board, Group, Membership, Score
+from .periods import CALENDAR, Period, Window
+
+TICKET_LIFETIME = timedelta(seconds=300)
+TICKET_SALT = "groups.ticket"
+FOUNDING_LIMIT = 100
+FOUNDING_WINDOW = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What WeChat has proven: this group, and whether its word carried a watermark."""
+
+    open_gid: str
+    watermarked: bool
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A membership after `bind`; `created` where the person was not in the group before."""
+
+    membership: Membership
+    created: bool
+
+
+def resolve(user: WeChatUser, envelope: Envelope) -> Entry:
+    """The group an envelope names, if WeChat made it for `user`; binds nothing.
+
+    Raises SessionStale, BindLocked, and NotAGroup for genuine data of a single chat or of no chat.
+    """
+    proof: GroupProof = user.unseal_group(envelope)
+    if proof.open_gid is None:
+        raise NotAGroup
+    return Entry(proof.open_gid, proof.watermarked)
+
+
+def ticket_for(user: WeChatUser, entry: Entry) -> str:
+    """A signed memory of `resolve`: good for this user, this group and 300 seconds."""
+    proof = {"user": user.pk, "group": entry.open_gid, "watermarked": entry.watermarked}
+    return signing.dumps(proof, salt=TICKET_SALT)
+
+
+def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> Entry:
+    """The proof in a ticket. Raises GroupNotProven unless all of it fits, BindLocked as resolve."""
+    user.refuse_when_locked(timezone.now())
+    try:
+        proof: Mapping[str, Any] = signing.loads(ticket, salt=TICKET_SALT, max_age=TICKET_LIFETIME)
+    except signing.BadSignature:
+        raise GroupNotProven from None
+    if (user.pk, user.openid, open_gid) != (proof["user"], openid, proof["group"]):
+        raise GroupNotProven
+    return Entry(open_gid, proof["watermarked"])
+
+
+def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
+    """Make `user` a member of the proven group, or renew that; the day's first entry counts.
+
+    One transaction, safe against itself running elsewhere at the same moment. Raises
+    FoundedTooMany when this would be the user's 101st new group within a day.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        group = _find_or_found(user, entry.open_gid, now)
+        seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
+        membership, created = Membership.objects.select_for_update().get_or_create(
+            group=group, user=user, defaults={"joined_at": now, **seen}
+        )
+        counts = created or membership.verified_at < _midnight(now)
+        if not created:
+            created = _renew(membership, now, seen)
+        if counts:
+            periods = [Period.current(window, now) for window in Window]
+            Score.objects.add(Board.objects.active_days(), user, group, periods, now)
+    return Bound(membership, created)
+
+
+def _renew(membership: Membership, now: datetime, seen: Mapping[str, Any]) -> bool:
+    """Note a further entry; whether it brings back somebody who had left."""
+    came_back = membership.left_at is not None
+    if came_back:
+        membership.left_at = None
+        membership.joined_at = now
+    for name, value in seen.items():
+        setattr(membership, name, value)
+    # A clock that goes back must not make the same day count twice.
+    membership.verified_at = max(membership.verified_at, now)
+    membership.save(update_fields=["left_at", "joined_at", *seen])
+    return came_back
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.astimezone(CALENDAR).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
+    known = Group.objects.filter(app_id=user.app_id, open_gid=open_gid).first()
+    if known:
+        return known
+    # The lock makes the cap exact, however many binds of one user run at once.
+    WeChatUser.objects.select_for_update().get(pk=user.pk)
+    lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
+    if lately.count() >= FOUNDING_LIMIT:
+        oldest = lately.earliest("created_at").created_at
+        raise FoundedTooMany(wait=(oldest + FOUNDING_WINDOW - now).total_seconds())
+    group, _founded = Group.objects.get_or_create(
+        app_id=user.app_id,
+        open_gid=open_gid,
+        defaults={"founded_by": user, "created_at": now},
+    )
+    return group
+
+
+def leave(membership: Membership) -> None:
+    """Gone from the group's next read; entering again from the group brings everything back."""
+    membership.left_at = timezone.now()
+    membership.save(update_fields=["left_at"])

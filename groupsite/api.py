@@ -1,0 +1,188 @@
+"""What holds for every call of the API: how bodies are read and how errors are answered."""
+
+import json
+import logging
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions, status
+from rest_framework.exceptions import APIException
+from rest_framework.parsers import BaseParser
+from rest_framework.response import Response
+
+from accounts.errors import InvalidCode, RetryLater, UserBlocked, WeChatUnavailable
+from wechat import errors as wechat
+
+from .logs import request_id
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 256 * 1024
+
+
+class Invalid(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "invalid"
+    default_detail = _("The request is not valid. See `fields`.")
+
+
+class TooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+    default_detail = _("The body is too large: at most 256 KiB.")
+
+
+class Throttled(RetryLater):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "throttled"
+    default_detail = _("Too many requests. Try again shortly.")
+
+
+class Unavailable(RetryLater):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = _("The service is not available at the moment. Try again shortly.")
+
+
+class ServerError(APIException):
+    default_code = "server_error"
+    default_detail = _("Something went wrong on our side. Tell us the requestId.")
+
+
+class StrictJSONParser(BaseParser):
+    """JSON in UTF-8 (RFC 8259) of bounded size; what json.loads takes too kindly is refused."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        # Read here and bounded: Django's own limit does not see a stream that DRF reads.
+        body = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            raise TooLarge
+        try:
+            return loads_strictly(body.decode())
+        except (ValueError, RecursionError):
+            raise exceptions.ParseError(_("The body is not valid JSON.")) from None
+
+
+def loads_strictly(text: str) -> Any:
+    """Raises ValueError for NaN, Infinity and lone surrogates, RecursionError for deep nesting."""
+    data = json.loads(text, parse_constant=_refuse_constant)
+    if "\\u" in text:
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's EXCEPTION_HANDLER: the one place where an exception becomes an answer."""
+    answer = as_api_exception(error)
+    if isinstance(answer, ServerError):
+        logger.error("unhandled %s", type(error).__name__, exc_info=error)
+    elif isinstance(error, wechat.WeChatError):
+        logger.warning("%s: %s", type(error).__name__, error)
+    return Response(answer_body(answer), answer.status_code, headers=answer_headers(answer))
+
+
+def as_api_exception(error: Exception) -> APIException:
+    match error:
+        case APIException():
+            return error
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case UnreadablePostError():
+            return exceptions.ParseError(_("The body ended early."))
+        case OperationalError():
+            return Unavailable(wait=3)
+        case wechat.CodeRejected():
+            return InvalidCode()
+        case wechat.UserRefused():
+            return UserBlocked()
+        case wechat.TooFrequent():
+            return Throttled(wait=60)
+        case wechat.WeChatError():
+            return WeChatUnavailable(wait=3)
+    return ServerError()
+
+
+def answer_body(error: APIException) -> dict[str, Any]:
+    """The contract's error object; `fields` only for `invalid`, `retryAfter` only with a wait."""
+    body: dict[str, Any] = {
+        "code": error.default_code,
+        "detail": str(error.detail),
+        "requestId": request_id.get(),
+    }
+    if isinstance(error, exceptions.ParseError):
+        body["code"] = Invalid.default_code
+    if isinstance(error, exceptions.ValidationError):
+        fields = dict(_flat(error.detail))
+        general = fields.pop("", None)
+        body["detail"] = " ".join(general) if general else str(Invalid.default_detail)
+        body |= {"fields": fields} if fields else {}
+    if (wait := getattr(error, "wait", None)) is not None:
+        body["retryAfter"] = max(1, ceil(wait))
+    return body
+
+
+def _flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Nested serializers' errors as `{"scores.3.value": [sentence]}`; "" is the whole body."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            step = "" if name == "non_field_errors" else str(name)
+            yield from _flat(inner, ".".join(filter(None, (path, step))))
+    elif any(isinstance(inner, dict) for inner in detail):
+        for place, inner in enumerate(detail):
+            yield from _flat(inner, f"{path}.{place}" if path else str(place))
+    else:
+        yield path, [str(sentence) for sentence in detail]
+
+
+def answer_headers(error: APIException) -> dict[str, str]:
+    headers = {}
+    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if (wait := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, ceil(wait)))
+    return headers
+
+
+BY_STATUS: dict[int, type[APIException]] = {
+    kind.status_code: kind
+    for kind in (
+        Invalid,
+        exceptions.PermissionDenied,
+        exceptions.NotFound,
+        exceptions.NotAcceptable,
+        TooLarge,
+        ServerError,
+    )
+}
+
+
+def error_answer(request: HttpRequest, status_code: int) -> JsonResponse:
+    """The contract's answer for an error that Django, not DRF, has met."""
+    if status_code == status.HTTP_405_METHOD_NOT_ALLOWED:
+        error: APIException = exceptions.MethodNotAllowed(str(request.method))
+    elif status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
+        error = Unavailable(wait=3)
+    else:
+        error = BY_STATUS.get(status_code, ServerError)()
+    with translation.override(translation.get_language_from_request(request)):
+        body = answer_body(error)
+    return JsonResponse(
+        body,
+        status=status_code,
+        headers=answer_headers(error),
+        json_dumps_params={"ensure_ascii": False},
+    )

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class GroupsiteConfig(AppConfig):
+    name = "groupsite"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401

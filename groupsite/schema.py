@@ -1,0 +1,37 @@
+"""OpenAPI from the code: what every call has in common is added here."""
+
+from typing import Any, Literal
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from rest_framework import serializers
+
+
+class ErrorOutput(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField(help_text="A sentence in the request's language.")
+    requestId = serializers.CharField()
+    fields = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+    retryAfter = serializers.IntegerField(required=False, help_text="seconds")
+
+
+class ApiSchema(AutoSchema):
+    """Adds the contract's error object to every call as its `default` response."""
+
+    def _get_response_bodies(
+        self, direction: Literal["request", "response"] = "response"
+    ) -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if self.path.startswith("/api/v1/"):
+            bodies["default"] = self._get_response_for_code(ErrorOutput, "default")  # type: ignore[no-untyped-call]
+        return bodies
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "accounts.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}

@@ -1,0 +1,57 @@
+"""Every address of the site, on one page."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path, register_converter
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from accounts import api as accounts
+from accounts.views import default_avatar_view, sign_in
+from groups import api as groups
+from groups import views as pages
+from wechat.crypto import OPAQUE_ID
+
+from . import views
+
+
+class OpaqueIdConverter:
+    regex = OPAQUE_ID.pattern
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(OpaqueIdConverter, "opaque")
+
+api = [
+    path("login", accounts.LoginView.as_view()),
+    path("logout", accounts.LogoutView.as_view()),
+    path("me", accounts.MeView.as_view()),
+    path("groups", groups.GroupsView.as_view()),
+    path("groups/resolve", groups.ResolveView.as_view()),
+    path("groups/bind", groups.BindView.as_view()),
+    path("groups/<opaque:open_gid>", groups.OneGroupView.as_view()),
+    path("groups/<opaque:open_gid>/membership", groups.MembershipView.as_view()),
+    path("groups/<opaque:open_gid>/ranking", groups.RankingView.as_view()),
+    path("groups/<opaque:open_gid>/ranking/around", groups.AroundView.as_view()),
+    path("groups/<opaque:open_gid>/link", groups.LinkView.as_view()),
+    path("boards", groups.BoardsView.as_view()),
+]
+
+urlpatterns = [
+    path("api/v1/", include(api)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/", views.ApiNotFound.as_view()),
+    path("groups/", pages.group_list, name="group-list"),
+    path("groups/<int:pk>/", pages.group_page, name="group-page"),
+    path("g/<str:signed>/", pages.member_page, name="member-page"),
+    path("avatars/<slug:seed>.webp", default_avatar_view, name="default-avatar"),
+    path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
+    path("admin/", admin.site.urls),
+    path("livez", views.livez),
+    path("readyz", views.readyz),
+    path("", views.home),
+]

@@ -1,0 +1,30 @@
+"""The project's own settings in an environment of the tests' own."""
+
+import os
+
+DATABASE_URL = os.environ.get("DATABASE_URL", "sqlite:///:memory:")
+REDIS_URL = os.environ.get("REDIS_URL", "")
+
+APP_ID = "wxtest0000000000001"
+OTHER_APP_ID = "wxtest0000000000002"
+
+os.environ |= {
+    "DEBUG": "False",
+    "SECRET_KEY": "tests-only-tests-only-tests-only-tests-only-0123456789",
+    "FIELD_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LTAxMjM0NTY3ODk=",
+    "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
+    "CSRF_TRUSTED_ORIGINS": "",
+    "NUM_PROXIES": "0",
+    "DATABASE_URL": DATABASE_URL,
+    "REDIS_URL": REDIS_URL,
+    "WECHAT_APPS": f"{APP_ID}:secret-of-the-test-app",
+    "WECHAT_API_URL": "http://127.0.0.1:9",
+    "ALLOW_SANDBOX": "True",
+    "LOG_LEVEL": "INFO",
+}
+for _name in ("WATERMARK_MAX_AGE", "WATERMARK_REQUIRED", "MEMBERSHIP_PROOF_DAYS", "LINK_MAX_AGE"):
+    os.environ.pop(_name, None)
+
+from groupsite.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

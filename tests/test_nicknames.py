@@ -1,0 +1,225 @@
+"""Nicknames: what survives, what is dropped, what is refused."""
+
+import time
+from unicodedata import category, is_normalized, normalize
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts.nicknames import (
+    MAX_CODE_POINTS,
+    MAX_GRAPHEMES,
+    MAX_RAW_CODE_POINTS,
+    UnacceptableNickname,
+    clean_nickname,
+)
+
+KEPT = {
+    "Chinese": "一只特别特别长的昵称",
+    "Chinese outside the BMP": "𠮷野家",
+    "Japanese with dakuten": "がぎぐげご",
+    "Korean": "김철수",
+    "Arabic with shadda and vowel": "مُحَمَّد",
+    "Arabic ligature of God": "عبد اللّٰه",
+    "pointed Hebrew, three marks": normalize("NFC", "שַּׁבָּת"),
+    "Thai, vowel and tone": "ที่รักของน้ำผึ้ง",
+    "Hindi": "श्री कृष्णा हूँ",
+    "Hindi, nukta, vowel and nasal": normalize("NFC", "ज़िंदगी पढ़ें"),
+    "Bengali": normalize("NFC", "বাংলাদেশ কাঁড়ি"),
+    "Tibetan stack": "སྒྲོལ་མ",
+    "Burmese medial and three more": "မြို့ စိုး",
+    "Lao, three marks": "ຫຼິ້ນ",
+    "Khmer, three marks": "ស៊ាំ",
+    "Vietnamese": "Nguyễn Thị Huệ Đường",
+    "Yoruba, a mark NFC cannot compose": "ọ́ládélé",
+    "flags": "🇨🇳🇭🇰",
+    "keycaps": "1️⃣#️⃣*️⃣",
+    "family": "👨‍👩‍👧‍👦",
+    "kiss with two skin tones": "👩🏻‍❤️‍💋‍👨🏿",
+    "red hair": "👩🏽‍🦰",
+    "rainbow flag": "🏳️‍🌈",
+    "head shaking": "🙂‍↔️",
+    "unqualified runner": "🏃‍♂",
+    "skin tone": "👍🏽",
+    "coloured heart": "❤️",
+    "heart as text": "❤︎",
+    "star with a needless selector": "⭐️",
+    "markup": "<script>alert(1)</script>",
+    "formula": "=1+1",
+    "look-alike decoration": "ᴷᴵᴺᴳ★彡",
+}
+
+CHANGED = {
+    "decomposed": ("e\u0323\u0302", "ệ"),
+    "surrounded": (" \t\u3000小明\u2029\n", "小明"),
+    "white space of every kind": ("a\t\n\x85\u00a0\u1680\u2003\u2028\u2029\u3000b", "a b"),
+    "spaces round something unseen": ("a \u200b b", "a b"),
+    "null and escape": ("a\x00\x1bb", "ab"),
+    "turned round": ("abc\u202edcba", "abcdcba"),
+    "isolates": ("\u2067abc\u2069", "abc"),
+    "Hangul filler": ("a\u3164b", "ab"),
+    "halfwidth filler": ("a\uffa0b", "ab"),
+    "filler between jamo": ("\u1112\u115f\u1161\u1160\u11ab", "한"),
+    "braille blank": ("a\u2800b", "ab"),
+    "null notehead": ("a\U0001d159b", "ab"),
+    "object replacement": ("a\ufffcb", "ab"),
+    "soft hyphen and BOM": ("\ufeffa\u00adb", "ab"),
+    "tags hiding a message": ("a\U000e0068\U000e0069", "a"),
+    "lone surrogates": ("a\ud83d\ude00b", "ab"),
+    "private use": ("a\ue001\U000f0000b", "ab"),
+    "noncharacter and unassigned": ("a\uffff\ufdd0\U0001ffff\u0378b", "ab"),
+    "zalgo": ("K" + "\u0336\u0310\u035b" * 40 + "r", "K\u0336\u0336r"),
+    "Thai zalgo": ("ก" + "็" * 30, "ก็็"),
+    "Tibetan zalgo": ("ཀ" + "ྐ" * 30, "ཀྐྐྐྐ"),
+    "borrowed marks on Hindi": ("क\u0301\u0302\u0303", "क\u0301\u0302"),
+    "own marks on a foreign letter": ("a\u0f90\u0f90\u0f90", "a\u0f90\u0f90"),
+    "mark with no base": ("\u0301a", "a"),
+    "mark on a space": (" \u0301 a \u0301 b", "a b"),
+    "mark on white space to come": ("a\n\u0301b", "a b"),
+    "mark behind something unseen": ("e\u200d\u0301", "é"),
+    "joiner in a word": ("क्\u200dष", "क्ष"),
+    "joiner after a picture": ("👩\u200d", "👩"),
+    "joiners in a row": ("👩\u200d\u200d👧", "👩👧"),
+    "joiner before a skin tone": ("👩\u200d🏽", "👩🏽"),
+    "chain of pictures": ("\u200d".join("👩👩👧👦👧👦"), "👩\u200d👩\u200d👧\u200d👦👧\u200d👦"),
+    "joiner whose picture composes away": ("👩\u200d↔\u0338", "👩↮"),
+    "one joiner hides another": ("👩\u200d↔\u200d\u0338", "👩↮"),
+    "selector on a letter": ("a\ufe0fb\ufe0e", "ab"),
+    "selector on a bare digit": ("1\ufe0f", "1"),
+    "selectors in a row": ("❤\ufe0f\ufe0f", "❤\ufe0f"),
+    "ideographic selector": ("葛\U000e0100", "葛"),
+}
+
+BLANK = {
+    "empty": "",
+    "spaces": " \u3000\t\u00a0",
+    "Hangul fillers": "\u3164\u115f\u1160\uffa0",
+    "braille, notehead, Egyptian, Khitan": "\u2800\U0001d159\U00013441\U00016fe4",
+    "bidi and zero width": "\u202e\u200b\u2060\ufeff",
+    "joiners and selectors": "\u200d\ufe0f\ufe0e",
+    "only marks": "\u0301\u0302",
+    "mark on a filler": "\u3164\u0301",
+    "private use": "\ue000",
+}
+
+TOO_LONG = {
+    "graphemes": "一" * (MAX_GRAPHEMES + 1),
+    "pictures": "👍🏽" * (MAX_GRAPHEMES + 1),
+    "code points in one grapheme": "\u1100" * (MAX_CODE_POINTS + 1),
+    "endless zalgo": "a" + "\u0301" * MAX_RAW_CODE_POINTS,
+}
+
+EVERY_CODE_POINT = "".join(map(chr, range(0x110000)))
+
+# Hypothesis seldom meets the interesting ones by chance.
+tricky = st.sampled_from(
+    "a1#*ก 葛ཀק👩👧❤↔🏽🦰🇨\u200d\ufe0f\ufe0e\u20e3\u0301\u0316\u0338\u0345\u05bc\u093c"
+    "\u0f71\u0f72\u0f74\u0f90\u102d\u1100\u1161\u11a8\u1160\u3164\u2800\u202e\u3000\t\ud83d"
+)
+texts = st.text() | st.text(tricky) | st.text(tricky | st.characters(), max_size=400)
+
+
+def cleaned(text: str) -> str | None:
+    """The clean name, or None for one refused."""
+    try:
+        return clean_nickname(text)
+    except UnacceptableNickname:
+        return None
+
+
+def has_stray(name: str) -> bool:
+    """A control or format character, save U+200D with a picture on either side of it."""
+    pictures = r"\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]?\K\u200D(?=\p{ExtPict})"
+    return any(category(c) in {"Cc", "Cf"} for c in regex.sub(pictures, "", name))
+
+
+@pytest.mark.parametrize("name", KEPT.values(), ids=KEPT)
+def test_an_honest_name_is_kept(name: str) -> None:
+    assert clean_nickname(name) == name
+
+
+@pytest.mark.parametrize(("text", "name"), CHANGED.values(), ids=CHANGED)
+def test_what_may_not_be_shown_is_dropped(text: str, name: str) -> None:
+    assert clean_nickname(text) == name
+    assert clean_nickname(name) == name
+
+
+@pytest.mark.parametrize("text", BLANK.values(), ids=BLANK)
+def test_a_name_that_shows_nothing_is_refused(text: str) -> None:
+    with pytest.raises(UnacceptableNickname) as refusal:
+        clean_nickname(text)
+    assert refusal.value.reason == "blank"
+
+
+@pytest.mark.parametrize("text", TOO_LONG.values(), ids=TOO_LONG)
+def test_a_name_too_long_is_refused_not_cut(text: str) -> None:
+    with pytest.raises(UnacceptableNickname) as refusal:
+        clean_nickname(text)
+    assert refusal.value.reason == "too_long"
+
+
+def test_length_is_judged_after_cleaning() -> None:
+    couples = "👩🏻‍🤝‍👨🏿" * MAX_GRAPHEMES
+    assert len(couples) == 7 * MAX_GRAPHEMES
+    assert clean_nickname(f"\u200b{couples}".ljust(MAX_RAW_CODE_POINTS)) == couples
+    assert clean_nickname("一" * MAX_GRAPHEMES) == "一" * MAX_GRAPHEMES
+    assert clean_nickname("\u1100" * MAX_CODE_POINTS) == "\u1100" * MAX_CODE_POINTS
+
+
+def test_every_assigned_code_point_of_unicode_between_two_letters() -> None:
+    for char in regex.findall(r"\P{C}|\p{Cc}|\p{Cf}", EVERY_CODE_POINT):
+        name = clean_nickname(f"a{char}b")
+        assert name in {"ab", "a b", normalize("NFC", f"a{char}b")}, hex(ord(char))
+        assert all(category(c) not in {"Cc", "Cf", "Co", "Cs"} for c in name), hex(ord(char))
+        assert is_normalized("NFC", name), hex(ord(char))
+        assert clean_nickname(name) == name, hex(ord(char))
+
+
+def test_every_other_code_point_of_unicode_is_dropped() -> None:
+    """Surrogates, private use, unassigned: a million, so by the thousand."""
+    for chars in regex.findall(r"[\p{Cs}\p{Co}\p{Cn}]{1,4000}", EVERY_CODE_POINT):
+        assert clean_nickname(f"a{chars}b") == "ab", hex(ord(chars[0]))
+
+
+@given(texts)
+def test_cleaning_twice_changes_nothing(text: str) -> None:
+    name = cleaned(text)
+    assert name is None or clean_nickname(name) == name
+
+
+@given(texts)
+def test_a_clean_name_keeps_every_promise(text: str) -> None:
+    name = cleaned(text)
+    if name is None:
+        return
+    assert name == name.strip()
+    assert not has_stray(name)
+    assert is_normalized("NFC", name)
+    assert 1 <= len(regex.findall(r"\X", name)) <= MAX_GRAPHEMES
+    assert len(name) <= MAX_CODE_POINTS
+    assert regex.search(r"[^\p{M}\p{Z}\p{C}]", name), "blank"
+
+
+@given(texts)
+def test_at_most_two_marks_a_base_and_four_where_scripts_stack(text: str) -> None:
+    for run in regex.findall(r"\p{M}{3,}", cleaned(text) or ""):
+        assert len(run) <= 4
+        assert not regex.search(r"\p{Inherited}|\p{Thai}|\p{Latin}|\p{Cyrillic}", run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\u0301\u0316" * 2047,
+        "👩\u200d↔\u200d\u0338" * 800,
+        " \u0301" * 2000,
+        "ཀ\u0f71\u0f74" * 1300,
+    ],
+    ids=["marks to sort", "joiners that cascade", "marks on spaces", "stacks"],
+)
+def test_a_hostile_name_is_answered_quickly(text: str) -> None:
+    start = time.perf_counter()
+    cleaned(text)
+    assert time.perf_counter() - start < 0.2

@@ -1,0 +1,645 @@
+"""The sandbox, over a real socket: WeChat's habits, one by one."""
+
+import io
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from django.core.management import CommandError, call_command
+
+from wechat.client import Client
+from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_opaque_id, unseal
+from wechat.errors import CodeRejected, Unavailable, UserRefused, WeChatError
+from wechat.management.commands.sandbox import Command
+from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
+
+GAME, SHOP = "wx0000000000000001", "wx0000000000000002"
+APPS = {GAME: "game-secret", SHOP: "shop-secret"}
+START = 1_795_000_000.5
+
+
+class Clock:
+    now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sandbox(clock: Clock) -> Iterator[Sandbox]:
+    with Sandbox(APPS, clock=clock) as running:
+        yield running
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Client:
+    return Client(GAME, APPS[GAME], sandbox.url, timeout=1)
+
+
+@pytest.fixture
+def alice(sandbox: Sandbox) -> Phone:
+    return Phone(sandbox.url, "alice", GAME)
+
+
+def opened(session_key: str, sealed: dict[str, str]) -> dict[str, Any]:
+    return unseal(session_key, Envelope.parse(sealed["encryptedData"], sealed["iv"]))
+
+
+def ask_session(sandbox: Sandbox, **changed: str) -> requests.Response:
+    asked = {
+        "appid": GAME,
+        "secret": APPS[GAME],
+        "js_code": "demo-alice",
+        "grant_type": "authorization_code",
+    }
+    return requests.get(sandbox.url + "/sns/jscode2session", params=asked | changed, timeout=5)
+
+
+def ask_token(sandbox: Sandbox, **changed: Any) -> dict[str, Any]:
+    asked = {"grant_type": "client_credential", "appid": GAME, "secret": APPS[GAME]}
+    url = sandbox.url + "/cgi-bin/stable_token"
+    answer: dict[str, Any] = requests.post(url, json=asked | changed, timeout=5).json()
+    return answer
+
+
+def request_fault(sandbox: Sandbox, times: int = 1, **fault: Any) -> requests.Response:
+    asked = {"path": "/sns/jscode2session", "fault": fault, "times": times}
+    return requests.post(sandbox.url + "/phone/faults", json=asked, timeout=5)
+
+
+# Logging in
+
+
+def test_a_code_is_exchanged_for_the_same_ids_in_every_world(client: Client, alice: Phone) -> None:
+    session = client.code_to_session(alice.login())
+    assert session.openid == openid_of(GAME, "alice")
+    assert session.unionid == unionid_of("alice")
+
+
+def test_ids_look_like_the_platforms(sandbox: Sandbox) -> None:
+    ids = [openid_of(GAME, "alice"), open_gid_of(GAME, "家人"), unionid_of("alice")]
+    assert all(len(opaque) == 28 and is_opaque_id(opaque) for opaque in ids)
+    assert [opaque[:1] for opaque in ids] == ["o", "t", "o"]
+    assert ids[1].startswith("tG") and ids[2].startswith("ocM")
+    assert openid_of("a", "bc") != openid_of("ab", "c")
+
+
+def test_a_code_is_good_once(client: Client, alice: Phone) -> None:
+    code = alice.login()
+    client.code_to_session(code)
+    with pytest.raises(CodeRejected) as refused:
+        client.code_to_session(code)
+    assert refused.value.errcode == 40163
+    assert refused.value.rid
+
+
+def test_a_code_is_good_for_five_minutes(client: Client, alice: Phone, clock: Clock) -> None:
+    early, late = alice.login(), alice.login()
+    clock.now += 299
+    client.code_to_session(early)
+    clock.now += 1
+    with pytest.raises(CodeRejected) as refused:
+        client.code_to_session(late)
+    assert refused.value.errcode == 40029
+
+
+def test_a_code_of_another_app_is_unknown_and_stays_unused(
+    sandbox: Sandbox, client: Client
+) -> None:
+    code = Phone(sandbox.url, "alice", SHOP).login()
+    with pytest.raises(CodeRejected) as refused:
+        client.code_to_session(code)
+    assert refused.value.errcode == 40029
+    assert Client(SHOP, APPS[SHOP], sandbox.url).code_to_session(code)
+
+
+def test_only_the_first_of_many_who_exchange_a_code_at_once_gets_a_key(
+    client: Client, alice: Phone
+) -> None:
+    code = alice.login()
+
+    def errcode(_: int) -> int | None:
+        try:
+            client.code_to_session(code)
+        except CodeRejected as error:
+            return error.errcode
+        return 0
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(errcode, range(8)), key=str) == [0] + [40163] * 7
+
+
+@pytest.mark.parametrize(
+    ("changed", "errcode"),
+    [
+        ({"appid": "wxffffffffffffffff"}, 40013),
+        ({"appid": ""}, 40013),
+        ({"secret": "guess"}, 40125),
+        ({"grant_type": "client_credential"}, 40002),
+        ({"js_code": ""}, 41008),
+        ({"js_code": "0never-issued"}, 40029),
+    ],
+)
+def test_a_wrong_exchange_is_http_200_with_the_platforms_errcode(
+    sandbox: Sandbox, changed: dict[str, str], errcode: int
+) -> None:
+    response = ask_session(sandbox, **changed)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain")
+    answer = response.json()
+    assert answer.keys() == {"errcode", "errmsg"}
+    assert answer["errcode"] == errcode
+    assert ", rid: " in answer["errmsg"]
+
+
+def test_a_success_has_exactly_the_platforms_keys(sandbox: Sandbox) -> None:
+    assert ask_session(sandbox).json().keys() == {"openid", "session_key", "unionid"}
+
+
+def test_a_standing_code_is_never_used_up_and_is_a_login_each_time(sandbox: Sandbox) -> None:
+    first, second = ask_session(sandbox).json(), ask_session(sandbox).json()
+    assert first["openid"] == second["openid"] == openid_of(GAME, "demo-alice")
+    assert first["session_key"] != second["session_key"]
+    phone = Phone(sandbox.url, "demo-alice", GAME)
+    assert opened(second["session_key"], phone.user_info())["openId"] == first["openid"]
+
+
+# Encrypted data
+
+
+def test_share_info_names_the_group_and_bears_a_watermark(
+    client: Client, alice: Phone, clock: Clock
+) -> None:
+    key = client.code_to_session(alice.login()).session_key
+    payload = opened(key, alice.share_info(alice.open_card("family")["shareTicket"]))
+    assert payload == {
+        "openGId": open_gid_of(GAME, "family"),
+        "watermark": {"appid": GAME, "timestamp": int(START)},
+    }
+    assert check_watermark(payload, GAME, clock.now, 300, required=True)
+
+
+def test_group_enter_info_names_the_same_group_as_share_info(client: Client, alice: Phone) -> None:
+    key = client.code_to_session(alice.login()).session_key
+    alice.open_card("family")
+    payload = opened(key, alice.group_enter_info())
+    assert payload.keys() == {"opengid", "chat_type", "group_openid", "watermark"}
+    assert group_in(payload) == open_gid_of(GAME, "family")
+    assert payload["chat_type"] == 3
+
+
+def test_group_enter_info_can_lack_its_watermark(client: Client, alice: Phone) -> None:
+    key = client.code_to_session(alice.login()).session_key
+    alice.open_card("family")
+    payload = opened(key, alice.group_enter_info(watermark=False))
+    assert "watermark" not in payload
+    assert group_in(payload) == open_gid_of(GAME, "family")
+
+
+def test_a_group_openid_differs_by_person_and_by_group(sandbox: Sandbox, client: Client) -> None:
+    seen = set()
+    for person, chat in [("alice", "family"), ("alice", "work"), ("bob", "family")]:
+        phone = Phone(sandbox.url, person, GAME)
+        phone.open_card(chat)
+        key = client.code_to_session(phone.login()).session_key
+        seen.add(opened(key, phone.group_enter_info())["group_openid"])
+    assert len(seen) == 3
+
+
+def test_a_single_chat_has_a_room_and_no_group(client: Client, alice: Phone) -> None:
+    key = client.code_to_session(alice.login()).session_key
+    alice.open_card("family")
+    assert alice.open_single() == {"scene": 1007, "query": {}}
+    payload = opened(key, alice.group_enter_info())
+    assert payload.keys() == {"open_single_roomid", "chat_type", "watermark"}
+    assert payload["chat_type"] == 1
+    assert group_in(payload) is None
+
+
+def test_user_info_is_genuine_and_names_no_group(client: Client, alice: Phone) -> None:
+    session = client.code_to_session(alice.login())
+    payload = opened(session.session_key, alice.user_info())
+    assert payload["openId"] == session.openid
+    assert payload["nickName"] == "微信用户"
+    assert group_in(payload) is None
+
+
+def test_every_login_rotates_the_key(client: Client, alice: Phone) -> None:
+    old = client.code_to_session(alice.login()).session_key
+    sealed_before = alice.user_info()
+    new = client.code_to_session(alice.login()).session_key
+    assert opened(old, sealed_before)
+    assert opened(new, alice.user_info())
+    with pytest.raises(UnsealError):
+        opened(new, sealed_before)
+    with pytest.raises(UnsealError):
+        opened(old, alice.user_info())
+
+
+def test_a_code_carries_the_key_of_its_own_login(client: Client, alice: Phone) -> None:
+    early, late = alice.login(), alice.login()
+    new = client.code_to_session(late).session_key
+    old = client.code_to_session(early).session_key
+    assert opened(new, alice.user_info())
+    with pytest.raises(UnsealError):
+        opened(old, alice.user_info())
+
+
+def test_what_is_sealed_before_the_first_login_opens_with_no_key(
+    client: Client, alice: Phone
+) -> None:
+    sealed = alice.user_info()
+    with pytest.raises(UnsealError):
+        opened(client.code_to_session(alice.login()).session_key, sealed)
+
+
+# Cards, tickets and groups
+
+
+def test_each_opening_has_a_ticket_of_its_own(alice: Phone) -> None:
+    first, second = alice.open_card("family"), alice.open_card("family", query={"from": "bob"})
+    assert first.keys() == {"scene", "shareTicket", "query"}
+    assert (second["scene"], second["query"]) == (1044, {"from": "bob"})
+    assert first["shareTicket"] != second["shareTicket"]
+    assert alice.share_info(first["shareTicket"])
+
+
+def test_only_scene_1044_has_a_ticket(alice: Phone) -> None:
+    assert alice.open_card("family", scene=1008) == {"scene": 1008, "query": {}}
+    assert alice.group_enter_info()
+
+
+@pytest.mark.parametrize("holder", ["bob", "alice in the shop", "nobody"])
+def test_a_ticket_serves_only_who_opened_the_card(
+    sandbox: Sandbox, alice: Phone, holder: str
+) -> None:
+    tickets = {
+        "bob": Phone(sandbox.url, "bob", GAME).open_card("family")["shareTicket"],
+        "alice in the shop": Phone(sandbox.url, "alice", SHOP).open_card("family")["shareTicket"],
+        "nobody": "",
+    }
+    with pytest.raises(PhoneError) as failed:
+        alice.share_info(tickets[holder])
+    assert failed.value.err_msg.startswith("getShareInfo:fail ")
+    assert failed.value.err_code == 40097
+
+
+def test_who_was_never_launched_from_a_chat_has_no_group(sandbox: Sandbox, alice: Phone) -> None:
+    Phone(sandbox.url, "alice", SHOP).open_card("family")
+    with pytest.raises(PhoneError) as failed:
+        alice.group_enter_info()
+    assert failed.value.err_msg.startswith("getGroupEnterInfo:fail ")
+    assert failed.value.err_code == 40097
+
+
+def test_who_has_left_sees_no_card_and_no_group_until_they_join_again(alice: Phone) -> None:
+    alice.open_card("family")
+    alice.leave("family")
+    for call in (alice.group_enter_info, lambda: alice.open_card("family")):
+        with pytest.raises(PhoneError) as failed:
+            call()
+        assert failed.value.err_code == 65206
+    alice.join("family")
+    assert alice.group_enter_info()
+    assert alice.open_card("family")["shareTicket"]
+
+
+def test_nobody_leaves_a_group_they_are_not_in(alice: Phone) -> None:
+    with pytest.raises(PhoneError, match="leave:fail"):
+        alice.leave("family")
+
+
+def test_one_chat_and_one_person_have_other_ids_in_another_app(
+    sandbox: Sandbox, client: Client, alice: Phone
+) -> None:
+    shop, phone = Client(SHOP, APPS[SHOP], sandbox.url), Phone(sandbox.url, "alice", SHOP)
+    here, there = client.code_to_session(alice.login()), shop.code_to_session(phone.login())
+    assert here.openid != there.openid
+    assert here.unionid == there.unionid
+    sealed = phone.share_info(phone.open_card("family")["shareTicket"])
+    assert opened(there.session_key, sealed)["openGId"] != open_gid_of(GAME, "family")
+    with pytest.raises(UnsealError):
+        opened(here.session_key, sealed)
+
+
+def test_the_appid_may_stay_out_where_there_is_one_app(sandbox: Sandbox) -> None:
+    with Sandbox({GAME: APPS[GAME]}) as single:
+        code = Phone(single.url, "alice").login()
+        assert Client(GAME, APPS[GAME], single.url).code_to_session(code)
+    with pytest.raises(PhoneError, match="login:fail appid must be one of"):
+        Phone(sandbox.url, "alice").login()
+
+
+# Access tokens
+
+
+def test_a_stable_token_is_the_same_until_it_expires(sandbox: Sandbox, clock: Clock) -> None:
+    first = ask_token(sandbox)
+    assert first.keys() == {"access_token", "expires_in"}
+    assert first["expires_in"] == 7200
+    clock.now += 7199
+    assert ask_token(sandbox) == {"access_token": first["access_token"], "expires_in": 1}
+    clock.now += 1
+    assert not sandbox.world.token_is_valid(first["access_token"])
+    assert ask_token(sandbox)["access_token"] != first["access_token"]
+
+
+def test_a_refreshed_token_leaves_the_old_one_five_minutes(sandbox: Sandbox, clock: Clock) -> None:
+    old = ask_token(sandbox)["access_token"]
+    new = ask_token(sandbox, force_refresh=True)["access_token"]
+    assert new != old
+    assert ask_token(sandbox)["access_token"] == new
+    clock.now += 299
+    assert sandbox.world.token_is_valid(old)
+    clock.now += 1
+    assert not sandbox.world.token_is_valid(old)
+    assert sandbox.world.token_is_valid(new)
+
+
+@pytest.mark.parametrize(
+    ("changed", "errcode"),
+    [
+        ({"appid": "wxffffffffffffffff"}, 40013),
+        ({"secret": APPS[SHOP]}, 40125),
+        ({"grant_type": "authorization_code"}, 40002),
+        ({"force_refresh": "yes"}, 47001),
+    ],
+)
+def test_a_wrong_token_request_has_the_platforms_errcode(
+    sandbox: Sandbox, changed: dict[str, Any], errcode: int
+) -> None:
+    assert ask_token(sandbox, **changed)["errcode"] == errcode
+
+
+# Faults on request
+
+
+def test_a_busy_platform_leaves_the_code_unused(
+    sandbox: Sandbox, client: Client, alice: Phone
+) -> None:
+    request_fault(sandbox, errcode=-1)
+    code = alice.login()
+    assert ask_session(sandbox, js_code=code).json()["errcode"] == -1
+    assert client.code_to_session(code)
+
+
+def test_any_errcode_can_be_asked_for(sandbox: Sandbox, client: Client) -> None:
+    request_fault(sandbox, errcode=40226)
+    with pytest.raises(UserRefused):
+        client.code_to_session("demo-alice")
+
+
+def test_faults_count_down_and_can_be_taken_back(sandbox: Sandbox) -> None:
+    request_fault(sandbox, times=2, errcode=45011)
+    answers = [ask_session(sandbox).json().get("errcode") for _ in range(3)]
+    assert answers == [45011, 45011, None]
+    request_fault(sandbox, times=9, errcode=45011)
+    request_fault(sandbox, times=0)
+    assert "openid" in ask_session(sandbox).json()
+
+
+def test_a_fault_befalls_only_its_own_path(sandbox: Sandbox) -> None:
+    request_fault(sandbox, errcode=-1)
+    assert "access_token" in ask_token(sandbox)
+
+
+def test_a_gateway_error_is_a_page_of_html(sandbox: Sandbox, client: Client) -> None:
+    request_fault(sandbox, times=2, status=502)
+    response = ask_session(sandbox)
+    assert response.status_code == 502
+    assert response.headers["Content-Type"].startswith("text/html")
+    with pytest.raises(Unavailable, match="502"):
+        client.code_to_session("demo-alice")
+
+
+def test_a_body_can_be_empty(sandbox: Sandbox, client: Client) -> None:
+    request_fault(sandbox, body="")
+    with pytest.raises(Unavailable, match="not a JSON object"):
+        client.code_to_session("demo-alice")
+
+
+@pytest.mark.parametrize("fault", [{"delay": 30}, {"drip": 0.02}])
+def test_a_slow_platform_meets_the_clients_deadline(
+    sandbox: Sandbox, fault: dict[str, Any]
+) -> None:
+    request_fault(sandbox, **fault)
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        Client(GAME, APPS[GAME], sandbox.url, timeout=0.15).code_to_session("demo-alice")
+    assert time.monotonic() - started < 1
+
+
+def test_a_dripping_answer_is_whole_in_the_end(sandbox: Sandbox, client: Client) -> None:
+    request_fault(sandbox, drip=0.0005)
+    assert client.code_to_session("demo-alice").openid == openid_of(GAME, "demo-alice")
+
+
+def test_a_lost_answer_has_used_the_code_up(sandbox: Sandbox, client: Client, alice: Phone) -> None:
+    request_fault(sandbox, close=True)
+    code = alice.login()
+    with pytest.raises(Unavailable, match="broke"):
+        client.code_to_session(code)
+    with pytest.raises(CodeRejected) as refused:
+        client.code_to_session(code)
+    assert refused.value.errcode == 40163
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"path": "/phone/login", "fault": {"errcode": -1}},
+        {"path": "/sns/jscode2session", "fault": {"explode": True}},
+        {"path": "/sns/jscode2session", "fault": {"errcode": "busy"}},
+        {"path": "/sns/jscode2session", "fault": {"delay": -1}},
+        {"path": "/sns/jscode2session", "fault": {"delay": float("nan")}},
+        {"path": "/sns/jscode2session", "fault": {"status": 99}},
+        {"fault": {"errcode": -1}},
+    ],
+)
+def test_a_fault_that_would_never_happen_is_refused(
+    sandbox: Sandbox, wrong: dict[str, Any]
+) -> None:
+    body = json.dumps(wrong)
+    response = requests.post(sandbox.url + "/phone/faults", data=body, timeout=5)
+    assert response.status_code == 400
+    assert response.json()["errMsg"].startswith("faults:fail ")
+    assert "openid" in ask_session(sandbox).json()
+
+
+# HTTP
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"{}",
+        b'{"person": 7}',
+        b'{"person": "alice", "chat": "family"}',
+        b'{"person": "alice", "self": 1}',
+        b"[" * 60_000,
+    ],
+)
+def test_a_phone_call_that_makes_no_sense_fails_in_wx_shape(sandbox: Sandbox, body: bytes) -> None:
+    response = requests.post(sandbox.url + "/phone/login", data=body, timeout=5)
+    assert response.status_code == 400
+    assert response.json()["errMsg"].startswith("login:fail ")
+    assert response.json()["errCode"] == -1
+
+
+def test_names_may_be_any_text(sandbox: Sandbox) -> None:
+    for person in ["", "小明", "a\0b", "\ud800"]:
+        body = json.dumps({"person": person, "appid": GAME})
+        response = requests.post(sandbox.url + "/phone/user-info", data=body, timeout=5)
+        assert response.json()["errMsg"] == "getUserInfo:ok"
+
+
+def test_a_success_has_the_shape_of_the_wx_callback(sandbox: Sandbox) -> None:
+    body = {"person": "alice", "appid": GAME}
+    response = requests.post(sandbox.url + "/phone/user-info", json=body, timeout=5)
+    assert response.json().keys() == {"encryptedData", "iv", "cloudID", "errMsg"}
+    assert response.headers["Content-Type"].startswith("application/json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("POST", "/phone/dance", 404),
+        ("GET", "/phone/login", 405),
+        ("DELETE", "/phone/faults", 405),
+        ("POST", "/sns/jscode2session", 405),
+        ("BREW", "/phone/login", 501),
+    ],
+)
+def test_what_the_sandbox_does_not_serve_is_refused_in_json(
+    sandbox: Sandbox, method: str, path: str, status: int
+) -> None:
+    response = requests.request(method, sandbox.url + path, timeout=5)
+    assert response.status_code == status
+    assert response.json()["error"]
+
+
+def test_a_body_of_more_than_64_kib_is_refused(sandbox: Sandbox) -> None:
+    for size, status in [(64 * 1024, 400), (64 * 1024 + 1, 413), (1024 * 1024, 413)]:
+        response = requests.post(sandbox.url + "/phone/login", data=b" " * size, timeout=5)
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize("header", ["Content-Length: -1", "Transfer-Encoding: chunked"])
+def test_a_body_of_unknown_length_is_refused(sandbox: Sandbox, header: str) -> None:
+    with dial(sandbox) as line:
+        line.sendall(f"POST /phone/login HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
+        assert line.recv(4096).startswith(b"HTTP/1.1 411 ")
+
+
+def test_a_connection_is_kept_and_quick(sandbox: Sandbox) -> None:
+    host = urlsplit(sandbox.url)
+    line = HTTPConnection(host.hostname or "", host.port, timeout=5)
+    started = time.monotonic()
+    for _ in range(20):
+        line.request("POST", "/phone/login", json.dumps({"person": "alice", "appid": GAME}))
+        answer = line.getresponse()
+        assert answer.status == 200 and answer.read() and not answer.will_close
+    line.close()
+    assert time.monotonic() - started < 0.4
+
+
+def test_a_sandbox_that_is_over_hangs_up(client: Client) -> None:
+    with Sandbox(APPS) as brief:
+        line = dial(brief)
+        line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert line.recv(64 * 1024)
+    with line:
+        while line.recv(64 * 1024):
+            pass
+    with pytest.raises(WeChatError, match="not be reached"):
+        Client(GAME, APPS[GAME], brief.url).code_to_session("demo-alice")
+
+
+def dial(sandbox: Sandbox) -> socket.socket:
+    host = urlsplit(sandbox.url)
+    return socket.create_connection((host.hostname, host.port or 0), timeout=5)
+
+
+# The command
+
+
+def command_with(monkeypatch: pytest.MonkeyPatch, apps: dict[str, dict[str, str]]) -> Command:
+    settings = SimpleNamespace(WECHAT_APPS=apps)
+    monkeypatch.setattr("wechat.management.commands.sandbox.settings", settings)
+    return Command(stdout=io.StringIO())
+
+
+def test_the_command_says_what_to_do_without_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError, match="Set WECHAT_APPS="):
+        call_command(command_with(monkeypatch, {}), port=0)
+
+
+def test_the_command_says_what_to_do_about_a_taken_port(
+    monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    command = command_with(monkeypatch, {GAME: {"SECRET": "s"}})
+    with pytest.raises(CommandError, match="Choose another with --port"):
+        call_command(command, port=urlsplit(sandbox.url).port)
+
+
+COMMAND = """
+from django.conf import settings
+from django.core.management import call_command
+from wechat.management.commands.sandbox import Command
+settings.configure(WECHAT_APPS={"wxone": {"SECRET": "hush"}, "wxtwo": {"SECRET": "hush"}})
+call_command(Command(), port=0)
+"""
+
+
+def test_the_command_prints_curls_that_work_and_ends_quietly_on_ctrl_c() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    ) as running:
+        try:
+            lines = read_until("/phone/open-card", running.stdout)
+            curls = [shlex.split(line)[1:] for line in lines if line.startswith("  curl ")]
+            answers = [requests.post(curl[1], data=curl[3], timeout=5).json() for curl in curls]
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=10)
+        finally:
+            running.kill()
+    assert (running.returncode, errors) == (0, "")
+    assert "code" in answers[0]
+    assert "shareTicket" in answers[1]
+    assert "wxone, wxtwo" in "".join(lines)
+    assert "hush" not in "".join(lines)
+
+
+def read_until(end: str, stream: IO[str] | None) -> list[str]:
+    lines: list[str] = []
+    for line in stream or ():
+        lines.append(line)
+        if end in line:
+            break
+    return lines

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class WechatConfig(AppConfig):
+    name = "wechat"
+    verbose_name = "WeChat"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401

@@ -1,0 +1,72 @@
+"""What can go wrong when talking to WeChat, by what the caller should do about it.
+
+Source: the errcode table of auth.code2Session and 全局返回码 (global return codes).
+Messages carry errcode and `rid`, never the request: its URL holds the app secret.
+"""
+
+import re
+from collections.abc import Mapping
+
+
+class WeChatError(Exception):
+    """The platform refused a call, or could not be reached.
+
+    `errcode` is WeChat's own number, None where there was no readable answer;
+    `rid` is WeChat's request id, which its support asks for.
+    """
+
+    def __init__(self, message: str, errcode: int | None = None, rid: str = "") -> None:
+        super().__init__(message)
+        self.errcode = errcode
+        self.rid = rid
+
+    def __str__(self) -> str:
+        details = [f"errcode {self.errcode}"] if self.errcode is not None else []
+        details += [f"rid {self.rid}"] if self.rid else []
+        message = super().__str__()
+        return f"{message} ({', '.join(details)})" if details else message
+
+
+class PermanentError(WeChatError):
+    """The same call will fail again: the person has to do something else."""
+
+
+class TemporaryError(WeChatError):
+    """The same call may succeed later, by itself or once an operator mends the set-up."""
+
+
+class CodeRejected(PermanentError):
+    """The log-in code is wrong, expired or used: call wx.login again."""
+
+
+class UserRefused(PermanentError):
+    """WeChat's risk control blocks this user."""
+
+
+class TooFrequent(TemporaryError):
+    """This user calls too often; the limit is per minute."""
+
+
+class Unavailable(TemporaryError):
+    """Busy, out of quota, misconfigured, too slow or unreadable."""
+
+
+BUSY = -1
+
+BY_ERRCODE: Mapping[int, type[WeChatError]] = {
+    40029: CodeRejected,
+    40163: CodeRejected,
+    41008: CodeRejected,
+    40226: UserRefused,
+    45011: TooFrequent,
+}
+
+
+def from_answer(errcode: int | None, errmsg: str) -> WeChatError:
+    """The typed error for a platform's `{"errcode", "errmsg"}`.
+
+    Of `errmsg` only the rid is kept: the rest may repeat what was sent.
+    """
+    kind = Unavailable if errcode is None else BY_ERRCODE.get(errcode, Unavailable)
+    rid = re.search(r"rid: ?([\w-]{1,64})", errmsg, re.ASCII)
+    return kind("WeChat refused the call", errcode, rid[1] if rid else "")

@@ -1,0 +1,78 @@
+"""A phone in Python, speaking HTTP to a sandbox; for tests, seeds and the demo."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wechat.transport import http_session
+
+TIMEOUT = 10
+
+
+class PhoneError(Exception):
+    """A `wx` call failed: its `errMsg` and `errCode`, here in Python's spelling."""
+
+    def __init__(self, err_msg: str, err_code: int) -> None:
+        super().__init__(err_msg, err_code)
+        self.err_msg = err_msg
+        self.err_code = err_code
+
+
+class Phone:
+    """The phone of `person` with one mini-program open, in the sandbox at `sandbox_url`.
+
+    `appid` may stay out where the sandbox has one app. Every call raises PhoneError where the
+    `wx` call would fail, and requests.RequestException where the sandbox cannot be reached.
+    """
+
+    def __init__(self, sandbox_url: str, person: str, appid: str | None = None) -> None:
+        self.sandbox_url = sandbox_url.rstrip("/")
+        self.person = person
+        self._who = {"person": person} | ({"appid": appid} if appid else {})
+
+    def login(self) -> str:
+        """wx.login: a code. What was sealed before will not open with this login's key."""
+        return str(self._call("login", self._who)["code"])
+
+    def open_card(
+        self, chat: str, scene: int = 1044, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Tap a card in a group: the launch, `{"scene", "shareTicket", "query"}`."""
+        card = {"chat": chat, "scene": scene, "query": dict(query or {})}
+        return self._call("open-card", self._who | card)
+
+    def open_single(self) -> dict[str, Any]:
+        """Tap a card in a chat of two: the launch, `{"scene": 1007, "query"}`."""
+        return self._call("open-single", self._who)
+
+    def share_info(self, ticket: str) -> dict[str, str]:
+        """wx.getShareInfo: `{"encryptedData", "iv"}`."""
+        return self._envelope("share-info", {"shareTicket": ticket})
+
+    def group_enter_info(self, *, watermark: bool = True) -> dict[str, str]:
+        """wx.getGroupEnterInfo of the last launch: `{"encryptedData", "iv"}`."""
+        return self._envelope("group-enter-info", {"watermark": watermark})
+
+    def user_info(self) -> dict[str, str]:
+        """wx.getUserInfo: `{"encryptedData", "iv"}`, with no group inside."""
+        return self._envelope("user-info", {})
+
+    def join(self, chat: str) -> None:
+        """Enter a group, or come back to one."""
+        self._call("join", {"person": self.person, "chat": chat})
+
+    def leave(self, chat: str) -> None:
+        """Leave a group one is in."""
+        self._call("leave", {"person": self.person, "chat": chat})
+
+    def _envelope(self, call: str, arguments: Mapping[str, object]) -> dict[str, str]:
+        result = self._call(call, {**self._who, **arguments})
+        return {"encryptedData": result["encryptedData"], "iv": result["iv"]}
+
+    def _call(self, call: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+        url = f"{self.sandbox_url}/phone/{call}"
+        response = http_session().post(url, json=arguments, timeout=TIMEOUT)
+        result: dict[str, Any] = response.json()
+        if response.status_code != 200:
+            raise PhoneError(result["errMsg"], result["errCode"])
+        del result["errMsg"]
+        return result

@@ -1,0 +1,339 @@
+"""The state and the rules of the pretended WeChat; knows nothing of HTTP.
+
+Sources: auth.code2Session and stable_token for the platform; wx.login, wx.getShareInfo,
+wx.getGroupEnterInfo and wx.getUserInfo for the phone. Where the platform leaves itself room,
+the sandbox takes the worst case: every login makes a new session_key.
+"""
+
+import functools
+import hashlib
+import json
+import secrets
+import threading
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from wechat.crypto import seal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CODE_LIFE = 300
+TOKEN_LIFE = 7200
+REPLACED_TOKEN_LIFE = 300
+MAX_FAULT_SECONDS = 60
+
+STANDING_CODE = "demo-"
+
+SINGLE_CHAT_CARD, GROUP_CARD_WITH_TICKET = 1007, 1044
+SINGLE, GROUP = 1, 3
+
+NOT_FROM_A_CHAT, LEFT_THE_GROUP = 40097, 65206
+
+
+class PlatformError(Exception):
+    """The platform refuses a server's call with this `errcode`."""
+
+    def __init__(self, errcode: int) -> None:
+        super().__init__(errcode)
+        self.errcode = errcode
+
+
+class CallFailed(Exception):
+    """A `wx` call fails on the phone; `err_code` −1 is a mistake in the request itself."""
+
+    def __init__(self, reason: str, err_code: int = -1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.err_code = err_code
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with a platform call.
+
+    `errcode` and `status` (with an HTML page) answer in place of the platform, so a code stays
+    unused. The others befall the true answer on its way back, so a code is used up: `delay`
+    seconds before it, `drip` seconds after each byte of its body, `body` in its stead, `close`
+    instead of any answer. Raises ValueError for what HTTP or patience does not allow.
+    """
+
+    errcode: int | None = None
+    status: int | None = None
+    body: str | None = None
+    delay: int | float = 0
+    drip: int | float = 0
+    close: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(0 <= seconds <= MAX_FAULT_SECONDS for seconds in (self.delay, self.drip)):
+            raise ValueError(f"delay and drip are 0 … {MAX_FAULT_SECONDS} seconds")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError("status is 200 … 599")
+
+
+@dataclass
+class _Code:
+    appid: str
+    person: str
+    session_key: str
+    expires: float
+    used: bool = False
+
+
+def openid_of(appid: str, person: str) -> str:
+    """The openid of `person` in one mini-program: 28 characters, always the same."""
+    return _opaque_id("o", appid, person)
+
+
+def open_gid_of(appid: str, chat: str) -> str:
+    """The openGId of `chat` in one mini-program: 28 characters, always the same."""
+    return _opaque_id("tG", appid, chat)
+
+
+def unionid_of(person: str) -> str:
+    """The unionid of `person`: 28 characters, the same in every mini-program."""
+    return _opaque_id("ocM", person)
+
+
+def _opaque_id(prefix: str, *parts: str) -> str:
+    # JSON keeps ("ab", "c") and ("a", "bc") apart, and takes every string.
+    digest = hashlib.sha256(json.dumps([prefix, *parts]).encode()).digest()
+    return (prefix + urlsafe_b64encode(digest).decode())[:28]
+
+
+def _locked(method: Callable[Concatenate["World", P], R]) -> Callable[Concatenate["World", P], R]:
+    @functools.wraps(method)
+    def locked(self: "World", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
+class World:
+    """One pretended WeChat for `apps` ({appid: secret}); thread-safe. `clock`: Unix seconds.
+
+    People and chats are known by name and exist as soon as they are named. Ids are derived from
+    names; keys, codes, tickets and tokens are random. Methods of the phone's side may leave
+    `appid` out where there is one app; they raise CallFailed. Those of the platform's side
+    raise PlatformError. Both return the JSON object of a success, without `errMsg`.
+
+    The one liberty: a code that is a person's name starting with `demo-` (`demo-alice`) is
+    always accepted, never used up, and counts as a fresh login of that person, so that a
+    printed `curl` can be copied again and again.
+    """
+
+    def __init__(self, apps: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+        self.apps = dict(apps)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._session_keys: dict[tuple[str, str], str] = {}
+        self._codes: dict[str, _Code] = {}
+        self._tickets: dict[str, tuple[str, str, str]] = {}
+        self._in_chat: dict[tuple[str, str], bool] = {}
+        self._launches: dict[tuple[str, str], str | None] = {}
+        self._tokens: dict[str, str] = {}
+        self._token_ends: dict[str, float] = {}
+        self._faults: dict[str, tuple[Fault, int]] = {}
+
+    # The platform's side
+
+    @_locked
+    def jscode2session(
+        self, appid: str = "", secret: str = "", js_code: str = "", grant_type: str = ""
+    ) -> dict[str, Any]:
+        """auth.code2Session: `{"openid", "session_key", "unionid"}`, the key of that very login."""
+        self._check_credentials(appid, secret)
+        if grant_type != "authorization_code":
+            raise PlatformError(40002)
+        if not js_code:
+            raise PlatformError(41008)
+        person, session_key = self._redeem(appid, js_code)
+        return {
+            "openid": openid_of(appid, person),
+            "session_key": session_key,
+            "unionid": unionid_of(person),
+        }
+
+    @_locked
+    def stable_token(
+        self, appid: str = "", secret: str = "", grant_type: str = "", force_refresh: bool = False
+    ) -> dict[str, Any]:
+        """stable_token: `{"access_token", "expires_in"}` (seconds), the same until it expires.
+
+        `force_refresh` makes a new one; the old one stays valid for five minutes.
+        """
+        self._check_credentials(appid, secret)
+        if grant_type != "client_credential":
+            raise PlatformError(40002)
+        token = self._tokens.get(appid, "")
+        if force_refresh and self.token_is_valid(token):
+            self._token_ends[token] = min(
+                self._token_ends[token], self._clock() + REPLACED_TOKEN_LIFE
+            )
+        if force_refresh or not self.token_is_valid(token):
+            token = self._tokens[appid] = secrets.token_urlsafe(96)
+            self._token_ends[token] = self._clock() + TOKEN_LIFE
+        return {"access_token": token, "expires_in": int(self._token_ends[token] - self._clock())}
+
+    @_locked
+    def token_is_valid(self, token: str) -> bool:
+        """Whether an access token, of any app, would be accepted now."""
+        return self._clock() < self._token_ends.get(token, 0)
+
+    def _check_credentials(self, appid: str, secret: str) -> None:
+        if appid not in self.apps:
+            raise PlatformError(40013)
+        if secret != self.apps[appid]:
+            raise PlatformError(40125)
+
+    def _redeem(self, appid: str, js_code: str) -> tuple[str, str]:
+        if js_code.startswith(STANDING_CODE):
+            return js_code, self._new_session_key(appid, js_code)
+        code = self._codes.get(js_code)
+        if code is None or code.appid != appid or self._clock() >= code.expires:
+            raise PlatformError(40029)
+        if code.used:
+            raise PlatformError(40163)
+        code.used = True
+        return code.person, code.session_key
+
+    # The phone's side
+
+    @_locked
+    def login(self, person: str, appid: str = "") -> dict[str, Any]:
+        """wx.login: `{"code"}`, good once, for five minutes; the phone now has a new key."""
+        appid = self._app(appid)
+        code = "0" + secrets.token_hex(16)[1:]
+        key = self._new_session_key(appid, person)
+        self._codes[code] = _Code(appid, person, key, self._clock() + CODE_LIFE)
+        return {"code": code}
+
+    @_locked
+    def open_card(
+        self,
+        person: str,
+        chat: str,
+        scene: int = GROUP_CARD_WITH_TICKET,
+        query: dict[str, Any] | None = None,
+        appid: str = "",
+    ) -> dict[str, Any]:
+        """`person` taps a card in `chat`: a launch, `{"scene", "shareTicket", "query"}`.
+
+        Only scene 1044 has a ticket, a fresh one each time. Seeing the card takes being in the
+        group: who never was is put into it, who has left must `join` first (else 65206).
+        """
+        appid = self._app(appid)
+        if not self._in_chat.setdefault((person, chat), True):
+            raise CallFailed("this person has left the group", LEFT_THE_GROUP)
+        self._launches[appid, person] = chat
+        launch = {"scene": scene, "query": query or {}}
+        if scene == GROUP_CARD_WITH_TICKET:
+            ticket = secrets.token_urlsafe(32)
+            self._tickets[ticket] = (appid, person, chat)
+            launch["shareTicket"] = ticket
+        return launch
+
+    @_locked
+    def open_single(self, person: str, appid: str = "") -> dict[str, Any]:
+        """`person` taps a card in a chat of two: a launch in scene 1007, without a ticket."""
+        self._launches[self._app(appid), person] = None
+        return {"scene": SINGLE_CHAT_CARD, "query": {}}
+
+    @_locked
+    def share_info(self, person: str, share_ticket: str, appid: str = "") -> dict[str, Any]:
+        """wx.getShareInfo: `{"openGId"}`, sealed. Fails for an unknown or another's ticket."""
+        appid = self._app(appid)
+        owner, holder, chat = self._tickets.get(share_ticket, ("", "", ""))
+        if not owner or (owner, holder) != (appid, person):
+            raise CallFailed("invalid shareTicket", NOT_FROM_A_CHAT)
+        return self._sealed(appid, person, {"openGId": open_gid_of(appid, chat)})
+
+    @_locked
+    def group_enter_info(
+        self, person: str, watermark: bool = True, appid: str = ""
+    ) -> dict[str, Any]:
+        """wx.getGroupEnterInfo of the last launch, sealed, all its options switched on.
+
+        `{"opengid", "chat_type": 3, "group_openid"}`, or `{"open_single_roomid", "chat_type": 1}`
+        for a chat of two. Not launched from a chat is 40097, having left the group 65206.
+        """
+        appid = self._app(appid)
+        payload = self._enter_payload(appid, person)
+        return self._sealed(appid, person, payload, watermark=watermark)
+
+    @_locked
+    def user_info(self, person: str, appid: str = "") -> dict[str, Any]:
+        """wx.getUserInfo, sealed: genuine data without a group, anonymous as since 2022."""
+        appid = self._app(appid)
+        payload = {"openId": openid_of(appid, person), "nickName": "微信用户", "gender": 0}
+        return self._sealed(appid, person, payload | {"unionId": unionid_of(person)})
+
+    @_locked
+    def join(self, person: str, chat: str) -> dict[str, Any]:
+        """`person` is in `chat` from now on, whether or not they had left it: `{}`."""
+        self._in_chat[person, chat] = True
+        return {}
+
+    @_locked
+    def leave(self, person: str, chat: str) -> dict[str, Any]:
+        """`person` leaves `chat`: `{}`. Fails for someone who is not in it."""
+        if not self._in_chat.get((person, chat)):
+            raise CallFailed("this person is not in the group", LEFT_THE_GROUP)
+        self._in_chat[person, chat] = False
+        return {}
+
+    def _app(self, appid: str) -> str:
+        if not appid and len(self.apps) == 1:
+            return next(iter(self.apps))
+        if appid not in self.apps:
+            raise CallFailed(f"appid must be one of {', '.join(self.apps)}")
+        return appid
+
+    def _new_session_key(self, appid: str, person: str) -> str:
+        key = self._session_keys[appid, person] = b64encode(secrets.token_bytes(16)).decode()
+        return key
+
+    def _enter_payload(self, appid: str, person: str) -> dict[str, Any]:
+        if (appid, person) not in self._launches:
+            raise CallFailed("not launched from a chat", NOT_FROM_A_CHAT)
+        chat = self._launches[appid, person]
+        if chat is None:
+            room = _opaque_id("tS", appid, person)
+            return {"open_single_roomid": room, "chat_type": SINGLE}
+        if not self._in_chat[person, chat]:
+            raise CallFailed("this person has left the group", LEFT_THE_GROUP)
+        return {
+            "opengid": open_gid_of(appid, chat),
+            "chat_type": GROUP,
+            "group_openid": _opaque_id("oG", appid, chat, person),
+        }
+
+    def _sealed(
+        self, appid: str, person: str, payload: Mapping[str, Any], *, watermark: bool = True
+    ) -> dict[str, Any]:
+        # Who never logged in has a key too, only no server has seen it.
+        key = self._session_keys.get((appid, person)) or self._new_session_key(appid, person)
+        mark = {"watermark": {"appid": appid, "timestamp": int(self._clock())}}
+        sealed = seal(key, {**payload, **(mark if watermark else {})})
+        return {**sealed, "cloudID": secrets.token_urlsafe(48)}
+
+    # Faults
+
+    @_locked
+    def request_fault(self, path: str, fault: Fault, times: int = 1) -> None:
+        """The next `times` calls of `path` suffer `fault`, in place of what was asked before."""
+        self._faults[path] = (fault, times)
+
+    @_locked
+    def take_fault(self, path: str) -> Fault:
+        """The fault due to this call of `path`; a Fault that does nothing when none is."""
+        fault, times = self._faults.get(path, (Fault(), 0))
+        if times <= 0:
+            return Fault()
+        self._faults[path] = (fault, times - 1)
+        return fault
