@@ -1,0 +1,165 @@
+"""`make demo`: a whole site on one machine, with a sandbox in WeChat's place; asks nothing.
+
+One process: the sandbox in a thread, the site in another, an SQLite database of its own.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from base64 import urlsafe_b64encode
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+from wechat.sandbox import Phone, Sandbox
+
+APP_ID = "wxdemo0000000001"
+SECRET = "the-sandbox-takes-any-secret"
+HOME = Path(__file__).resolve().parent.parent / "var"
+PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
+GROUPS = 12
+
+LINK_HOURS = 12
+
+
+def main() -> None:
+    host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # Set even where a shell made us ignore Ctrl-C, as it does for what runs in the background.
+        signal.signal(ending, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), Sandbox({APP_ID: SECRET}) as sandbox:
+        set_environment(sandbox.url)
+        import django
+
+        django.setup()
+        serve(host, port, sandbox)
+
+
+def set_environment(sandbox_url: str) -> None:
+    """The demo's own settings, whatever `.env` says; its keys last as long as its database."""
+    HOME.mkdir(exist_ok=True)
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DEBUG": "True",
+        "SECRET_KEY": kept("demo.secret", secrets.token_urlsafe(50)),
+        "FIELD_KEYS": kept("demo.key", urlsafe_b64encode(os.urandom(32)).decode()),
+        "ALLOWED_HOSTS": "*",
+        "DATABASE_URL": f"sqlite:///{HOME / 'demo.sqlite3'}",
+        "REDIS_URL": "",
+        "WECHAT_APPS": f"{APP_ID}:{SECRET}",
+        "WECHAT_API_URL": sandbox_url,
+        "LINK_MAX_AGE": str(LINK_HOURS * 3600),
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def kept(name: str, fresh: str) -> str:
+    """What the file of that name holds, which is `fresh` the first time."""
+    path = HOME / name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(fresh)
+    return path.read_text()
+
+
+def serve(host: str, port: int, sandbox: Sandbox) -> None:
+    from django.core.management import call_command
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+    from django.core.wsgi import get_wsgi_application
+
+    from groups.models import Group
+
+    try:
+        server = ThreadedWSGIServer((host, port), WSGIRequestHandler)
+    except OSError as error:
+        sys.exit(
+            f"Cannot serve on {host}:{port}: {error.strerror}. Try 请换端口: make demo PORT=8123"
+        )
+    say("Migrating the database 迁移数据库")
+    call_command("migrate", verbosity=0)
+    if not Group.objects.exists():
+        say("Inventing people and groups 生成演示数据")
+        call_command("seed_demo")
+    server.set_app(get_wsgi_application())
+    Thread(target=server.serve_forever, daemon=True).start()
+    base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}"  # noqa: S104
+    say("Entering groups as phones do 通过真实流程入群：wx.login → encryptedData → bind")
+    enter_groups(sandbox.url, base_url)
+    print_addresses(base_url, server.server_port if host == "0.0.0.0" else None)  # noqa: S104
+    try:
+        signal.pause()
+    finally:
+        server.shutdown()
+        server.server_close()
+        say("Stopped 已停止")
+
+
+def enter_groups(sandbox_url: str, base_url: str) -> None:
+    """A few people log in and tap a card in each group, over HTTP from end to end."""
+    import requests
+
+    api = f"{base_url}/api/v1"
+    with requests.Session() as http:
+        http.trust_env = False
+        for name in PEOPLE_IN_REAL_FLOW:
+            phone = Phone(sandbox_url, name)
+            token = http.post(f"{api}/login", json={"code": phone.login()}).json()["token"]
+            http.headers["Authorization"] = f"Bearer {token}"
+            for number in range(1, GROUPS + 1):
+                launch = phone.open_card(f"demo-chat-{number}")
+                body = {**phone.share_info(launch["shareTicket"]), "scene": launch["scene"]}
+                http.post(f"{api}/groups/bind", json=body).raise_for_status()
+        http.put(f"{api}/me", json={"nickname": "新来的同学"}).raise_for_status()
+
+
+def print_addresses(base_url: str, shared_port: int | None) -> None:
+    from django.contrib.auth.models import User
+    from django.urls import reverse
+
+    from accounts.models import WeChatUser
+    from accounts.signin import sign_in_path
+    from groups.links import Link
+    from groups.models import ACTIVE_DAYS, Group
+    from wechat.sandbox import openid_of
+
+    operator, _created = User.objects.get_or_create(
+        username="operator", defaults={"is_staff": True, "is_superuser": True}
+    )
+    alice = WeChatUser.objects.get(app_id=APP_ID, openid=openid_of(APP_ID, "demo-alice"))
+    group = Group.objects.filter(app_id=APP_ID).earliest("pk")
+    link = Link(alice.pk, group.pk, ACTIVE_DAYS).sign()
+    say(f"""
+  Operators 管理员 (one time 一次有效)
+    {base_url}{sign_in_path(operator)}
+  A group's ranking 群排行
+    {base_url}{reverse("member-page", args=[link])}
+  API 接口文档
+    {base_url}{reverse("docs")}
+
+  Log in as a mini-program does 像小程序一样登录:
+    curl -s {base_url}/api/v1/login -H 'Content-Type: application/json' -d '{{"code": "demo-alice"}}'
+""")
+    if shared_port:
+        say(f"  For a phone's preview 手机预览: http://{lan_address()}:{shared_port}\n")
+    say("Ctrl-C stops all of it. 按 Ctrl-C 停止。")
+
+
+def lan_address() -> str:
+    """This machine's address on its network; connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return socket.gethostbyname(socket.gethostname())
+        return str(probe.getsockname()[0])
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""`manage.py seed_demo`: twelve groups of 3 to 500 invented people with a month of history."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.db.models import Model
+from django.utils import timezone
+
+from accounts.models import WeChatUser
+from accounts.nicknames import clean_nickname
+from groups.models import Board, Group, Membership, Score
+from groups.periods import CALENDAR, Period, Window
+from wechat.sandbox import open_gid_of, openid_of
+
+GROUPS = {
+    "产品设计交流群": 500,
+    "跑步打卡群": 320,
+    "三年二班家长群": 180,
+    "": 120,
+    "周末羽毛球": 80,
+    "Python 学习小组": 50,
+    "小区团购群": 36,
+    "读书会": 24,
+    "相亲相爱一家人": 12,
+    "宿舍 404": 8,
+    "出差拼车": 5,
+    "三人行": 3,
+}
+DAYS = 30
+BATCH = 2000
+PEOPLE = 620
+
+SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕"
+GIVEN = "梓涵浩然欣怡子轩雨桐思远佳琪明哲晓彤博文若曦宇航诗涵俊杰静怡志强雅婷建国秀英海燕"
+NICKS = [
+    "追风的少年",
+    "一只特别特别特别特别长名字的小可爱",
+    "👨‍👩‍👧‍👦👍🏽",
+    "مرحبا بكم",
+    "aVeryLongLatinNameWithoutSpaces",
+    "<script>alert(1)</script>",
+    "KING★彡",
+    "Zoë Ünïcödé",
+    "🌈🌈🌈",
+    "สวัสดี",
+    "葉問 (叶问)",
+    "O'Brien & Söhne",
+    "龘靐齉爩",
+    "0️⃣1️⃣",
+    "=SUM(A1:A9)",
+    "さくら",
+]
+
+
+class Command(BaseCommand):
+    help = "Fills an empty database with twelve groups of invented people and a month of history."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.WECHAT_APPS:
+            raise CommandError("Set WECHAT_APPS first. 请先设置 WECHAT_APPS。")
+        if Group.objects.exists():
+            raise CommandError("The database is not empty. 数据库不是空的。")
+        app_id = next(iter(settings.WECHAT_APPS))
+        with transaction.atomic():
+            Seeder(app_id, random.Random(2018), timezone.now(), self.progress).run()
+        self.stdout.write("")
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        end = "\r" if self.stdout.isatty() else "\n"
+        self.stdout.write(f"  [{done:>2}/{total}] {what:<40}", ending=end)
+        self.stdout.flush()
+
+
+def person(number: int) -> str:
+    """The sandbox's name for the demo's people: demo-alice, demo-bob, demo-3, demo-4 …"""
+    return {1: "demo-alice", 2: "demo-bob"}.get(number, f"demo-{number}")
+
+
+class Seeder:
+    """Writes people, groups, memberships and their active days; the same ones every time."""
+
+    def __init__(self, app_id: str, chance: random.Random, now: datetime, progress: Any) -> None:
+        self.app_id = app_id
+        self.chance = chance
+        self.now = now
+        self.today = now.astimezone(CALENDAR).date()
+        self.progress = progress
+        self.board = Board.objects.active_days()
+
+    def run(self) -> None:
+        people = self.make_people()
+        for done, (label, size) in enumerate(GROUPS.items(), start=1):
+            self.progress(done, len(GROUPS), f"{label or '未命名的群'} ({size})")
+            self.make_group(label, f"demo-chat-{done}", self.members(people, size))
+
+    def make_people(self) -> list[WeChatUser]:
+        return save(
+            WeChatUser(
+                app_id=self.app_id,
+                openid=openid_of(self.app_id, person(number)),
+                nickname=self.nickname(number),
+                created_at=self.now - timedelta(days=DAYS),
+            )
+            for number in range(1, PEOPLE + 1)
+        )
+
+    def nickname(self, number: int) -> str:
+        if number <= 2:
+            return ["小明", "李雷"][number - 1]
+        if number % 37 == 0:
+            return ""
+        if number % 9 == 0:
+            return clean_nickname(self.chance.choice(NICKS))
+        given = self.chance.choices(GIVEN, k=self.chance.choice([1, 2, 2]))
+        return self.chance.choice(SURNAMES) + "".join(given)
+
+    def members(self, people: Sequence[WeChatUser], size: int) -> list[WeChatUser]:
+        """Alice and Bob, who are in every group, and others."""
+        return [*people[:2], *self.chance.sample(people[2:], size - 2)]
+
+    def make_group(self, label: str, chat: str, members: Sequence[WeChatUser]) -> None:
+        group = Group.objects.create(
+            app_id=self.app_id,
+            open_gid=open_gid_of(self.app_id, chat),
+            label=label,
+            created_at=self.now - timedelta(days=DAYS),
+        )
+        active = {user: self.active_days() for user in members}
+        save(
+            Membership(
+                group=group,
+                user=user,
+                joined_at=self.moment(days[0]),
+                verified_at=self.moment(days[-1]),
+                scene=1044,
+            )
+            for user, days in active.items()
+        )
+        save(score for user, days in active.items() for score in self.scores(group, user, days))
+
+    def active_days(self) -> list[date]:
+        """The days of the last month on which somebody came, at least one of them this week."""
+        eagerness = self.chance.betavariate(1.2, 2)
+        days = {self.today - timedelta(days=ago) for ago in range(DAYS)}
+        came = {day for day in days if self.chance.random() < eagerness}
+        return sorted(came or {self.today - timedelta(days=self.chance.randrange(DAYS))})
+
+    def moment(self, day: date) -> datetime:
+        """Some time of that day that has already been."""
+        minute = timedelta(minutes=self.chance.randrange(7 * 60, 23 * 60))
+        return min(self.now, datetime.combine(day, time.min, CALENDAR) + minute)
+
+    def scores(self, group: Group, user: WeChatUser, days: Sequence[date]) -> Iterator[Score]:
+        counts = Counter(Period.holding(window, day).key for window in Window for day in days)
+        latest = {Period.holding(window, day).key: day for window in Window for day in days}
+        for key, count in counts.items():
+            yield Score(
+                board=self.board,
+                period=key,
+                scope=self.board.scope_in(group),
+                user=user,
+                value=count,
+                achieved_at=self.moment(latest[key]),
+            )
+
+
+def save(rows: Iterable[Any]) -> list[Any]:
+    found: list[Any] = list(rows)
+    model: type[Model] = type(found[0])
+    return list(model._default_manager.bulk_create(found, batch_size=BATCH))
