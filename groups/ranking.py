@@ -298,24 +298,26 @@ def _read_rows(group: Group, board: Board, period: Period, now: datetime) -> lis
         )
     )
     scores = _read_scores(group, board, period)
-    before = _read_scores(group, board, period.previous) if period.previous else {}
+    before = period.previous.key if period.previous else None
     rows = []
     for user_id, alias, nickname, seed, joined_at, hidden in members:
-        score, achieved_at = scores.get(user_id, (None, None))
-        score_before, _at = before.get(user_id, (None, None))
+        score, achieved_at = scores.get((user_id, period.key), (None, None))
+        score_before, _at = scores.get((user_id, before), (None, None))
         member = Member(user_id, alias, nickname, seed)
         rows.append(_Row(member, joined_at, hidden, score, achieved_at, score_before))
     return rows
 
 
-def _read_scores(group: Group, board: Board, period: Period) -> dict[int, tuple[int, datetime]]:
-    scores = Score.objects.filter(board=board, period=period.key, scope=board.scope_in(group))
+def _read_scores(
+    group: Group, board: Board, period: Period
+) -> dict[tuple[int, str | None], tuple[int | None, datetime | None]]:
+    """Value and time by user id and period's key, of this period and the one before."""
+    keys = [each.key for each in (period, period.previous) if each]
+    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group))
     if board.scope == Board.Scope.APP:
         scores = scores.filter(user__memberships__group=group)
-    return {
-        user_id: (value, achieved_at)
-        for user_id, value, achieved_at in scores.values_list("user_id", "value", "achieved_at")
-    }
+    rows = scores.values_list("user_id", "period", "value", "achieved_at")
+    return {(user_id, key): (value, at) for user_id, key, value, at in rows}
 
 
 def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:

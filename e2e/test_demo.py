@@ -1,0 +1,86 @@
+"""A newcomer's first minute: clone, `make demo`, three addresses, one curl, Ctrl-C, again."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+READY = "Ctrl-C stops all of it"
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone, with an environment in which nothing of ours is set."""
+    target = tmp_path_factory.mktemp("newcomer") / "groupsite"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
+    return target
+
+
+@contextmanager
+def demo(clone: Path, port: int) -> Iterator[str]:
+    """A running `make demo` and what it printed; ended as Ctrl-C does."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME", "LANG"} or name.startswith("PIP_")
+    }
+    log = clone / "demo.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["make", "demo", f"PORT={port}"],
+            cwd=clone,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while READY not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield log.read_text()
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=20)
+
+
+def addresses(printed: str) -> list[str]:
+    found = re.findall(r"^ +(http://\S+)$", printed, re.MULTILINE)
+    assert len(found) == 3, printed
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_make_demo_serves_what_it_prints_and_can_be_run_again(clone: Path) -> None:
+    port = free_port()
+    with demo(clone, port) as printed:
+        sign_in, ranking, docs = addresses(printed)
+        assert requests.get(sign_in, timeout=10).status_code == 200
+        assert "<button" in requests.get(sign_in, timeout=10).text  # looking did not use it up
+        assert "产品设计交流群" in requests.get(ranking, timeout=10).text
+        assert "swagger-ui" in requests.get(docs, timeout=10).text
+        [curl] = re.findall(r"^ +(curl .+)$", printed, re.MULTILINE)
+        for _again in range(2):
+            answer = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True)
+            assert '"token":"' in answer.stdout
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "Ctrl-C left something running"
+    with demo(clone, port) as printed:
+        assert all(requests.get(url, timeout=10).status_code == 200 for url in addresses(printed))

@@ -1,0 +1,24 @@
+from collections.abc import Sequence
+
+from django import template
+
+from groups.ranking import Standing
+
+register = template.Library()
+
+
+@register.filter
+def thousands(number: int) -> str:
+    """9781 → "9,781"; humanize's intcomma does nothing under zh-hans."""
+    return f"{number:,}"
+
+
+@register.filter
+def podium(entries: Sequence[Standing]) -> list[Standing]:
+    """The first three places of a ranking's first page; nobody stands there without a rank."""
+    return [standing for standing in entries[:3] if standing.rank is not None]
+
+
+@register.filter
+def off_podium(entries: Sequence[Standing]) -> Sequence[Standing]:
+    return entries[len(podium(entries)) :]
