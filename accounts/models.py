@@ -18,7 +18,7 @@ from wechat.client import Session
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, unseal
 
 from .errors import BindLocked, SessionStale
-from .fields import OpaqueIdField
+from .fields import NicknameField, OpaqueIdField
 from .vault import lock_away, take_out
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
@@ -49,7 +49,7 @@ class WeChatUser(models.Model):
     app_id = OpaqueIdField(_("appid"))
     openid = OpaqueIdField(_("openid"))
     unionid = OpaqueIdField(_("unionid"), blank=True)
-    nickname = models.CharField(_("nickname"), max_length=255, blank=True)
+    nickname = NicknameField(_("nickname"))
     avatar_seed = models.CharField(max_length=22, default=random_seed, editable=False)
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE

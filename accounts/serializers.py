@@ -8,8 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from .fields import acceptable_nickname
 from .models import WeChatUser
-from .nicknames import UnacceptableNickname, clean_nickname
 
 IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
 
@@ -63,12 +63,6 @@ class Time(serializers.DateTimeField):
         return timezone.localtime(value).isoformat(timespec="milliseconds")
 
 
-NICKNAME_REFUSALS = {
-    "blank": _("This name would look empty. Use at least one visible character."),
-    "too_long": _("This name is too long. Use at most 32 characters."),
-}
-
-
 class Nickname(Text):
     """A name as others will see it; cleaned, not merely checked."""
 
@@ -77,12 +71,7 @@ class Nickname(Text):
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if self.allow_blank and not text:
-            return ""
-        try:
-            return clean_nickname(text)
-        except UnacceptableNickname as error:
-            raise serializers.ValidationError(NICKNAME_REFUSALS[error.reason]) from None
+        return acceptable_nickname(text) if text else ""
 
 
 class AvatarUrl(serializers.CharField):

@@ -193,7 +193,7 @@ class MemberOutput(serializers.Serializer[ranking.Member]):
     avatar = AvatarUrl(source="avatar_path")
 
 
-@extend_schema_field({"oneOf": [{"type": "integer"}, {"const": "new"}], "nullable": True})
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string", "enum": ["new"]}]})
 class MovementField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
     def to_representation(self, value: ranking.Movement) -> ranking.Movement:
         return value
@@ -342,9 +342,9 @@ class GroupsView(MemberView):
 
 class OneGroupView(GroupView):
     @extend_schema(responses=GroupOutput, operation_id="group")
-    def get(self, request: Request, open_gid: str) -> Response:
+    def get(self, request: Request, openGId: str) -> Response:
         """One of my groups."""
-        [group] = attach([self.membership(open_gid)], timezone.now())
+        [group] = attach([self.membership(openGId)], timezone.now())
         return self.answer(GroupOutput, group)
 
 
@@ -352,9 +352,9 @@ class MembershipView(GroupView):
     @extend_schema(
         request=MembershipInput, responses=MembershipOutput, operation_id="update_membership"
     )
-    def put(self, request: Request, open_gid: str) -> Response:
+    def put(self, request: Request, openGId: str) -> Response:
         """Hide me from this group's rankings, or name me differently there."""
-        membership = self.membership(open_gid)
+        membership = self.membership(openGId)
         changes = self.read(MembershipInput)
         for name, value in changes.items():
             setattr(membership, name, value)
@@ -362,18 +362,18 @@ class MembershipView(GroupView):
         return self.answer(MembershipOutput, membership)
 
     @extend_schema(responses={204: None}, operation_id="leave")
-    def delete(self, request: Request, open_gid: str) -> Response:
+    def delete(self, request: Request, openGId: str) -> Response:
         """Leave the group here; WeChat's own group is not touched."""
-        leave(self.membership(open_gid))
+        leave(self.membership(openGId))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class RankingView(GroupView):
     @extend_schema(parameters=[RankingQuery], responses=RankingOutput, operation_id="ranking")
-    def get(self, request: Request, open_gid: str) -> Response:
+    def get(self, request: Request, openGId: str) -> Response:
         """A group's ranking, from the top or after a cursor."""
         asked = self.query(RankingQuery)
-        group, board = self.group(open_gid), self.board(asked.pop("board", None))
+        group, board = self.group(openGId), self.board(asked.pop("board", None))
         with unreadable_is_invalid():
             found = ranking.standings(group, board, viewer=self.user, **asked)
         return self.answer(RankingOutput, found)
@@ -381,10 +381,10 @@ class RankingView(GroupView):
 
 class AroundView(GroupView):
     @extend_schema(parameters=[AroundQuery], responses=RankingOutput, operation_id="around")
-    def get(self, request: Request, open_gid: str) -> Response:
+    def get(self, request: Request, openGId: str) -> Response:
         """The ranking's part around me."""
         asked = self.query(AroundQuery)
-        group, board = self.group(open_gid), self.board(asked.pop("board", None))
+        group, board = self.group(openGId), self.board(asked.pop("board", None))
         with unreadable_is_invalid():
             found = ranking.around(group, board, viewer=self.user, **asked)
         return self.answer(RankingOutput, found)
@@ -392,9 +392,9 @@ class AroundView(GroupView):
 
 class LinkView(GroupView):
     @extend_schema(request=LinkInput, responses=LinkOutput, operation_id="link")
-    def post(self, request: Request, open_gid: str) -> Response:
+    def post(self, request: Request, openGId: str) -> Response:
         """A link to the group's web page, as I see it; it opens for LINK_MAX_AGE seconds."""
-        group, board = self.group(open_gid), self.board(self.read(LinkInput).get("board"))
+        group, board = self.group(openGId), self.board(self.read(LinkInput).get("board"))
         link = Link(self.user.pk, group.pk, board.key)
         answer = {
             "url": request.build_absolute_uri(reverse("member-page", args=[link.sign()])),

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.fields import OpaqueIdField
+from accounts.fields import NicknameField, OpaqueIdField
 from accounts.models import WeChatUser
 
 from .periods import Period, Window
@@ -133,7 +133,7 @@ class Membership(models.Model):
     verified_at = models.DateTimeField(_("last proven entry"))
     left_at = models.DateTimeField(_("left"), null=True, blank=True)
     hidden = models.BooleanField(_("hidden"), default=False)
-    alias = models.CharField(_("name in this group"), max_length=255, blank=True)
+    alias = NicknameField(_("name in this group"))
     scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
     watermarked = models.BooleanField(
         _("watermarked"),

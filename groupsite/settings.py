@@ -216,8 +216,16 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "groupsite",
-    "DESCRIPTION": _("Groups in WeChat mini-programs: log in, bind, rank."),
+    "DESCRIPTION": _(
+        "Groups in WeChat mini-programs: log in, bind, rank.\n\n"
+        "JSON in UTF-8. Times are those of Asia/Shanghai with milliseconds. Log in with the code "
+        "of `wx.login`, then send `Authorization: Bearer <token>`. Every error is "
+        "`{code, detail, requestId}`: branch on `code`, show `detail`. On `session_stale` log in, "
+        "fetch the encrypted data **again**, and retry once; on 401 log in; where `retryAfter` "
+        "is given, wait that many seconds."
+    ),
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_PUBLIC": True,
@@ -225,8 +233,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
 }
 
 # Logs

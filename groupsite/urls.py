@@ -32,11 +32,11 @@ api = [
     path("groups", groups.GroupsView.as_view()),
     path("groups/resolve", groups.ResolveView.as_view()),
     path("groups/bind", groups.BindView.as_view()),
-    path("groups/<opaque:open_gid>", groups.OneGroupView.as_view()),
-    path("groups/<opaque:open_gid>/membership", groups.MembershipView.as_view()),
-    path("groups/<opaque:open_gid>/ranking", groups.RankingView.as_view()),
-    path("groups/<opaque:open_gid>/ranking/around", groups.AroundView.as_view()),
-    path("groups/<opaque:open_gid>/link", groups.LinkView.as_view()),
+    path("groups/<opaque:openGId>", groups.OneGroupView.as_view()),
+    path("groups/<opaque:openGId>/membership", groups.MembershipView.as_view()),
+    path("groups/<opaque:openGId>/ranking", groups.RankingView.as_view()),
+    path("groups/<opaque:openGId>/ranking/around", groups.AroundView.as_view()),
+    path("groups/<opaque:openGId>/link", groups.LinkView.as_view()),
     path("boards", groups.BoardsView.as_view()),
 ]
 
