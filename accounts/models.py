@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from wechat.client import Session
@@ -43,8 +43,8 @@ class WeChatUser(models.Model):
     """A person within one mini-program, known by openid; Django's `User` is an operator."""
 
     class Status(models.TextChoices):
-        ACTIVE = "active", _("active")
-        BLOCKED = "blocked", _("blocked")
+        ACTIVE = "active", pgettext_lazy("member", "active")
+        BLOCKED = "blocked", pgettext_lazy("member", "blocked")
 
     app_id = OpaqueIdField(_("appid"))
     openid = OpaqueIdField(_("openid"))

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 def ensure_active_days(sender: AppConfig, using: str, **kwargs: Any) -> None:
@@ -24,7 +24,7 @@ def ensure_active_days(sender: AppConfig, using: str, **kwargs: Any) -> None:
 
 class GroupsConfig(AppConfig):
     name = "groups"
-    verbose_name = _("Groups")
+    verbose_name = pgettext_lazy("WeChat", "Groups")
 
     def ready(self) -> None:
         post_migrate.connect(ensure_active_days, sender=self)

@@ -11,7 +11,7 @@ from django.db.models import Count, F, Max, Q
 from django.db.models import Window as Over
 from django.db.models.functions import RowNumber
 from django.utils import timezone
-from django.utils.translation import get_language, gettext, ngettext, pgettext
+from django.utils.translation import get_language, gettext, ngettext, pgettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import NicknameField, OpaqueIdField
@@ -60,7 +60,7 @@ class Group(models.Model):
     objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
-        verbose_name = verbose_name_plural = _("group")
+        verbose_name = verbose_name_plural = pgettext_lazy("WeChat", "group")
         constraints = [
             models.UniqueConstraint(fields=["app_id", "open_gid"], name="one_group_per_open_gid")
         ]
