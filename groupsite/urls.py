@@ -53,5 +53,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),
+    path("favicon.ico", views.favicon),
     path("", views.home),
 ]

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -39,4 +40,5 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "database": "up"})
 
 
+favicon = RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg")
 home = RedirectView.as_view(pattern_name="group-list")

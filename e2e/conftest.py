@@ -1,0 +1,210 @@
+"""A browser, a server of its own, and the cast: Alice, Bob, Charlie (members), Olga (operator).
+
+Run with `make e2e`. Every page opened here must keep quiet: no CSP violation, no script error, no
+dialog, no request to another host.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import WeChatUser
+from groups.links import Link
+from groups.models import Board, Group, Membership, Score
+from groups.periods import Period, Window
+from tests.settings import APP_ID
+
+# Playwright's sync API runs an event loop in this thread, where Django then refuses the ORM.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        message = f"No browser: none of {', '.join(BROWSERS)} is installed (apt install chromium)."
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A browser window of some size and colour scheme that notes whatever a page does wrong."""
+
+    def __init__(self, context: BrowserContext, base_url: str) -> None:
+        self.base_url = base_url
+        self.troubles: list[str] = []
+        context.expose_function("noteTrouble", lambda trouble: self.troubles.append(trouble))
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', e =>"
+            " noteTrouble(`CSP: ${e.violatedDirective} ${e.blockedURI}`))"
+        )
+        context.on("request", self._watch_request)
+        self.page: Page = context.new_page()
+        self.page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+        self.page.on("console", self._watch_console)
+        self.page.on("dialog", self._watch_dialog)
+
+    def open(self, path: str, status: int = 200) -> Page:
+        response = self.page.goto(self.base_url + path)
+        assert response is not None
+        assert response.status == status
+        return self.page
+
+    def photograph(self, name: str, *, whole: bool = False) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.evaluate(
+            """() => Promise.all([...document.images].filter(image => {
+              const box = image.getBoundingClientRect();
+              return box.top < innerHeight && box.bottom > 0;
+            }).map(image => image.decode()))"""
+        )
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+
+    def _watch_request(self, request) -> None:
+        if not request.url.startswith((self.base_url, "data:")):
+            self.troubles.append(f"request to another host: {request.url}")
+
+    def _watch_console(self, message) -> None:
+        if message.type not in {"error", "warning"}:
+            return
+        # Chromium also logs the status of the page itself, which each test asserts; and Django's
+        # admin has no icon.
+        url = message.location["url"]
+        expected = url == self.page.url or url == f"{self.base_url}/favicon.ico"
+        if not (expected and message.text.startswith("Failed to load resource")):
+            self.troubles.append(f"console: {message.text} {url}")
+
+    def _watch_dialog(self, dialog) -> None:
+        self.troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+
+@pytest.fixture
+def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
+    """Makes visitors, and in the end asserts that no page they saw did anything wrong."""
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
+    contexts: list[BrowserContext] = []
+    visitors: list[Visitor] = []
+
+    def visit(
+        width: int = 360,
+        scheme: str = "light",
+        operator: User | None = None,
+        language: str = "zh-CN",
+    ) -> Visitor:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 740 if width < 800 else 900},
+            device_scale_factor=2 if width < 800 else 1,
+            color_scheme=scheme,
+            locale=language,
+            timezone_id="Asia/Shanghai",
+        )
+        contexts.append(context)
+        if operator:
+            client = Client()
+            client.force_login(operator)
+            session = client.cookies[settings.SESSION_COOKIE_NAME].value
+            name = settings.SESSION_COOKIE_NAME
+            context.add_cookies([{"name": name, "value": session, "url": live_server.url}])
+        visitors.append(Visitor(context, live_server.url))
+        return visitors[-1]
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [trouble for visitor in visitors for trouble in visitor.troubles] == []
+
+
+@pytest.fixture
+def olga(transactional_db) -> User:
+    return User.objects.create_superuser("olga", password=None)
+
+
+class Crowd:
+    """A group under construction."""
+
+    def __init__(self, label: str = "", board: Board | None = None) -> None:
+        self.now = timezone.now()
+        open_gid = f"tGxBrowserTests_{Group.objects.count():012}"
+        self.group = Group.objects.create(app_id=APP_ID, open_gid=open_gid, label=label)
+        self.board = board or Board.objects.active_days()
+        self.members: list[WeChatUser] = []
+
+    def add(
+        self,
+        nickname: str,
+        score: int | None = None,
+        before: int | None = None,
+        hidden: bool = False,
+    ) -> WeChatUser:
+        """Somebody with a score in every current period, and one in the periods before."""
+        number = len(self.members)
+        user = WeChatUser.objects.create(
+            app_id=APP_ID, openid=f"o-{self.group.pk}-{number}", nickname=nickname
+        )
+        joined = self.now - timedelta(days=20, seconds=-number)
+        Membership.objects.create(
+            group=self.group, user=user, joined_at=joined, verified_at=self.now, hidden=hidden
+        )
+        self.members.append(user)
+        for window in Window:
+            current = Period.current(window, self.now)
+            self._score(user, current, score, self.now - timedelta(seconds=900 - number))
+            if current.previous:
+                self._score(user, current.previous, before, joined)
+        return user
+
+    def path_for(self, member: WeChatUser) -> str:
+        return f"/g/{Link(member.pk, self.group.pk, self.board.key).sign()}/"
+
+    def _score(
+        self, user: WeChatUser, period: Period, value: int | None, achieved_at: datetime
+    ) -> None:
+        if value is not None:
+            Score.objects.create(
+                board=self.board,
+                scope=self.board.scope_in(self.group),
+                user=user,
+                period=period.key,
+                value=value,
+                achieved_at=achieved_at,
+            )
+
+
+@pytest.fixture
+def points(transactional_db) -> Board:
+    """A game's board, with scores that need separators."""
+    return Board.objects.create(
+        app_id=APP_ID, key="points", title_zh="积分", title_en="Points", unit_zh="分", unit_en="pts"
+    )
+
+
+@pytest.fixture
+def crowd(transactional_db):
+    return Crowd

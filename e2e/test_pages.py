@@ -1,0 +1,350 @@
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from django.utils.translation import gettext, override
+from playwright.sync_api import Page, expect
+
+from accounts.signin import sign_in_path
+from groups.models import Group
+from tests.settings import APP_ID
+
+WIDTHS = (320, 360, 1280)
+SCHEMES = ("light", "dark")
+
+LONGEST_SCORE = 2**53 - 1
+NAMES = [
+    "郑辰嘉",
+    "许文博",
+    "Olivia",
+    "韩梅梅",
+    "老王",
+    "褚思远",
+    "小明",
+    "Bob",
+    "李雷",
+    "钱多多",
+    "卫庄",
+]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "李雷\u202e他不叫这个名字",
+    "👨‍👩‍👧‍👦" * 32,
+    "Donaudampfschifffahrtsgesellschaft",
+    "K\u0353\u0306\u0322\u035b\u0340r\u0489\u0334\u0335a\u0316\u030b\u034a\u0489zy" + "\u0308" * 40,
+    "مرحبا بالعالم الكبير والجميل جدا",
+    '"><img src=x onerror=alert(1)>',
+    "꧁༺ＫＩＮＧ༻꧂𒐫𒐫𒐫𒐫𒐫",
+    "﷽﷽﷽﷽﷽﷽﷽﷽",
+    "",
+]
+
+both_schemes = pytest.mark.parametrize("scheme", SCHEMES)
+every_width = pytest.mark.parametrize("width", WIDTHS)
+
+
+def text(msgid: str) -> str:
+    with override("zh-hans"):
+        return gettext(msgid)
+
+
+def fits(page: Page) -> bool:
+    """Nothing reaches past the right edge, whatever is cut off or wrapped."""
+    return page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+
+
+def faint_texts(page: Page) -> list[str]:
+    """The texts that WCAG AA calls too faint for their background."""
+    return page.evaluate(
+        """() => {
+          const rgb = css => css.match(/[\\d.]+/g).map(Number);
+          const light = css => rgb(css).slice(0, 3)
+            .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const solid = css => (rgb(css)[3] ?? 1) === 1;
+          const background = el =>
+            !el ? 'rgb(255, 255, 255)'
+            : solid(getComputedStyle(el).backgroundColor) ? getComputedStyle(el).backgroundColor
+            : background(el.parentElement);
+          const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+          return [...document.body.querySelectorAll('*')]
+            .filter(el => [...el.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+            .filter(el => contrast(light(getComputedStyle(el).color), light(background(el))) < 4.5)
+            .map(el => el.outerHTML);
+        }"""
+    )
+
+
+def looks_right(page: Page) -> None:
+    assert fits(page)
+    assert faint_texts(page) == []
+
+
+@every_width
+@both_schemes
+def test_an_operator_sees_every_group(visit, crowd, olga: User, width: int, scheme: str) -> None:
+    crowd("产品设计交流群").add("小明", 3)
+    quiet = Group.objects.create(app_id=APP_ID, open_gid="tGxNobodyIsHereAnyMore")
+    unlabelled = crowd()
+    for nickname in HOSTILE[:2]:
+        unlabelled.add(nickname)
+    for number, name in enumerate(("周末爬山", "W" * 60, "三年二班家长群 🎒")):
+        group = crowd(name)
+        for member in range(number * 3 + 1):
+            group.add(f"成员{member}")
+    visitor = visit(width, scheme, olga)
+    page = visitor.open("/groups/")
+    expect(page.locator("tbody tr")).to_have_count(6)
+    visitor.photograph(f"list-{width}-{scheme}", whole=True)
+    expect(page.get_by_text(quiet.open_gid)).to_be_visible()
+    looks_right(page)
+
+
+@every_width
+@both_schemes
+def test_an_operator_sees_a_groups_ranking(
+    visit, crowd, olga: User, width: int, scheme: str
+) -> None:
+    group = crowd("产品设计交流群")
+    for number, nickname in enumerate(HOSTILE[:1] + NAMES + HOSTILE[1:]):
+        group.add(nickname, 7 - number // 4 if number < 19 else None, 6 if number % 3 else 1)
+    visitor = visit(width, scheme, olga)
+    page = visitor.open(f"/groups/{group.group.pk}/")
+    visitor.photograph(f"group-{width}-{scheme}")
+    rows = page.get_by_role("listitem")
+    expect(rows).to_have_count(len(NAMES + HOSTILE))
+    expect(rows.first).to_contain_text("<script>alert(1)</script>")
+    looks_right(page)
+
+
+@every_width
+@both_schemes
+def test_a_member_sees_the_podium_and_their_own_row(
+    visit, crowd, points, width: int, scheme: str
+) -> None:
+    group = crowd("产品设计交流群", points)
+    for number in range(120):
+        score = 9781 - number * 97 if number < 90 else None
+        before = None if number % 7 == 4 else 9781 - (number * 5 % 11 + number) * 90
+        group.add(NAMES[number % len(NAMES)], score, before)
+    alice = group.members[63]
+    visitor = visit(width, scheme)
+    page = visitor.open(group.path_for(alice))
+    visitor.photograph(f"member-{width}-{scheme}")
+    expect(page.locator(".podium li")).to_have_count(3)
+    expect(page.locator(".podium li").first).to_contain_text("9,781")
+    expect(page.locator(".rows:not(.mine) li")).to_have_count(47)
+    mine = page.locator(".mine")
+    expect(mine).to_contain_text("64")
+    expect(mine).to_be_in_viewport(ratio=1)
+    looks_right(page)
+
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    visitor.photograph(f"member-end-{width}-{scheme}")
+    page.get_by_role("link", name=text("Next page")).click()
+    expect(page.locator(".podium")).to_have_count(0)
+    expect(page.locator(".rows li.me")).to_have_count(1)
+    expect(page.locator(".mine")).to_have_count(0)
+    looks_right(page)
+
+
+@every_width
+@both_schemes
+def test_hostile_names_run_nothing_and_widen_nothing(
+    visit, crowd, points, width: int, scheme: str
+) -> None:
+    group = crowd("ﷺ" * 20 + "W" * 40, points)
+    for number, nickname in enumerate(HOSTILE * 2):
+        group.add(nickname, (LONGEST_SCORE >> number * 3) * (-1 if number > 14 else 1), number)
+    visitor = visit(width, scheme)
+    page = visitor.open(group.path_for(group.members[12]))
+    visitor.photograph(f"hostile-{width}-{scheme}", whole=True)
+    looks_right(page)
+    for row in page.locator(".rows li").all():
+        row.scroll_into_view_if_needed()
+        box = row.bounding_box()
+        assert box is not None
+        assert box["height"] == pytest.approx(56, abs=1.1)
+        assert row.evaluate("li => li.scrollWidth <= li.clientWidth")
+
+
+def test_tabs_are_tall_enough_for_a_thumb_and_lead_to_the_other_periods(visit, crowd) -> None:
+    group = crowd()
+    alice = group.add("Alice", 3)
+    page = visit(320, language="en").open(group.path_for(alice))
+    tabs = page.locator(".tabs a")
+    expect(tabs).to_have_count(4)
+    for tab in tabs.all():
+        box = tab.bounding_box()
+        assert box is not None
+        assert box["height"] == 44
+        assert box["width"] >= 44
+    assert fits(page)
+    tabs.last.click()
+    expect(tabs.last).to_have_attribute("aria-current", "page")
+    assert page.url.endswith("?period=all")
+
+
+def test_nothing_on_the_pages_needs_a_script(visit, crowd, olga: User) -> None:
+    group = crowd()
+    alice = group.add("Alice", 3)
+    visitor = visit(operator=olga)
+    for path in ("/groups/", f"/groups/{group.group.pk}/", group.path_for(alice)):
+        page = visitor.open(path)
+        expect(page.locator("script, style, [style], [onclick]")).to_have_count(0)
+
+
+@both_schemes
+def test_the_list_says_what_to_do_while_there_is_no_group(visit, olga: User, scheme: str) -> None:
+    visitor = visit(360, scheme, olga)
+    page = visitor.open("/groups/")
+    visitor.photograph(f"list-empty-360-{scheme}")
+    expect(page.get_by_role("heading", level=2)).to_have_text(text("No group yet"))
+    looks_right(page)
+
+
+def test_a_long_list_of_groups_has_pages(visit, olga: User) -> None:
+    now = timezone.now()
+    Group.objects.bulk_create(
+        Group(app_id=APP_ID, open_gid=f"tGx{number:029}", label=f"{number} 班", created_at=now)
+        for number in range(120)
+    )
+    visitor = visit(1280, operator=olga)
+    page = visitor.open("/groups/")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    page.get_by_role("link", name=text("Next page")).click()
+    page.get_by_role("link", name=text("Next page")).click()
+    expect(page.locator("tbody tr")).to_have_count(20)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    visitor.photograph("list-last-page-1280")
+
+
+@both_schemes
+def test_a_ranking_before_anybody_scored_is_friendly(visit, crowd, scheme: str) -> None:
+    group = crowd("新的一周")
+    alice, *_others = [group.add(name) for name in ("Alice", "Bob", "Charlie")]
+    visitor = visit(360, scheme)
+    page = visitor.open(group.path_for(alice))
+    visitor.photograph(f"member-empty-360-{scheme}")
+    expect(page.get_by_role("heading", level=2)).to_have_text(text("Nobody has scored yet"))
+    expect(page.locator(".rows li")).to_have_count(3)
+    looks_right(page)
+
+
+@both_schemes
+def test_the_only_member_stands_in_the_middle(visit, crowd, scheme: str) -> None:
+    group = crowd()
+    alice = group.add("Alice", 3)
+    visitor = visit(360, scheme)
+    page = visitor.open(group.path_for(alice))
+    visitor.photograph(f"member-alone-360-{scheme}")
+    box = page.locator(".podium li").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] / 2 == pytest.approx(180, abs=1)
+    looks_right(page)
+
+
+@both_schemes
+def test_a_hidden_member_sees_their_own_row_alone(visit, crowd, scheme: str) -> None:
+    group = crowd("产品设计交流群")
+    bob = group.add("Bob", 5)
+    alice = group.add("Alice", 7, hidden=True)
+    visitor = visit(360, scheme)
+    page = visitor.open(group.path_for(alice))
+    visitor.photograph(f"member-hidden-360-{scheme}")
+    expect(page.locator(".mine")).to_contain_text("Alice")
+    expect(page.locator(".hint").first).to_be_visible()
+    looks_right(page)
+    page = visit().open(group.path_for(bob))
+    assert "Alice" not in page.content()
+
+
+def test_my_row_sticks_to_the_bottom_and_then_to_the_top(visit, crowd, points) -> None:
+    group = crowd("产品设计交流群", points)
+    for number in range(45):
+        group.add(NAMES[number % len(NAMES)], 9000 - number, 9000 - number)
+    alice = group.members[22]
+    visitor = visit(360)
+    page = visitor.open(group.path_for(alice))
+    height = page.evaluate("document.body.scrollHeight")
+    visitor.photograph("member-mine-at-the-bottom")
+    mine = page.locator(".rows .me")
+    box = mine.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] == pytest.approx(740, abs=1)
+    page.locator(".rows li").last.scroll_into_view_if_needed()
+    visitor.photograph("member-mine-at-the-top")
+    assert page.evaluate("document.body.scrollHeight") == height, "rows jump as they come into view"
+    box = mine.bounding_box()
+    assert box is not None
+    assert box["y"] == pytest.approx(0, abs=1)
+
+
+@both_schemes
+def test_an_expired_link_says_where_to_get_another(visit, crowd, settings, scheme: str) -> None:
+    group = crowd()
+    path = group.path_for(group.add("Alice", 3))
+    settings.LINK_MAX_AGE = -1
+    visitor = visit(360, scheme)
+    page = visitor.open(path, status=410)
+    visitor.photograph(f"expired-360-{scheme}")
+    expect(page.get_by_role("heading")).to_have_text(text("This link has expired"))
+    looks_right(page)
+
+
+@both_schemes
+def test_an_altered_link_leads_nowhere(visit, crowd, scheme: str) -> None:
+    group = crowd()
+    path = group.path_for(group.add("Alice", 3))
+    visitor = visit(360, scheme)
+    page = visitor.open(path.replace(":", ":x", 1), status=404)
+    visitor.photograph(f"not-found-360-{scheme}")
+    looks_right(page)
+
+
+@both_schemes
+def test_a_sign_in_link_signs_in_once_and_only_when_the_button_is_pressed(
+    visit, olga: User, scheme: str
+) -> None:
+    path = sign_in_path(olga)
+    previewing, olgas, stranger = visit(), visit(360, scheme), visit(360, scheme)
+
+    previewing.open(path)
+    previewing.open(path)
+    olgas.open(path)
+    olgas.photograph(f"sign-in-360-{scheme}")
+    looks_right(olgas.page)
+    stranger.open(path)
+    olgas.page.get_by_role("button").click()
+    olgas.page.wait_for_url("**/groups/")
+    expect(olgas.page.get_by_role("heading", level=1)).to_have_text(text("Groups"))
+
+    stranger.page.get_by_role("button").click()
+    expect(stranger.page.get_by_role("heading")).to_have_text(text("This link no longer works"))
+    stranger.photograph(f"sign-in-used-360-{scheme}")
+    looks_right(stranger.page)
+    stranger.open(path, status=410)
+    assert stranger.open("/groups/").url.startswith(f"{stranger.base_url}/admin/login/")
+
+
+def test_the_bar_keeps_to_one_line_in_english_on_a_small_phone(visit, olga: User) -> None:
+    visitor = visit(320, operator=olga, language="en")
+    page = visitor.open("/groups/")
+    visitor.photograph("list-english-320")
+    box = page.get_by_role("banner").bounding_box()
+    assert box is not None
+    assert box["height"] <= 60
+    assert fits(page)
+
+
+def test_an_operator_signs_out_from_the_bar(visit, olga: User) -> None:
+    visitor = visit(operator=olga)
+    visitor.open("/groups/").get_by_role("button", name=text("Sign out")).click()
+    assert visitor.open("/groups/").url.startswith(f"{visitor.base_url}/admin/login/")
+
+
+def test_the_api_docs_list_the_calls_without_another_host(visit, transactional_db) -> None:
+    visitor = visit(1280)
+    page = visitor.open("/api/docs/")
+    expect(page.locator(".opblock").first).to_be_visible()
+    expect(page.locator(".opblock-summary-path", has_text="ranking").first).to_be_visible()
+    visitor.photograph("api-docs-1280")
