@@ -112,9 +112,10 @@ class Period:
     @property
     def previous(self) -> "Period | None":
         """The one before; None for `all`, and where the calendar of scores begins."""
-        if self.first is None or self.first.year < FIRST_YEAR:
+        if self.first is None:
             return None
-        return self.holding(self.window, self.first - timedelta(days=1))
+        before = self.holding(self.window, self.first - timedelta(days=1))
+        return before if before.first and before.first.year >= FIRST_YEAR else None
 
     def next(self, now: datetime) -> "Period | None":
         """The one after, unless it has yet to begin at `now`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 from wechat.sandbox import Phone, Sandbox
+from wechat.transport import http_session
 
 APP_ID = "wxdemo0000000001"
 APP_SECRET = "the-sandbox-takes-any"  # noqa: S105
@@ -99,20 +100,16 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
 
 def enter_groups(sandbox_url: str, base_url: str) -> None:
     """A few people log in and tap a card in each group, over HTTP from end to end."""
-    import requests
-
-    api = f"{base_url}/api/v1"
-    with requests.Session() as http:
-        http.trust_env = False
-        for name in PEOPLE_IN_REAL_FLOW:
-            phone = Phone(sandbox_url, name)
-            token = http.post(f"{api}/login", json={"code": phone.login()}).json()["token"]
-            http.headers["Authorization"] = f"Bearer {token}"
-            for number in range(1, GROUPS + 1):
-                launch = phone.open_card(f"demo-chat-{number}")
-                body = {**phone.share_info(launch["shareTicket"]), "scene": launch["scene"]}
-                http.post(f"{api}/groups/bind", json=body).raise_for_status()
-        http.put(f"{api}/me", json={"nickname": "新来的同学"}).raise_for_status()
+    http, api = http_session(), f"{base_url}/api/v1"
+    for name in PEOPLE_IN_REAL_FLOW:
+        phone = Phone(sandbox_url, name)
+        token = http.post(f"{api}/login", json={"code": phone.login()}).json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        for number in range(1, GROUPS + 1):
+            launch = phone.open_card(f"demo-chat-{number}")
+            body = {**phone.share_info(launch["shareTicket"]), "scene": launch["scene"]}
+            http.post(f"{api}/groups/bind", json=body, headers=headers).raise_for_status()
+    http.put(f"{api}/me", json={"nickname": "新来的同学"}, headers=headers).raise_for_status()
 
 
 def print_addresses(base_url: str, shared_port: int | None) -> None:

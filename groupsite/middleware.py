@@ -37,4 +37,7 @@ class ApiErrors:
         is_json = response.headers.get("Content-Type", "").startswith("application/json")
         if response.status_code < 400 or is_json or not request.path_info.startswith("/api/"):
             return response
-        return error_answer(request, response.status_code)
+        answer = error_answer(request, response.status_code)
+        if "Allow" in response.headers:
+            answer["Allow"] = response["Allow"]
+        return answer

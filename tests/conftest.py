@@ -4,16 +4,24 @@ People's phones and WeChat are the sandbox, over a real socket; the API is calle
 Django's test client.
 """
 
+import logging
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client as Browser
+from django.urls import URLResolver, get_resolver
 
 from accounts.models import WeChatUser
+from accounts.vault import take_out
 from groups.models import Group
+from groupsite.logs import RedactingFormatter
+from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
 
 from .settings import APP_ID
@@ -136,3 +144,73 @@ def olga(db: None, client: Browser) -> Browser:
     operator = User.objects.create_superuser("olga")
     client.force_login(operator)
     return client
+
+
+# Answers and envelopes
+
+
+def error_of(answer: Any) -> dict[str, Any]:
+    """The error object of an answer, after checking that it has the contract's shape."""
+    assert answer.status_code >= 400, answer.content
+    assert answer["Content-Type"].startswith("application/json"), answer["Content-Type"]
+    body: dict[str, Any] = answer.json()
+    assert {"code", "detail", "requestId"} <= body.keys()
+    assert body.keys() <= {"code", "detail", "requestId", "fields", "retryAfter"}
+    assert all(isinstance(body[key], str) and body[key] for key in ("code", "detail", "requestId"))
+    assert body["requestId"] == answer["X-Request-ID"]
+    assert "fields" not in body or body["code"] == "invalid"
+    for sentences in body.get("fields", {}).values():
+        assert sentences and all(isinstance(sentence, str) for sentence in sentences)
+    assert ("retryAfter" in body) == (answer.status_code in {429, 503})
+    if "retryAfter" in body:
+        assert isinstance(body["retryAfter"], int) and body["retryAfter"] > 0
+        assert answer["Retry-After"] == str(body["retryAfter"])
+    return body
+
+
+def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """Checks that a call was refused so; its error object."""
+    body = error_of(answer)
+    assert (answer.status_code, body["code"]) == (status, code), body
+    return body
+
+
+def sealed_for(
+    person: Person, payload: dict[str, Any], *, marked: bool = True, key: str = "", **mark: Any
+) -> dict[str, str]:
+    """`payload` as WeChat would seal it for `person` now; `mark` changes its watermark."""
+    watermark = {"appid": person.user.app_id, "timestamp": int(time.time()), **mark}
+    key = key or take_out(person.user.session_key) or ""
+    return seal(key, payload | ({"watermark": watermark} if marked else {}))
+
+
+@pytest.fixture
+def console() -> Iterator[StringIO]:
+    """What the project's own log handler writes, as it would stand in the container's log."""
+    [handler] = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler.formatter, RedactingFormatter)
+    ]
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(written := StringIO())
+    yield written
+    handler.setStream(before)
+
+
+# The URL map
+
+
+def routes(patterns: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every route of the site as it stands in the URL map, with its pattern."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, route)
+        else:
+            yield route, pattern
+
+
+def path_of(route: str, **values: Any) -> str:
+    """The path of a route whose parameters have these values."""
+    return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)

@@ -116,7 +116,8 @@ def check_watermark(
         return False
     match payload["watermark"]:
         case {"appid": str(owner), "timestamp": int(timestamp)} if not isinstance(timestamp, bool):
-            fresh = -MAX_CLOCK_SKEW <= now - timestamp <= max_age
+            # Compared, not subtracted: a forged integer may be too large for a float.
+            fresh = now - max_age <= timestamp <= now + MAX_CLOCK_SKEW
         case _:
             raise UnsealError
     if owner != app_id or not fresh:

@@ -1,0 +1,782 @@
+"""Proving a group, entering it, leaving it, and linking to its page."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import time_machine
+
+from accounts.models import STALE_LIMIT, WeChatUser
+from groups.models import Group, Membership, Score
+from groups.services import FOUNDING_LIMIT
+from wechat.sandbox import Sandbox, open_gid_of
+
+from .conftest import Person, refused, sealed_for
+from .settings import APP_ID
+from .test_login import TIME
+
+FAMILY = open_gid_of(APP_ID, "family")
+NOON = datetime.fromisoformat("2026-11-18T12:00:00+08:00")  # a Wednesday
+GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
+
+
+@pytest.fixture
+def clock(sandbox: Sandbox) -> Iterator[Any]:
+    """Wednesday noon; only the test moves it on."""
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def dana(clock: Any, somebody: Any) -> Person:
+    """Somebody who logged in on Wednesday noon."""
+    return somebody("dana")
+
+
+def gid(number: int) -> str:
+    return f"tG-group-number-{number:04}"
+
+
+def bind(person: Person, body: dict[str, Any], **more: Any) -> Any:
+    return person.post("groups/bind", {**body, **more})
+
+
+def resolve(person: Person, chat: str = "family") -> dict[str, Any]:
+    """The answer of `groups/resolve`, as a client would hand it on to bind."""
+    answer = person.post("groups/resolve", person.envelope(chat))
+    assert answer.status_code == 200, answer.content
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def ticket(resolved: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return {key: resolved[key] for key in ("openGId", "openid", "ticket")} | changed
+
+
+def active_days(person: Person, open_gid: str, period: str = "all") -> int | None:
+    answer = person.get(f"groups/{open_gid}/ranking?period={period}")
+    assert answer.status_code == 200, answer.content
+    score: int | None = answer.json()["me"]["score"]
+    return score
+
+
+def nothing_is_bound() -> bool:
+    return not (Group.objects.exists() or Membership.objects.exists() or Score.objects.exists())
+
+
+# Entering with an envelope
+
+
+@pytest.mark.parametrize("call", ["getShareInfo", "getGroupEnterInfo", "without a watermark"])
+def test_one_call_enters_a_group_whichever_wx_call_sealed_it(alice: Person, call: str) -> None:
+    sealed = alice.envelope("family")
+    if call != "getShareInfo":
+        sealed = alice.phone.group_enter_info(watermark=call == "getGroupEnterInfo")
+    answer = bind(alice, sealed)
+    assert answer.status_code == 201
+    assert answer.json()["openGId"] == FAMILY
+    assert Membership.objects.get().watermarked is (call != "without a watermark")
+
+
+def test_a_bind_answers_exactly_what_the_contract_says(alice: Person) -> None:
+    answer = bind(alice, alice.envelope("family"), scene=1044)
+    assert answer.status_code == 201
+    body = answer.json()
+    assert body.keys() == {"created", "openGId", "group", "membership", "user"}
+    assert (body["created"], body["openGId"]) == (True, FAMILY)
+    group, membership = body["group"], body["membership"]
+    assert group.keys() == {"openGId", "title", "memberCount", "membership"}
+    assert (group["openGId"], group["memberCount"]) == (FAMILY, 1)
+    assert group["title"] and group["membership"] == membership
+    assert membership.keys() == {"joinedAt", "verifiedAt", "hidden", "alias"}
+    assert TIME.fullmatch(membership["joinedAt"]) and TIME.fullmatch(membership["verifiedAt"])
+    assert (membership["hidden"], membership["alias"]) == (False, "")
+    assert body["user"] == alice.get("me").json()
+
+
+def test_the_second_entry_is_200_and_the_same_membership(dana: Person, clock: Any) -> None:
+    first = bind(dana, dana.envelope("family"))
+    clock.shift(60)
+    second = bind(dana, dana.envelope("family"))
+    assert (first.status_code, second.status_code) == (201, 200)
+    before, after = first.json()["membership"], second.json()["membership"]
+    assert second.json()["created"] is False
+    assert after["joinedAt"] == before["joinedAt"]
+    assert after["verifiedAt"] > before["verifiedAt"]
+    assert Membership.objects.count() == Group.objects.count() == 1
+
+
+def test_the_second_person_joins_the_first_ones_group(alice: Person, bob: Person) -> None:
+    alice.enter("family")
+    answer = bind(bob, bob.envelope("family"))
+    assert answer.status_code == 201
+    assert answer.json()["group"]["memberCount"] == 2
+    assert Group.objects.count() == 1
+
+
+def test_open_gids_that_differ_by_case_are_two_groups(alice: Person) -> None:
+    for open_gid in ("tGsjAbC", "tGsjabc"):
+        assert bind(alice, sealed_for(alice, {"openGId": open_gid})).status_code == 201
+    assert Group.objects.count() == 2
+
+
+def test_the_err_msg_of_wx_is_ignored(alice: Person) -> None:
+    sealed = alice.envelope("family")
+    assert bind(alice, sealed, errMsg="getShareInfo:ok").status_code == 201
+    assert alice.post("groups/resolve", {**sealed, "errMsg": "ok"}).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["cloudID", "openGid", "user", "group", "founded_by"])
+def test_an_unknown_key_is_refused(alice: Person, key: str) -> None:
+    for path in ("groups/bind", "groups/resolve"):
+        answer = alice.post(path, {**alice.envelope("family"), key: "x"})
+        assert refused(answer, 400, "invalid")["fields"].keys() == {key}
+    assert nothing_is_bound()
+
+
+@pytest.mark.parametrize("scene", [0, 1007, 1044, 65535])
+def test_a_scene_is_kept(alice: Person, scene: int) -> None:
+    assert bind(alice, alice.envelope("family"), scene=scene).status_code == 201
+    assert Membership.objects.get().scene == scene
+
+
+@pytest.mark.parametrize("scene", [-1, 65536, "1044", 1044.0, True, None, [1044], 10**30])
+def test_a_scene_that_is_none_is_invalid(alice: Person, scene: Any) -> None:
+    error = refused(bind(alice, alice.envelope("family"), scene=scene), 400, "invalid")
+    assert error["fields"].keys() == {"scene"}
+    assert nothing_is_bound()
+
+
+def test_each_proof_says_anew_whether_it_was_watermarked(alice: Person) -> None:
+    alice.enter("family")
+    for watermark in (False, True):
+        bind(alice, alice.phone.group_enter_info(watermark=watermark))
+        assert Membership.objects.get().watermarked is watermark
+
+
+def test_required_watermarks_are_required(alice: Person, settings: Any) -> None:
+    settings.WATERMARK_REQUIRED = True
+    alice.phone.open_card("family")
+    refused(bind(alice, alice.phone.group_enter_info(watermark=False)), 409, "session_stale")
+    assert bind(alice, alice.phone.group_enter_info()).status_code == 201
+
+
+# Entering with a ticket
+
+
+def test_resolving_binds_nothing_and_binding_needs_what_it_answered(alice: Person) -> None:
+    resolved = resolve(alice)
+    assert resolved.keys() == {"openGId", "openid", "ticket", "expiresIn"}
+    assert (resolved["openGId"], resolved["openid"]) == (FAMILY, alice.openid)
+    assert resolved["expiresIn"] == 300
+    assert nothing_is_bound()
+    answer = bind(alice, ticket(resolved), scene=1044)
+    assert (answer.status_code, answer.json()["openGId"]) == (201, FAMILY)
+    assert Membership.objects.get().scene == 1044
+
+
+def test_a_ticket_can_be_used_again(alice: Person) -> None:
+    resolved = ticket(resolve(alice))
+    assert [bind(alice, resolved).status_code for _ in range(3)] == [201, 200, 200]
+
+
+@pytest.mark.parametrize(("age", "good"), [(299, True), (301, False)])
+def test_a_ticket_is_good_for_five_minutes(dana: Person, clock: Any, age: int, good: bool) -> None:
+    resolved = ticket(resolve(dana))
+    clock.shift(age)
+    answer = bind(dana, resolved)
+    if good:
+        assert answer.status_code == 201
+    else:
+        refused(answer, 403, "group_not_proven")
+        assert nothing_is_bound()
+
+
+def test_a_ticket_remembers_whether_its_proof_was_watermarked(alice: Person) -> None:
+    alice.phone.open_card("family")
+    sealed = alice.phone.group_enter_info(watermark=False)
+    assert bind(alice, ticket(alice.post("groups/resolve", sealed).json())).status_code == 201
+    assert Membership.objects.get().watermarked is False
+
+
+def test_a_ticket_that_does_not_fit_proves_nothing(alice: Person, bob: Person) -> None:
+    mine, bobs, other = resolve(alice), resolve(bob), resolve(alice, "work")
+    text = mine["ticket"]
+    for wrong in (
+        ticket(mine, ticket=text[:-1] + ("A" if text[-1] != "A" else "B")),
+        ticket(mine, ticket="x" + text),
+        ticket(mine, ticket="garbage"),
+        ticket(mine, ticket=text.replace(":", ".")),
+        ticket(bobs),
+        ticket(bobs, openid=alice.openid),
+        ticket(mine, openid=bob.openid),
+        ticket(mine, openid=alice.openid.swapcase()),
+        ticket(mine, openGId=open_gid_of(APP_ID, "work")),
+        ticket(mine, openGId=FAMILY.swapcase()),
+        ticket(mine, ticket=other["ticket"]),
+    ):
+        refused(bind(alice, wrong), 403, "group_not_proven")
+    assert nothing_is_bound()
+    assert bind(alice, ticket(mine)).status_code == 201, "the right one fits all the same"
+
+
+def test_what_else_we_sign_is_no_ticket(alice: Person) -> None:
+    resolved = resolve(alice)
+    alice.enter("work")
+    url = alice.post(f"groups/{open_gid_of(APP_ID, 'work')}/link").json()["url"]
+    signed = urlsplit(url).path.strip("/").rpartition("/")[2]
+    refused(bind(alice, ticket(resolved, ticket=signed)), 403, "group_not_proven")
+    assert alice.get(f"/g/{resolved['ticket']}/").status_code == 404
+
+
+@pytest.mark.parametrize("missing", ["openGId", "openid", "ticket"])
+def test_a_ticket_with_a_part_missing_is_invalid(alice: Person, missing: str) -> None:
+    resolved = ticket(resolve(alice))
+    del resolved[missing]
+    error = refused(bind(alice, resolved), 400, "invalid")
+    assert error["fields"].keys() == {missing}
+    assert nothing_is_bound()
+
+
+@pytest.mark.parametrize("name", ["openGId", "openid", "ticket"])
+@pytest.mark.parametrize("value", ["", None, 5, ["x"], "x" * 2000])
+def test_a_part_of_the_wrong_type_is_invalid(alice: Person, name: str, value: Any) -> None:
+    error = refused(bind(alice, ticket(resolve(alice), **{name: value})), 400, "invalid")
+    assert error["fields"].keys() == {name}
+
+
+@pytest.mark.parametrize("form", [["encryptedData"], ["iv"], ["encryptedData", "iv"]])
+def test_both_forms_at_once_are_invalid(alice: Person, form: list[str]) -> None:
+    sealed = alice.envelope("family")
+    mixed = {**ticket(resolve(alice)), **{name: sealed[name] for name in form}}
+    error = refused(bind(alice, mixed), 400, "invalid")
+    assert error["fields"].keys() == set(form)
+    assert nothing_is_bound()
+
+
+@pytest.mark.parametrize("name", ["openGId", "openid", "ticket"])
+def test_an_envelope_with_one_part_of_a_ticket_is_invalid(alice: Person, name: str) -> None:
+    part = {name: ticket(resolve(alice))[name]}
+    refused(bind(alice, {**alice.envelope("family"), **part}), 400, "invalid")
+    assert nothing_is_bound()
+
+
+# Malformed envelopes
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"encryptedData": ""},
+        {"encryptedData": "A" * 20 + "=="},
+        {"encryptedData": "A" * 22 + " =="},
+        {"encryptedData": "AAAA"},
+        {"encryptedData": None},
+        {"encryptedData": 5},
+        {"encryptedData": ["A"]},
+        {"iv": ""},
+        {"iv": "AAAA"},
+        {"iv": "A" * 22},
+        {"iv": "A" * 22 + "==\n"},
+        {"iv": None},
+        {"iv": 5},
+    ],
+    ids=repr,
+)
+def test_a_malformed_envelope_is_invalid_and_never_counts(
+    alice: Person, changed: dict[str, Any]
+) -> None:
+    for path in ("groups/bind", "groups/resolve"):
+        error = refused(alice.post(path, {**GARBAGE, **changed}), 400, "invalid")
+        assert error["fields"].keys() <= {"encryptedData", "iv"}
+    assert alice.user.stale_count == 0
+    assert nothing_is_bound()
+
+
+@pytest.mark.parametrize("body", [{}, {"iv": GARBAGE["iv"]}, {"scene": 1044}, [], None, "x", 5])
+def test_a_body_that_is_no_envelope_is_invalid(alice: Person, body: Any) -> None:
+    for path in ("groups/bind", "groups/resolve"):
+        refused(alice.post(path, body), 400, "invalid")
+
+
+# No group
+
+
+@pytest.mark.parametrize("chat_type", [1, 2, "1", "2"])
+def test_a_chat_of_two_is_not_a_group(alice: Person, chat_type: Any) -> None:
+    payload = {"opengid": FAMILY, "chat_type": chat_type}
+    for path in ("groups/bind", "groups/resolve"):
+        refused(alice.post(path, sealed_for(alice, payload)), 409, "not_a_group")
+    assert nothing_is_bound()
+
+
+@pytest.mark.parametrize("chat_type", [3, 4, "3", "4"])
+def test_both_kinds_of_groups_are_groups(alice: Person, chat_type: Any) -> None:
+    sealed = sealed_for(alice, {"opengid": FAMILY, "chat_type": chat_type}, marked=False)
+    assert bind(alice, sealed).status_code == 201
+
+
+def test_genuine_data_without_a_group_is_not_a_group_and_never_counts(alice: Person) -> None:
+    for _ in range(STALE_LIMIT + 1):
+        refused(bind(alice, alice.phone.user_info()), 409, "not_a_group")
+    alice.phone.open_single()
+    for watermark in (True, False):
+        sealed = alice.phone.group_enter_info(watermark=watermark)
+        refused(bind(alice, sealed), 409, "not_a_group")
+    assert alice.user.stale_count == 0
+    assert nothing_is_bound()
+
+
+# Stale sessions
+
+
+def test_data_fetched_before_the_log_in_is_stale_and_mended_by_a_log_in(alice: Person) -> None:
+    """wx.login made a new key on the phone; the server still has the one before."""
+    code = alice.phone.login()
+    sealed = alice.envelope("family")
+    refused(bind(alice, sealed), 409, "session_stale")
+    alice.post("login", {"code": code})
+    assert bind(alice, sealed).status_code == 201
+
+
+def test_data_older_than_the_key_before_is_stale(alice: Person) -> None:
+    sealed = alice.envelope("family")
+    alice.log_in().log_in()
+    refused(bind(alice, sealed), 409, "session_stale")
+    assert bind(alice, alice.envelope("family")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("age", "fresh"), [(-61, False), (-60, True), (0, True), (300, True), (301, False)]
+)
+def test_an_envelope_is_good_from_a_minute_ahead_to_five_minutes_old(
+    dana: Person, age: int, fresh: bool
+) -> None:
+    made_at = int(NOON.timestamp()) - age
+    answer = bind(dana, sealed_for(dana, {"openGId": FAMILY}, timestamp=made_at))
+    if fresh:
+        assert answer.status_code == 201
+    else:
+        refused(answer, 409, "session_stale")
+
+
+STALE: dict[str, Any] = {
+    "a timestamp beyond floats": {"timestamp": 10**400},
+    "a timestamp that is true": {"timestamp": True},
+    "another appid": {"appid": "wx0000000000000000"},
+}
+
+
+@pytest.mark.parametrize("mark", STALE.values(), ids=STALE)
+def test_a_mark_that_is_wrong_is_stale(alice: Person, mark: dict[str, Any]) -> None:
+    refused(bind(alice, sealed_for(alice, {"openGId": FAMILY}, **mark)), 409, "session_stale")
+    assert nothing_is_bound()
+
+
+def test_ten_stale_envelopes_lock_binding_by_either_call(dana: Person, clock: Any) -> None:
+    for path, _ in zip(itertools.cycle(["groups/bind", "groups/resolve"]), range(STALE_LIMIT)):
+        refused(dana.post(path, GARBAGE), 409, "session_stale")
+        clock.shift(60)
+    for path in ("groups/bind", "groups/resolve"):
+        error = refused(dana.post(path, GARBAGE), 429, "bind_locked")
+        assert error["retryAfter"] == 3000, "an hour after the first"
+
+
+def lock(person: Person) -> dict[str, Any]:
+    """Ten envelopes that do not open; a ticket from before that."""
+    resolved = ticket(resolve(person))
+    for _ in range(STALE_LIMIT):
+        refused(bind(person, GARBAGE), 409, "session_stale")
+    return resolved
+
+
+def test_a_lock_refuses_what_is_valid_too_and_a_log_in_does_not_lift_it(dana: Person) -> None:
+    resolved = lock(dana)
+    for _ in range(2):
+        refused(bind(dana, dana.envelope("family")), 429, "bind_locked")
+        refused(dana.post("groups/resolve", dana.envelope("family")), 429, "bind_locked")
+        refused(bind(dana, resolved), 429, "bind_locked")
+        dana.log_in()
+    assert nothing_is_bound()
+
+
+def test_a_lock_touches_nothing_else_and_nobody_else(dana: Person, somebody: Any) -> None:
+    dana.enter("family")
+    lock(dana)
+    assert dana.get(f"groups/{FAMILY}").status_code == 200
+    eve = somebody("eve")
+    assert bind(eve, eve.envelope("family")).status_code == 201
+
+
+@pytest.mark.parametrize(("waited", "locked"), [(3599, True), (3600, False)])
+def test_a_lock_passes_with_the_hour(dana: Person, clock: Any, waited: int, locked: bool) -> None:
+    lock(dana)
+    clock.shift(waited)
+    answer = bind(dana, dana.envelope("family"))
+    if locked:
+        assert refused(answer, 429, "bind_locked")["retryAfter"] == 1
+    else:
+        assert answer.status_code == 201
+        lock(dana)
+        refused(bind(dana, GARBAGE), 429, "bind_locked")
+
+
+def test_nine_are_no_lock_and_are_forgotten_after_the_hour(dana: Person, clock: Any) -> None:
+    for _ in range(2):
+        for _ in range(STALE_LIMIT - 1):
+            refused(bind(dana, GARBAGE), 409, "session_stale")
+        assert bind(dana, dana.envelope("family")).status_code in {200, 201}
+        clock.shift(3601)
+
+
+def test_a_success_in_between_does_not_begin_the_count_anew(dana: Person) -> None:
+    for _ in range(STALE_LIMIT - 1):
+        refused(bind(dana, GARBAGE), 409, "session_stale")
+    assert bind(dana, dana.envelope("family")).status_code == 201
+    refused(bind(dana, GARBAGE), 409, "session_stale")
+    refused(bind(dana, GARBAGE), 429, "bind_locked")
+
+
+def test_malformed_envelopes_and_wrong_tickets_do_not_count(alice: Person) -> None:
+    for _ in range(STALE_LIMIT + 1):
+        refused(bind(alice, {**GARBAGE, "iv": "AAAA"}), 400, "invalid")
+        wrong = {"openGId": FAMILY, "openid": alice.openid, "ticket": "garbage"}
+        refused(bind(alice, wrong), 403, "group_not_proven")
+    assert bind(alice, alice.envelope("family")).status_code == 201
+
+
+# Founding
+
+
+def test_a_hundred_new_groups_a_day_and_not_one_more(
+    dana: Person, somebody: Any, clock: Any
+) -> None:
+    eve = somebody("eve")
+    assert FOUNDING_LIMIT == 100
+    for number in range(FOUNDING_LIMIT):
+        assert bind(dana, sealed_for(dana, {"openGId": gid(number)})).status_code == 201
+    clock.shift(3600)
+    for _ in range(2):
+        answer = bind(dana, sealed_for(dana, {"openGId": gid(100)}))
+        assert refused(answer, 429, "throttled")["retryAfter"] == 23 * 3600
+    assert not Group.objects.filter(open_gid=gid(100)).exists()
+    assert bind(dana, sealed_for(dana, {"openGId": gid(7)})).status_code == 200, "founded before"
+    eve.enter("family")
+    assert bind(dana, dana.envelope("family")).status_code == 201, "somebody was in it before"
+    assert bind(eve, sealed_for(eve, {"openGId": gid(100)})).status_code == 201, "eve may"
+    clock.shift(23 * 3600)
+    assert bind(dana, sealed_for(dana, {"openGId": gid(101)})).status_code == 201, "the next day"
+
+
+# Leaving and lapsing
+
+
+def everything_about(open_gid: str) -> list[tuple[str, str, Any]]:
+    group = f"groups/{open_gid}"
+    return [
+        ("GET", group, None),
+        ("PUT", f"{group}/membership", {"hidden": True}),
+        ("DELETE", f"{group}/membership", None),
+        ("GET", f"{group}/ranking", None),
+        ("GET", f"{group}/ranking/around", None),
+        ("POST", f"{group}/link", {}),
+    ]
+
+
+def is_outside(person: Person, open_gid: str) -> None:
+    for method, path, body in everything_about(open_gid):
+        refused(person.call(method, path, body), 404, "not_found")
+    assert open_gid not in [group["openGId"] for group in person.get("groups").json()["groups"]]
+
+
+def test_who_left_is_outside_until_they_come_back(alice: Person, bob: Person, group: Group) -> None:
+    answer = alice.delete(f"groups/{FAMILY}/membership")
+    assert (answer.status_code, answer.content) == (204, b"")
+    is_outside(alice, FAMILY)
+    ranking = bob.get(f"groups/{FAMILY}/ranking").json()
+    assert [entry["isMe"] for entry in ranking["entries"]] == [True]
+    assert ranking["group"]["memberCount"] == ranking["total"] == 1
+    answer = bind(alice, alice.envelope("family"))
+    assert answer.json()["created"] is (answer.status_code == 201)
+    assert alice.get(f"groups/{FAMILY}").json()["memberCount"] == 2
+    assert Membership.objects.count() == 2
+
+
+def test_an_absent_group_and_a_foreign_one_are_the_same_answer(
+    charlie: Person, group: Group
+) -> None:
+    for open_gid in (FAMILY, "tGno-such-group", FAMILY.swapcase(), "a b", "群", "a" * 65):
+        is_outside(charlie, open_gid)
+
+
+@pytest.mark.parametrize(("days", "lapsed"), [(30, False), (31, True)])
+def test_a_membership_lapses_after_thirty_days_and_a_proof_restores_it(
+    dana: Person, somebody: Any, clock: Any, days: int, lapsed: bool
+) -> None:
+    dana.enter("family")
+    joined = dana.get(f"groups/{FAMILY}").json()["membership"]["joinedAt"]
+    eve = somebody("eve")
+    clock.shift(timedelta(days=days))
+    for person in (dana, eve):
+        person.token = person.log_in().token
+    eve.enter("family")
+    assert eve.get(f"groups/{FAMILY}").json()["memberCount"] == (1 if lapsed else 2)
+    if lapsed:
+        is_outside(dana, FAMILY)
+        total = eve.get(f"groups/{FAMILY}/ranking?period=all").json()["total"]
+        assert total == 1
+    assert bind(dana, dana.envelope("family")).status_code == 200
+    assert dana.get(f"groups/{FAMILY}").json()["membership"]["joinedAt"] == joined
+    assert active_days(dana, FAMILY) == 2
+    assert active_days(dana, FAMILY, "2026-11-18") == 1
+
+
+def test_how_long_a_proof_lasts_is_a_setting(dana: Person, clock: Any, settings: Any) -> None:
+    settings.MEMBERSHIP_PROOF_DAYS = 1
+    dana.enter("family")
+    clock.shift(timedelta(days=1, seconds=1))
+    is_outside(dana, FAMILY)
+
+
+# Active days
+
+
+def test_a_day_counts_once_however_often_one_enters(dana: Person, clock: Any) -> None:
+    for _ in range(3):
+        dana.enter("family")
+        clock.shift(3600)
+    bind(dana, ticket(resolve(dana)))
+    windows = ("day", "week", "month", "all")
+    assert [active_days(dana, FAMILY, window) for window in windows] == [1, 1, 1, 1]
+    clock.shift(timedelta(days=1))
+    dana.enter("family")
+    assert [active_days(dana, FAMILY, window) for window in windows] == [1, 2, 2, 2]
+    assert active_days(dana, FAMILY, "2026-11-18") == 1
+
+
+def test_the_day_begins_at_midnight_in_shanghai(dana: Person, clock: Any) -> None:
+    dana.enter("family")
+    for moment, days in [
+        ("2026-11-18T23:59:59.999+08:00", 1),
+        ("2026-11-19T00:00:00+08:00", 2),
+        ("2026-11-19T07:59:59+08:00", 2),
+        ("2026-11-19T08:00:00+08:00", 2),
+        ("2026-11-19T23:59:59+08:00", 2),
+        ("2026-11-20T00:00:00+08:00", 3),
+    ]:
+        clock.move_to(datetime.fromisoformat(moment))
+        dana.enter("family")
+        assert active_days(dana, FAMILY) == days, moment
+
+
+def test_a_clock_that_goes_back_counts_no_day_twice(dana: Person, clock: Any) -> None:
+    dana.enter("family")
+    clock.shift(timedelta(days=-1))
+    dana.log_in().enter("family")
+    clock.move_to(NOON + timedelta(hours=1))
+    dana.log_in().enter("family")
+    assert active_days(dana, FAMILY) == 1
+
+
+def test_leaving_and_coming_back_the_same_day_counts_once(dana: Person) -> None:
+    dana.enter("family")
+    dana.delete(f"groups/{FAMILY}/membership")
+    dana.enter("family")
+    assert active_days(dana, FAMILY) == 1
+
+
+def test_each_group_counts_its_own_days(dana: Person, clock: Any) -> None:
+    dana.enter("family")
+    clock.shift(timedelta(days=1))
+    dana.enter("family")
+    dana.enter("work")
+    assert active_days(dana, FAMILY) == 2
+    assert active_days(dana, open_gid_of(APP_ID, "work")) == 1
+
+
+# The list of groups
+
+
+def test_groups_are_listed_latest_visit_first_page_by_page(dana: Person, clock: Any) -> None:
+    for number in range(25):
+        bind(dana, sealed_for(dana, {"openGId": gid(number)}))
+        if number % 2:
+            clock.shift(1)
+    clock.shift(1)
+    bind(dana, sealed_for(dana, {"openGId": gid(3)}))
+    expected = [3, *(number for number in range(24, -1, -1) if number != 3)]
+    first = dana.get("groups").json()
+    assert first.keys() == {"groups", "next"} and len(first["groups"]) == 20
+    second = dana.get(f"groups?cursor={first['next']}").json()
+    assert second["next"] is None
+    found = [group["openGId"] for group in first["groups"] + second["groups"]]
+    assert sorted(found) == sorted(map(gid, range(25)))
+    visits = [group["membership"]["verifiedAt"] for group in first["groups"] + second["groups"]]
+    assert visits == sorted(visits, reverse=True)
+    assert found == [gid(number) for number in expected]
+
+
+def test_a_list_of_exactly_a_page_has_no_next(alice: Person) -> None:
+    assert alice.get("groups").json() == {"groups": [], "next": None}
+    for number in range(20):
+        bind(alice, sealed_for(alice, {"openGId": gid(number)}))
+    listed = alice.get("groups").json()
+    assert (len(listed["groups"]), listed["next"]) == (20, None)
+
+
+def test_a_group_is_the_same_alone_and_in_the_list(alice: Person, group: Group) -> None:
+    [listed] = alice.get("groups").json()["groups"]
+    assert listed == alice.get(f"groups/{FAMILY}").json()
+
+
+@pytest.mark.parametrize("cursor", ["garbage", "a:b:c", "5", "é", "%00", "%ff"])
+def test_a_cursor_that_is_none_is_invalid(alice: Person, cursor: str) -> None:
+    error = refused(alice.get(f"groups?cursor={cursor}"), 400, "invalid")
+    assert error["fields"].keys() == {"cursor"}
+
+
+def test_a_cursor_of_another_person_is_invalid(alice: Person, bob: Person) -> None:
+    for number in range(21):
+        bind(alice, sealed_for(alice, {"openGId": gid(number)}))
+    cursor = alice.get("groups").json()["next"]
+    refused(bob.get(f"groups?cursor={cursor}"), 400, "invalid")
+    refused(alice.get(f"groups?cursor={cursor[:-1]}"), 400, "invalid")
+
+
+# The membership
+
+
+def test_hiding_and_naming_oneself_answer_the_membership(alice: Person, group: Group) -> None:
+    before = alice.get(f"groups/{FAMILY}").json()["membership"]
+    path = f"groups/{FAMILY}/membership"
+    assert alice.put(path, {"hidden": True}).json() == before | {"hidden": True}
+    assert alice.put(path, {"alias": " 妈 妈 "}).json() == before | {
+        "hidden": True,
+        "alias": "妈 妈",
+    }
+    assert alice.put(path, {}).json() == before | {"hidden": True, "alias": "妈 妈"}
+    assert alice.put(path, {"hidden": False, "alias": ""}).json() == before
+    assert alice.get(f"groups/{FAMILY}").json()["membership"] == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"hidden": "true"},
+        {"hidden": 1},
+        {"hidden": None},
+        {"alias": 5},
+        {"alias": None},
+        {"alias": " "},
+        {"alias": "x" * 33},
+        {"verifiedAt": "2030-01-01"},
+        {"hidden": True, "left_at": None},
+    ],
+    ids=repr,
+)
+def test_a_membership_change_that_is_wrong_changes_nothing(
+    alice: Person, group: Group, body: dict[str, Any]
+) -> None:
+    before = list(Membership.objects.order_by("pk").values())
+    refused(alice.put(f"groups/{FAMILY}/membership", body), 400, "invalid")
+    assert list(Membership.objects.order_by("pk").values()) == before
+
+
+def test_hiding_is_gone_from_the_next_read_and_changes_no_count(
+    alice: Person, bob: Person, group: Group
+) -> None:
+    alice.put(f"groups/{FAMILY}/membership", {"hidden": True})
+    ranking = bob.get(f"groups/{FAMILY}/ranking").json()
+    assert (ranking["total"], ranking["group"]["memberCount"]) == (1, 2)
+    assert alice.get(f"groups/{FAMILY}/ranking").json()["absent"] == "hidden"
+
+
+# The link
+
+
+def link(person: Person) -> dict[str, Any]:
+    answer = person.post(f"groups/{FAMILY}/link", {})
+    assert answer.status_code == 200, answer.content
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def visit(person: Person, url: str) -> Any:
+    """The page, as a browser without a token sees it."""
+    return person.browser.get(urlsplit(url).path)
+
+
+def test_a_link_has_no_query_string_says_when_it_expires_and_opens(
+    dana: Person, clock: Any
+) -> None:
+    dana.enter("family")
+    made = link(dana)
+    assert made.keys() == {"url", "expiresAt"}
+    parts = urlsplit(made["url"])
+    assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == (
+        "http",
+        "testserver",
+        "",
+        "",
+    )
+    assert parts.path.startswith("/g/") and parts.path.endswith("/")
+    assert TIME.fullmatch(made["expiresAt"])
+    assert datetime.fromisoformat(made["expiresAt"]) == NOON + timedelta(hours=1)
+    page = visit(dana, made["url"])
+    assert page.status_code == 200
+    assert page["X-Robots-Tag"] == "noindex"
+    assert page["Referrer-Policy"] == "no-referrer"
+    for secret in (dana.openid, dana.token, FAMILY):
+        assert secret not in made["url"] and secret not in page.content.decode()
+
+
+@pytest.mark.parametrize(("age", "status"), [(3600, 200), (3601, 410)])
+def test_a_link_opens_for_an_hour(dana: Person, clock: Any, age: int, status: int) -> None:
+    dana.enter("family")
+    url = link(dana)["url"]
+    clock.shift(age)
+    assert visit(dana, url).status_code == status
+
+
+def test_a_link_altered_is_not_found(alice: Person, group: Group) -> None:
+    url = link(alice)["url"]
+    signed = url.strip("/").rpartition("/")[2]
+    for wrong in (signed[:-1], "x" + signed, signed.swapcase(), signed.replace(":", "."), "é", "x"):
+        assert alice.browser.get(f"/g/{wrong}/").status_code == 404
+
+
+def test_a_link_to_a_board_carries_it_and_an_unknown_board_is_not_found(
+    alice: Person, group: Group
+) -> None:
+    path = f"groups/{FAMILY}/link"
+    assert visit(alice, alice.post(path, {"board": "active-days"}).json()["url"]).status_code == 200
+    refused(alice.post(path, {"board": "no-such-board"}), 404, "not_found")
+    for body in ({"board": 5}, {"board": None}, {"hat": "red"}):
+        refused(alice.post(path, body), 400, "invalid")
+    assert alice.post(path).status_code == 200, "no body is an empty one"
+
+
+def test_a_link_closes_with_its_makers_own_access(
+    alice: Person, bob: Person, group: Group, settings: Any
+) -> None:
+    url, bobs = link(alice)["url"], link(bob)["url"]
+    alice.user.memberships.update(left_at=alice.user.created_at)
+    assert visit(alice, url).status_code == 404
+    alice.user.memberships.update(left_at=None)
+    assert visit(alice, url).status_code == 200
+    WeChatUser.objects.filter(pk=alice.user.pk).update(status=WeChatUser.Status.BLOCKED)
+    assert visit(alice, url).status_code == 404
+    assert visit(bob, bobs).status_code == 200
+
+
+def test_a_link_closes_when_the_membership_lapses(dana: Person, clock: Any, settings: Any) -> None:
+    settings.LINK_MAX_AGE = 90 * 24 * 3600
+    dana.enter("family")
+    url = link(dana)["url"]
+    clock.shift(timedelta(days=30))
+    assert visit(dana, url).status_code == 200
+    clock.shift(timedelta(days=1))
+    assert visit(dana, url).status_code == 404

@@ -1,0 +1,108 @@
+"""What `manage.py` itself says about a good deployment: nothing."""
+
+import os
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import pytest
+from django.core.checks import ERROR, run_checks
+
+ROOT = Path(__file__).resolve().parent.parent
+GOOD = {
+    "DEBUG": "False",
+    "SECRET_KEY": "k7Qw-2bVnx9_LzR4tYp0sHdEa6MfGuJc8iXo1WqZ5vBnT3rKyD",
+    "FIELD_KEYS": urlsafe_b64encode(b"one-key-of-thirty-two-bytes-here").decode(),
+    "ALLOWED_HOSTS": "example.com",
+    "NUM_PROXIES": "1",
+    "WECHAT_APPS": "wx1:secret",
+}
+# What a developer's shell or `.env` may hold must not speak for the deployment.
+UNSET = {
+    "CSRF_TRUSTED_ORIGINS": "",
+    "REDIS_URL": "",
+    "ALLOW_SANDBOX": "False",
+    "WECHAT_API_URL": "https://api.weixin.qq.com",
+    "LOG_LEVEL": "INFO",
+}
+
+
+def manage(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        **UNSET,
+        **GOOD,
+        **changes,
+    }
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def said(run: subprocess.CompletedProcess[str]) -> str:
+    return run.stdout + run.stderr
+
+
+def test_a_good_deployment_passes_every_check(tmp_path):
+    run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
+    assert run.returncode == 0, said(run)
+    assert "no issues" in said(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "id"),
+    [
+        ("SECRET_KEY", "short", "groupsite.E001"),
+        ("SECRET_KEY", "django-insecure-" + "0123456789" * 5, "groupsite.E001"),
+        ("ALLOWED_HOSTS", [], "groupsite.E002"),
+        ("ALLOWED_HOSTS", ["example.com", "*"], "groupsite.E002"),
+        ("FIELD_KEYS", [], "accounts.E001"),
+        ("FIELD_KEYS", ["c2hvcnQ="], "accounts.E002"),
+        ("WECHAT_APPS", {}, "wechat.E001"),
+        ("WECHAT_API_URL", "http://127.0.0.1:9000", "wechat.E002"),
+        ("WECHAT_API_URL", "http://api.weixin.qq.com", "wechat.E002"),
+    ],
+)
+def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id):
+    settings.ALLOW_SANDBOX, settings.WECHAT_API_URL = False, "https://api.weixin.qq.com"
+    assert run_checks() == []
+    setattr(settings, name, bad)
+    [found] = run_checks()
+    assert (found.id, found.level) == (id, ERROR)
+    assert found.hint
+    assert str(bad) not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "hint"),
+    [
+        ("SECRET_KEY", "", "SECRET_KEY is not set"),
+        ("WECHAT_APPS", "wx1", "WECHAT_APPS must read"),
+        ("ALLOWED_HOSTS", "*", "HINT: Name your domains"),
+    ],
+)
+def test_a_bad_setting_stops_the_command_with_a_hint(tmp_path, name, bad, hint):
+    run = manage(tmp_path, "check", **{name: bad})
+    assert run.returncode != 0
+    assert hint in said(run)
+
+
+def test_the_migrations_say_what_the_models_say(tmp_path):
+    run = manage(tmp_path, "makemigrations", "--check", "--dry-run")
+    assert run.returncode == 0, said(run)
+
+
+def test_the_schema_is_valid_openapi_without_a_warning(tmp_path):
+    file = tmp_path / "schema.yml"
+    run = manage(tmp_path, "spectacular", "--validate", "--fail-on-warn", "--file", str(file))
+    assert run.returncode == 0, said(run)
+    assert "Warning" not in said(run)
+    assert "/ranking/around" in file.read_text()

@@ -1,0 +1,485 @@
+"""The line to WeChat, against a server that does what WeChat and networks do on bad days."""
+
+import gzip
+import json
+import socket
+import struct
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from wechat import client as client_module
+from wechat.client import DEADLINE, MAX_ANSWER, Client, Session
+from wechat.errors import (
+    CodeRejected,
+    TooFrequent,
+    Unavailable,
+    UserRefused,
+    WeChatError,
+)
+from wechat.sandbox import Sandbox
+from wechat.sandbox.world import Fault
+
+APP, SECRET, CODE = "wx0000000000000001", "canary-of-the-secret", "canary-of-the-code"
+SESSION_KEY = "Y2FuYXJ5LW9mLWEta2V5IQ=="
+SUCCESS = json.dumps({"openid": "o-alice", "session_key": SESSION_KEY}).encode()
+BUSY = b'{"errcode": -1, "errmsg": "system error, rid: 6650a1b2-3c4d5e6f-77778888"}'
+PATH = "/sns/jscode2session"
+
+Step = Callable[["Server", socket.socket], None]
+
+
+class Server:
+    """Takes connections and lets each request be met by the next of `steps`, the last one for good.
+
+    `requests` are the heads as they came, `connections` how many lines there were.
+    """
+
+    def __init__(self, *steps: Step, listening: bool = True) -> None:
+        self.steps = list(steps)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.over = threading.Event()
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        if listening:
+            self.listen()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def listen(self) -> None:
+        self._socket.listen(16)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                line, _address = self._socket.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+
+    def _serve(self, line: socket.socket) -> None:
+        with suppress(OSError), line:
+            while head := self._read_head(line):
+                self.requests.append(head)
+                step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+                step(self, line)
+
+    def _read_head(self, line: socket.socket) -> bytes:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = line.recv(1)
+            if not byte:
+                return b""
+            head += byte
+        return head
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.over.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def says(body: bytes, *headers: str, status: str = "200 OK") -> Step:
+    head = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
+    return lambda server, line: line.sendall("\r\n".join(head).encode() + body)
+
+
+def sends(raw: bytes) -> Step:
+    """These bytes, and the end of the line."""
+
+    def step(server: Server, line: socket.socket) -> None:
+        line.sendall(raw)
+        line.shutdown(socket.SHUT_RDWR)
+
+    return step
+
+
+def drips(raw: bytes, rest: bytes, pause: float = 0.05) -> Step:
+    """`raw` at once, then `rest` byte by byte."""
+
+    def step(server: Server, line: socket.socket) -> None:
+        line.sendall(raw)
+        for byte in rest:
+            if server.over.wait(pause):
+                return
+            line.sendall(bytes([byte]))
+
+    return step
+
+
+def hangs(server: Server, line: socket.socket) -> None:
+    server.over.wait(30)
+
+
+def hangs_up(server: Server, line: socket.socket) -> None:
+    line.shutdown(socket.SHUT_RDWR)
+
+
+def resets(server: Server, line: socket.socket) -> None:
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.close()
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\n"
+SLOW: dict[str, Step] = {
+    "the status line drips": drips(b"", OK_HEAD * 1000),
+    "the headers drip": drips(OK_HEAD, b"X-Slow: " + b"x" * 10_000),
+    "ever more headers": drips(OK_HEAD, b"X-Slow: x\r\n" * 1000, pause=0.01),
+    "the body drips": drips(OK_HEAD + b"Content-Length: 9999\r\n\r\n", b" " * 9999),
+    "the chunks drip": drips(
+        OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 1000, pause=0.01
+    ),
+    "nothing at all": hangs,
+    "headers and nothing more": drips(OK_HEAD + b"Content-Length: 9999\r\n\r\n", b" ", pause=30),
+}
+
+
+def ask(url: str, timeout: float = 1.0) -> Session:
+    return Client(APP, SECRET, url, timeout).code_to_session(CODE)
+
+
+def failure(server: Server | Sandbox, timeout: float = 1.0) -> WeChatError:
+    """What the caller gets; it never holds a secret and never takes longer than agreed."""
+    started = time.monotonic()
+    with pytest.raises(WeChatError) as failed:
+        ask(server.url, timeout)
+    assert time.monotonic() - started < timeout + 0.5
+    assert_tells_no_secret(failed.value)
+    return failed.value
+
+
+def assert_tells_no_secret(error: BaseException) -> None:
+    told = "".join(traceback.format_exception(error))
+    for link in causes(error):
+        told += f"{link}{link!r}{link.args}{vars(link)}"
+    for canary in (SECRET, CODE, SESSION_KEY):
+        assert canary not in told
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox({APP: SECRET}) as running:
+        yield running
+
+
+# Time
+
+
+def test_no_slowness_holds_a_worker_longer_than_the_deadline() -> None:
+    def waited(step: Step) -> float:
+        with Server(step) as server:
+            started = time.monotonic()
+            assert isinstance(failure(server, timeout=DEADLINE), Unavailable)
+            assert len(server.requests) == 1, "it may have used the code up"
+            return time.monotonic() - started
+
+    assert DEADLINE <= 3
+    with ThreadPoolExecutor(len(SLOW)) as pool:
+        times = dict(zip(SLOW, pool.map(waited, SLOW.values()), strict=True))
+    assert all(DEADLINE - 0.1 < taken < 3.5 for taken in times.values()), times
+
+
+@pytest.mark.parametrize("step", SLOW.values(), ids=SLOW)
+def test_the_deadline_is_the_clients_to_choose(step: Step) -> None:
+    with Server(step) as server:
+        started = time.monotonic()
+        assert isinstance(failure(server, timeout=0.2), Unavailable)
+        assert time.monotonic() - started > 0.15
+
+
+def test_the_second_attempt_has_only_what_the_first_left() -> None:
+    def busy_late(server: Server, line: socket.socket) -> None:
+        server.over.wait(0.3)
+        says(BUSY)(server, line)
+
+    with Server(busy_late, hangs) as server:
+        failure(server, timeout=0.6)
+
+
+def test_slow_but_in_time_is_good_enough() -> None:
+    raw = OK_HEAD + f"Content-Length: {len(SUCCESS)}\r\n\r\n".encode()
+    with Server(drips(raw, SUCCESS, pause=0.001)) as server:
+        assert ask(server.url).openid == "o-alice"
+
+
+def test_a_slow_answer_of_the_sandbox_meets_the_deadline_too(sandbox: Sandbox) -> None:
+    for fault in (Fault(delay=30), Fault(drip=0.1)):
+        sandbox.world.request_fault(PATH, fault)
+        assert isinstance(failure(sandbox, timeout=0.2), Unavailable)
+
+
+# Size and shape
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_an_answer_has_at_most_64_kib(spare: int) -> None:
+    assert MAX_ANSWER == 64 * 1024
+    with Server(says(SUCCESS.ljust(MAX_ANSWER + spare))) as server:
+        if spare:
+            assert "bytes" in str(failure(server))
+        else:
+            assert ask(server.url).openid == "o-alice"
+
+
+def test_a_huge_answer_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    def floods(server: Server, line: socket.socket) -> None:
+        nonlocal sent
+        line.sendall(OK_HEAD + b"Content-Length: 1000000000\r\n\r\n")
+        while True:
+            sent += line.send(b" " * 65536)
+
+    with Server(floods) as server:
+        assert isinstance(failure(server), Unavailable)
+        time.sleep(0.05)
+        assert sent < 20_000_000, "what socket buffers hold, not the whole"
+
+
+def test_a_bomb_is_a_huge_answer_too() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    with Server(says(bomb, "Content-Encoding: gzip")) as server:
+        assert "bytes" in str(failure(server))
+
+
+UNREADABLE: dict[str, Step] = {
+    "an empty body": says(b""),
+    "a list": says(b"[]"),
+    "null": says(b"null"),
+    "a string": says(b'"ok"'),
+    "HTML with 200": says(b"<html>busy</html>", "Content-Type: text/html"),
+    "not UTF-8": says(b'{"openid": "\xff"}'),
+    "deep JSON": says(b"[" * 60_000),
+    "half the JSON": says(SUCCESS[:20]),
+    "no gzip": says(SUCCESS, "Content-Encoding: gzip"),
+    "less than announced": sends(OK_HEAD + b"Content-Length: 999\r\n\r\n" + SUCCESS),
+    "not HTTP": sends(b"SSH-2.0-OpenSSH\r\n\r\n"),
+    "endless header": sends(OK_HEAD + b"X-Long: " + b"x" * 200_000),
+    "a thousand headers": sends(OK_HEAD + b"X: y\r\n" * 1000 + b"\r\n"),
+    "bad chunks": sends(OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "no key": says(b'{"openid": "o-alice"}'),
+    "a short key": says(b'{"openid": "o-alice", "session_key": "QUJD"}'),
+    "a key that is none": says(b'{"openid": "o-alice", "session_key": 5}'),
+    "no openid": says(json.dumps({"session_key": SESSION_KEY}).encode()),
+    "a bad openid": says(json.dumps({"openid": "a b", "session_key": SESSION_KEY}).encode()),
+    "a gateway's page": says(b"<html>502</html>", status="502 Bad Gateway"),
+    "a gateway's JSON": says(SUCCESS, status="500 Internal Server Error"),
+    "204": sends(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "hung up": hangs_up,
+    "reset": resets,
+}
+
+
+@pytest.mark.parametrize("step", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_answer_that_makes_no_sense_is_unavailable_and_not_asked_for_again(step: Step) -> None:
+    with Server(step) as server:
+        error = failure(server)
+        assert type(error) is Unavailable
+        assert error.errcode is None
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+def test_redirects_are_not_followed(status: str) -> None:
+    with Server(says(SUCCESS)) as elsewhere:
+        moved = says(b"", f"Location: {elsewhere.url}/x", status=status)
+        with Server(moved) as server:
+            assert "HTTP 30" in str(failure(server))
+        assert elsewhere.connections == 0
+
+
+def test_json_as_plain_text_is_what_wechat_sends() -> None:
+    with Server(says(SUCCESS, "Content-Type: text/plain")) as server:
+        session = ask(server.url)
+        assert (session.openid, session.session_key, session.unionid) == (
+            "o-alice",
+            SESSION_KEY,
+            "",
+        )
+        assert SESSION_KEY not in repr(session)
+
+
+# Trying again
+
+
+def test_busy_and_then_well_is_a_success_at_the_second_attempt() -> None:
+    with Server(says(BUSY), says(SUCCESS)) as server:
+        assert ask(server.url).openid == "o-alice"
+        assert len(server.requests) == 2
+
+
+def test_busy_twice_is_unavailable_with_its_rid() -> None:
+    with Server(says(BUSY)) as server:
+        error = failure(server)
+        assert (type(error), error.errcode) == (Unavailable, -1)
+        assert error.rid == "6650a1b2-3c4d5e6f-77778888"
+        assert error.rid in str(error)
+        assert len(server.requests) == 2
+
+
+def pausing_with(action: Callable[[float], Any]) -> SimpleNamespace:
+    """The clock the client sees, whose pauses are ours."""
+    return SimpleNamespace(monotonic=time.monotonic, sleep=action)
+
+
+def test_a_refused_connection_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(says(SUCCESS), listening=False) as server:
+        pauses: list[float] = []
+        monkeypatch.setattr(
+            client_module, "time", pausing_with(lambda s: (pauses.append(s), server.listen()))
+        )
+        assert ask(server.url).openid == "o-alice"
+        assert len(pauses) == len(server.requests) == 1
+
+
+def test_a_connection_refused_twice_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(says(SUCCESS), listening=False) as server:
+        pauses: list[float] = []
+        monkeypatch.setattr(client_module, "time", pausing_with(pauses.append))
+        assert isinstance(failure(server), Unavailable)
+        assert len(pauses) == 1
+
+
+def test_a_lost_reply_is_not_asked_for_again() -> None:
+    for lost in (hangs_up, resets, sends(OK_HEAD + b"Content-Length: 99\r\n\r\n{")):
+        with Server(lost, says(SUCCESS)) as server:
+            assert isinstance(failure(server), Unavailable)
+            assert len(server.requests) == 1
+
+
+# Connections
+
+
+def test_calls_share_a_connection() -> None:
+    with Server(says(SUCCESS)) as server:
+        client = Client(APP, SECRET, server.url)
+        assert [client.code_to_session(CODE).openid for _ in range(3)] == ["o-alice"] * 3
+        assert (len(server.requests), server.connections) == (3, 1)
+
+
+def test_a_kept_connection_has_the_next_calls_deadline_not_the_last_ones() -> None:
+    with Server(says(SUCCESS), drips(OK_HEAD, b"X" * 1000), says(SUCCESS)) as server:
+        ask(server.url, timeout=0.2)
+        time.sleep(0.25)
+        failure(server, timeout=0.2)
+        assert ask(server.url, timeout=0.5).openid == "o-alice"
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
+    def answers_and_closes(server: Server, line: socket.socket) -> None:
+        says(SUCCESS)(server, line)
+        line.shutdown(socket.SHUT_RDWR)
+
+    with Server(answers_and_closes) as server:
+        ask(server.url)
+        time.sleep(0.05)
+        assert ask(server.url).openid == "o-alice"
+        assert server.connections == 2
+
+
+def test_no_cookie_is_kept() -> None:
+    with Server(says(SUCCESS, "Set-Cookie: session=canary; Path=/")) as server:
+        ask(server.url)
+        ask(server.url)
+        assert len(server.requests) == 2
+        assert not any(b"cookie" in head.lower() for head in server.requests)
+
+
+def test_the_environments_proxies_and_netrc_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login canary password canary\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Server(says(SUCCESS)) as proxy, Server(says(SUCCESS)) as server:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert ask(server.url)
+        assert proxy.connections == 0
+        assert b"\r\nauthorization:" not in server.requests[0].lower()
+
+
+def test_the_request_is_what_wechat_documents() -> None:
+    with Server(says(SUCCESS)) as server:
+        Client(APP, "s/e+c=r&et", server.url + "/").code_to_session("a b&c=d/é")
+        line = server.requests[0].split(b"\r\n")[0]
+        assert line == (
+            b"GET /sns/jscode2session?appid=wx0000000000000001&secret=s%2Fe%2Bc%3Dr%26et"
+            b"&js_code=a+b%26c%3Dd%2F%C3%A9&grant_type=authorization_code HTTP/1.1"
+        )
+
+
+# Errcodes
+
+
+ERRCODES: dict[int, type[WeChatError]] = {
+    -1: Unavailable,
+    40029: CodeRejected,
+    40163: CodeRejected,
+    41008: CodeRejected,
+    40226: UserRefused,
+    45011: TooFrequent,
+    40125: Unavailable,
+    40013: Unavailable,
+    40164: Unavailable,
+    45009: Unavailable,
+    99999: Unavailable,
+}
+
+
+@pytest.mark.parametrize(("errcode", "kind"), ERRCODES.items())
+def test_every_errcode_has_its_kind(
+    sandbox: Sandbox, errcode: int, kind: type[WeChatError]
+) -> None:
+    sandbox.world.request_fault(PATH, Fault(errcode=errcode), times=2)
+    error = failure(sandbox)
+    assert (type(error), error.errcode) == (kind, errcode)
+    assert error.rid and f"errcode {errcode}" in str(error) and error.rid in str(error)
+    left = sandbox.world.take_fault(PATH).errcode
+    assert left == (None if errcode == -1 else errcode), "only -1 is tried again"
+
+
+def test_errcode_zero_is_no_error() -> None:
+    body = json.dumps({"errcode": 0, "errmsg": "ok"} | json.loads(SUCCESS)).encode()
+    with Server(says(body)) as server:
+        assert ask(server.url).openid == "o-alice"
+
+
+@pytest.mark.parametrize("errcode", ['"40029"', "4.5", "true", "[1]", '{"a": 1}', "1" * 400])
+def test_an_errcode_of_another_type_is_an_error_all_the_same(errcode: str) -> None:
+    with Server(says(b'{"errcode": %s}' % errcode.encode())) as server:
+        assert type(failure(server)) is Unavailable
+
+
+def test_an_errmsg_that_repeats_the_request_is_not_repeated() -> None:
+    message = f"invalid code {CODE}, secret={SECRET}, rid: 1-2-3 {CODE}"
+    body = json.dumps({"errcode": 40029, "errmsg": message}).encode()
+    with Server(says(body)) as server:
+        error = failure(server)
+        assert (type(error), error.rid) == (CodeRejected, "1-2-3")
+
+
+def test_the_client_itself_prints_no_secret() -> None:
+    assert SECRET not in repr(Client(APP, SECRET, "http://127.0.0.1:9"))

@@ -1,0 +1,328 @@
+"""Envelopes: WeChat's own sample, and everything that is refused."""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from Crypto.Cipher import AES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wechat.crypto import (
+    Envelope,
+    MalformedEnvelope,
+    UnsealError,
+    check_watermark,
+    decode_session_key,
+    group_in,
+    is_opaque_id,
+    seal,
+    unseal,
+)
+
+SAMPLE = json.loads((Path(__file__).parent / "vectors.json").read_text())["open_data"]
+
+KEY = "tiihtNczf5v6AKRyjwEUhQ=="
+IV = bytes(range(16))
+APP = "wx4f4bc4dec97d474b"
+NOW = 1_795_000_000
+MAX_AGE = 300
+GID = "tGsj-0123456789_abcdefghijkl"
+
+
+def open_up(sealed: dict[str, str], key: str = KEY) -> dict[str, Any]:
+    return unseal(key, Envelope.parse(sealed["encryptedData"], sealed["iv"]))
+
+
+def encrypted(padded: bytes, key: str = KEY) -> Envelope:
+    """What WeChat would never send: any text of whole blocks, its padding included."""
+    cipher = AES.new(decode_session_key(key), AES.MODE_CBC, IV)
+    return Envelope(cipher.encrypt(padded), IV)
+
+
+def padded(text: bytes) -> bytes:
+    count = 16 - len(text) % 16
+    return text + bytes([count]) * count
+
+
+def b64(raw: bytes) -> str:
+    return b64encode(raw).decode()
+
+
+# What opens
+
+
+def test_the_platforms_own_sample_opens() -> None:
+    envelope = Envelope.parse(SAMPLE["encryptedData"], SAMPLE["iv"])
+    payload = unseal(SAMPLE["session_key"], envelope)
+    assert payload == SAMPLE["plaintext"]
+    moment = payload["watermark"]["timestamp"]
+    assert check_watermark(payload, SAMPLE["appid"], moment + 5, MAX_AGE, required=True)
+    assert group_in(payload) is None
+
+
+def test_the_samples_text_sealed_again_opens_again() -> None:
+    envelope = Envelope.parse(SAMPLE["encryptedData"], SAMPLE["iv"])
+    again = seal(SAMPLE["session_key"], SAMPLE["plaintext"], envelope.iv)
+    assert again["iv"] == SAMPLE["iv"]
+    assert open_up(again, SAMPLE["session_key"]) == SAMPLE["plaintext"]
+
+
+blocks = st.binary(min_size=16, max_size=16)
+scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20)
+values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(), scalars, max_size=3)
+payloads = st.dictionaries(st.text(max_size=10), values, max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(key=blocks, iv=blocks | st.none(), payload=payloads)
+def test_unseal_is_the_inverse_of_seal(
+    key: bytes, iv: bytes | None, payload: dict[str, Any]
+) -> None:
+    assert open_up(seal(b64(key), payload, iv), b64(key)) == payload
+
+
+def test_every_sealing_has_an_iv_of_its_own() -> None:
+    assert seal(KEY, {})["iv"] != seal(KEY, {})["iv"]
+
+
+# Malformed: the request itself is broken
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 17, 32])
+def test_an_iv_has_sixteen_bytes(size: int) -> None:
+    with pytest.raises(MalformedEnvelope):
+        Envelope.parse(b64(bytes(16)), b64(bytes(size)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 17, 31])
+def test_the_data_is_a_positive_number_of_blocks(size: int) -> None:
+    with pytest.raises(MalformedEnvelope):
+        Envelope.parse(b64(bytes(size)), b64(IV))
+    assert Envelope.parse(b64(bytes(48)), b64(IV)).data == bytes(48)
+
+
+NOT_CANONICAL = {
+    "no padding": "AAAAAAAAAAAAAAAAAAAAAA",
+    "half the padding": "AAAAAAAAAAAAAAAAAAAAAA=",
+    "too much padding": "AAAAAAAAAAAAAAAAAAAAAA===",
+    "bits that are thrown away": "AAAAAAAAAAAAAAAAAAAAAB==",
+    "a space for a plus": "AAAA AAAAAAAAAAAAAAAAA==",
+    "a line end": "AAAAAAAAAAAAAAAAAAAAAA==\n",
+    "a leading space": " AAAAAAAAAAAAAAAAAAAAAA==",
+    "the alphabet of URLs": "--__--__--__--__--__-A==",
+    "padding in the middle": "AAAA==AAAAAAAAAAAAAAAAAA==",
+    "two texts": "AAAAAAAAAAAAAAAAAAAAAA==AAAAAAAAAAAAAAAAAAAAAA==",
+    "other letters": "ＡＡＡＡAAAAAAAAAAAAAAAAAA==",
+    "a NUL": "AAAAAAAAAAAAAAAAAAAAAA==\0",
+    "a lone surrogate": "AAAAAAAAAAAAAAAAAAAAA\ud800==",
+}
+
+
+@pytest.mark.parametrize("text", NOT_CANONICAL.values(), ids=NOT_CANONICAL)
+def test_base64_has_one_spelling(text: str) -> None:
+    good = "AAAAAAAAAAAAAAAAAAAAAA=="
+    assert Envelope.parse(good, good).iv == bytes(16)
+    for data, iv in [(text, good), (good, text)]:
+        with pytest.raises(MalformedEnvelope):
+            Envelope.parse(data, iv)
+
+
+@pytest.mark.parametrize("size", [0, 15, 17, 24, 32])
+def test_a_session_key_has_sixteen_bytes(size: int) -> None:
+    sealed = seal(KEY, {})
+    with pytest.raises(UnsealError):
+        open_up(sealed, b64(bytes(size)))
+    with pytest.raises(ValueError, match="16 bytes"):
+        seal(b64(bytes(size)), {})
+
+
+@pytest.mark.parametrize("key", [KEY.rstrip("="), KEY + "\n", "密钥", ""])
+def test_a_session_key_that_is_not_strict_base64_opens_nothing(key: str) -> None:
+    with pytest.raises(UnsealError):
+        open_up(seal(KEY, {}), key)
+
+
+# Well formed, and refused without saying why
+
+
+@pytest.mark.parametrize("count", range(1, 17))
+def test_every_byte_of_the_padding_counts(count: int) -> None:
+    text = b'{"a":"' + b"x" * (24 - count) + b'"}'
+    right = padded(text)
+    assert right[-1] == count and unseal(KEY, encrypted(right))
+    for place in range(1, count + 1):
+        for flip in (0x01, 0x02, 0x10, 0x20, 0x80, 0xFF):
+            wrong = bytearray(right)
+            wrong[-place] ^= flip
+            with pytest.raises(UnsealError):
+                unseal(KEY, encrypted(bytes(wrong)))
+
+
+@pytest.mark.parametrize("last", [0, 17, 32, 255])
+def test_padding_is_one_to_sixteen_bytes(last: int) -> None:
+    with pytest.raises(UnsealError):
+        unseal(KEY, encrypted(b'{"a":1}'.ljust(32, bytes([last]))))
+
+
+REFUSED_TEXTS = {
+    "invalid UTF-8": b'{"a":"\xff"}',
+    "an overlong slash": b'{"a":"\xc0\xaf"}',
+    "a surrogate in UTF-8": b'{"a":"\xed\xa0\x80"}',
+    "UTF-16": '{"a":1}'.encode("utf-16"),
+    "a byte order mark": b'\xef\xbb\xbf{"a":1}',
+    "nothing": b"",
+    "not JSON": b"openGId=tGsj",
+    "JSON and more": b'{"a":1}{"a":2}',
+    "NaN": b'{"a":NaN}',
+    "Infinity": b'{"a":-Infinity}',
+    "a list": b'[{"openGId":"tGsj"}]',
+    "a string": b'"tGsj"',
+    "a number": b"5",
+    "null": b"null",
+    "deep lists": b'{"a":' + b"[" * 100_000,
+    "deep lists, closed": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep objects": b'{"a":' * 100_000,
+    "an endless number": b'{"a":' + b"9" * 10_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED_TEXTS.values(), ids=REFUSED_TEXTS)
+def test_what_is_not_one_json_object_does_not_open(text: bytes) -> None:
+    with pytest.raises(UnsealError) as refused:
+        unseal(KEY, encrypted(padded(text)))
+    assert str(refused.value) == ""
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_another_key_never_opens() -> None:
+    sealed = seal(KEY, {"openGId": GID})
+    for number in range(2_000):
+        with pytest.raises(UnsealError):
+            open_up(sealed, b64(number.to_bytes(16)))
+
+
+def test_no_error_quotes_the_key() -> None:
+    for key in (KEY, KEY[:-1]):
+        with pytest.raises(UnsealError) as refused:
+            unseal(key, Envelope(bytes(16), IV))
+        assert key not in repr(refused.value)
+
+
+# The watermark
+
+
+def payload_aged(age: Any, **changed: Any) -> dict[str, Any]:
+    return {"openGId": GID, "watermark": {"appid": APP, "timestamp": NOW - age} | changed}
+
+
+@pytest.mark.parametrize(
+    ("age", "fresh"),
+    [(-61, False), (-60, True), (0, True), (300, True), (301, False), (10**9, False)],
+)
+def test_a_watermark_is_believed_from_a_minute_ahead_to_five_minutes_old(
+    age: int, fresh: bool
+) -> None:
+    if fresh:
+        assert check_watermark(payload_aged(age), APP, NOW, MAX_AGE, required=False) is True
+    else:
+        with pytest.raises(UnsealError):
+            check_watermark(payload_aged(age), APP, NOW, MAX_AGE, required=False)
+
+
+def test_the_age_is_a_setting() -> None:
+    assert check_watermark(payload_aged(3600), APP, NOW, 3600, required=True)
+    with pytest.raises(UnsealError):
+        check_watermark(payload_aged(11), APP, NOW, 10, required=False)
+
+
+UNBELIEVABLE_MARKS: dict[str, Any] = {
+    "a bool": {"appid": APP, "timestamp": True},
+    "a float": {"appid": APP, "timestamp": float(NOW)},
+    "a string": {"appid": APP, "timestamp": str(NOW)},
+    "null for a time": {"appid": APP, "timestamp": None},
+    "no time": {"appid": APP},
+    "a time beyond floats": {"appid": APP, "timestamp": 10**400},
+    "a time long before floats": {"appid": APP, "timestamp": -(10**400)},
+    "another appid": {"appid": "wx0000000000000000", "timestamp": NOW},
+    "the appid in capitals": {"appid": APP.upper(), "timestamp": NOW},
+    "a list of appids": {"appid": [APP], "timestamp": NOW},
+    "no appid": {"timestamp": NOW},
+    "null": None,
+    "a list": [APP, NOW],
+    "a string for a mark": APP,
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("mark", UNBELIEVABLE_MARKS.values(), ids=UNBELIEVABLE_MARKS)
+@pytest.mark.parametrize("spelling", ["openGId", "opengid"])
+def test_a_watermark_that_is_there_has_to_be_right(mark: Any, spelling: str) -> None:
+    """At clock 1 the bool True would be a fresh 1; the clock is a float, as in the product."""
+    now = 1.0 if mark == UNBELIEVABLE_MARKS["a bool"] else float(NOW)
+    with pytest.raises(UnsealError):
+        check_watermark({spelling: GID, "watermark": mark}, APP, now, MAX_AGE, required=False)
+
+
+def test_only_get_group_enter_info_may_lack_a_watermark() -> None:
+    assert check_watermark({"opengid": GID}, APP, NOW, MAX_AGE, required=False) is False
+    single = {"open_single_roomid": "tS", "chat_type": 1}
+    assert check_watermark(single, APP, NOW, MAX_AGE, required=False) is False
+    for payload in [{"openGId": GID}, {}, {"openId": "o", "nickName": "微信用户"}]:
+        with pytest.raises(UnsealError):
+            check_watermark(payload, APP, NOW, MAX_AGE, required=False)
+
+
+@pytest.mark.parametrize("spelling", ["openGId", "opengid", "open_single_roomid"])
+def test_where_a_watermark_is_required_nothing_may_lack_one(spelling: str) -> None:
+    with pytest.raises(UnsealError):
+        check_watermark({spelling: GID}, APP, NOW, MAX_AGE, required=True)
+    assert check_watermark(payload_aged(0) | {spelling: GID}, APP, NOW, MAX_AGE, required=True)
+
+
+# The group
+
+
+@pytest.mark.parametrize("spelling", ["openGId", "opengid"])
+@pytest.mark.parametrize("chat_type", [3, 4, "3", "4", None])
+def test_a_group_is_found_in_either_spelling(spelling: str, chat_type: Any) -> None:
+    kind = {} if chat_type is None else {"chat_type": chat_type}
+    assert group_in({spelling: GID, "group_openid": "oG", **kind}) == GID
+
+
+@pytest.mark.parametrize("chat_type", [1, 2, "1", "2", 0, 5, "", True])
+def test_another_kind_of_chat_is_no_group(chat_type: Any) -> None:
+    assert group_in({"opengid": GID, "chat_type": chat_type}) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"open_single_roomid": "tSroom", "chat_type": 1},
+        {"openId": "o", "nickName": "微信用户"},
+        {"openGId": None},
+        {"opengid": ""},
+        {"group_openid": "oG", "chat_type": 3},
+    ],
+)
+def test_genuine_data_may_name_no_group(payload: dict[str, Any]) -> None:
+    assert group_in(payload) is None
+
+
+BAD_IDS = ["a b", "a/b", "群", "a" * 65, "a\n", "a.b", "\ud800", 5, ["a"], {"a": "b"}, True]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
+@pytest.mark.parametrize("spelling", ["openGId", "opengid"])
+def test_an_id_that_wechat_cannot_have_written_is_refused(spelling: str, bad: Any) -> None:
+    with pytest.raises(UnsealError):
+        group_in({spelling: bad})
+    assert not is_opaque_id(bad)
+
+
+def test_ids_are_one_to_sixty_four_characters() -> None:
+    assert is_opaque_id("a") and is_opaque_id("-_Az09" + "z" * 58)
+    assert not is_opaque_id("") and not is_opaque_id("a" * 65)

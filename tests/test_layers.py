@@ -1,0 +1,121 @@
+"""Who may import whom: read from the source, so that no import is too deep to be seen."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What each package may import of the others; the rest is not for it.
+ALLOWED: dict[str, set[str]] = {
+    "wechat": set(),
+    "accounts": {"wechat"},
+    "groups": {"wechat", "accounts"},
+    "groupsite": {"wechat", "accounts", "groups"},
+}
+FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
+
+# Within an app each may import what stands on its left, never what stands on its right.
+FLOORS = [{"models"}, {"ranking"}, {"services"}, {"api", "views", "admin"}]
+CIPHERS = {"Crypto", "cryptography"}
+CIPHERS_LIVE_IN = {"wechat/crypto.py", "accounts/vault.py"}
+HTTP = {"requests", "urllib3", "httpx", "aiohttp", "http.client", "urllib.request"}
+
+
+def module_of(path: Path) -> list[str]:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imported(path: Path, text: str | None = None) -> Iterator[str]:
+    """Every module and name that a file imports, in full: `groups.models.Group`."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path)[:-1]
+    for node in ast.walk(ast.parse(path.read_text() if text is None else text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *([node.module] if node.module else [])]
+            yield from (".".join([*module, alias.name]) for alias in node.names)
+
+
+def within(name: str, modules: set[str]) -> bool:
+    """Whether the imported name is one of the modules or something in it."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def offenders(files: list[Path], modules: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in imported(path)
+        if within(name, modules)
+    ]
+
+
+def files_of(package: str) -> list[Path]:
+    return [path for path in FILES if module_of(path)[0] == package]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_dependencies_go_one_way(package: str) -> None:
+    assert files_of(package)
+    others = set(ALLOWED) - ALLOWED[package] - {package}
+    assert offenders(files_of(package), others | {"tests"}) == []
+
+
+@pytest.mark.parametrize("app", ["accounts", "groups"])
+@pytest.mark.parametrize("floor", range(len(FLOORS)))
+def test_within_an_app_each_builds_on_what_is_below(app: str, floor: int) -> None:
+    """api, views and admin stand side by side: what two of them need belongs further down."""
+    here = [path for path in files_of(app) if module_of(path)[1:] in [[m] for m in FLOORS[floor]]]
+    above = {f"{app}.{module}" for names in FLOORS[floor + 1 :] for module in names}
+    assert offenders(here, above) == []
+
+
+@pytest.mark.parametrize("app", ["accounts", "groups"])
+def test_api_and_views_never_import_each_other(app: str) -> None:
+    assert offenders([ROOT / app / "api.py"], {"accounts.views", "groups.views"}) == []
+    assert offenders([ROOT / app / "views.py"], {"accounts.api", "groups.api"}) == []
+
+
+def test_models_know_neither_ranks_nor_verbs() -> None:
+    forbidden = {f"{app}.{name}" for app in ("accounts", "groups") for name in ("services", "api")}
+    models = [path for path in FILES if path.name == "models.py"]
+    assert len(models) == 2
+    assert offenders(models, forbidden | {"groups.ranking"}) == []
+
+
+def test_ciphers_live_in_two_places() -> None:
+    here = [path for path in FILES if str(path.relative_to(ROOT)) not in CIPHERS_LIVE_IN]
+    assert offenders(here, CIPHERS) == []
+    assert offenders([ROOT / "wechat/crypto.py"], {"Crypto"})
+
+
+def test_wechat_data_is_ciphered_by_one_file_only() -> None:
+    here = [path for path in FILES if path != ROOT / "wechat/crypto.py"]
+    assert offenders(here, {"Crypto"}) == []
+
+
+def test_only_wechat_speaks_http_to_others() -> None:
+    here = [path for path in FILES if module_of(path)[0] != "wechat"]
+    assert offenders(here, HTTP) == []
+    assert offenders([ROOT / "wechat/client.py"], HTTP)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("import groups.views", "groups.views"),
+        ("import groups.views as pages", "groups.views"),
+        ("from groups import views", "groups.views"),
+        ("from . import views", "groups.views"),
+        ("from .views import group_list", "groups.views.group_list"),
+        ("from .. import groupsite", "groupsite"),
+        ("def late():\n    from .views import private", "groups.views.private"),
+    ],
+)
+def test_no_spelling_of_an_import_escapes(text: str, name: str) -> None:
+    assert name in list(imported(ROOT / "groups" / "api.py", text))

@@ -1,0 +1,328 @@
+"""Many requests at the same moment: two real servers, sixteen clients, one real database.
+
+SQLite in a file by default; where DATABASE_URL names PostgreSQL or MariaDB, a scratch database
+there, dropped afterwards.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import cycle
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from groups.periods import Period, Window
+from groups.services import FOUNDING_LIMIT
+from wechat.sandbox import Phone, Sandbox
+
+from .settings import APP_ID, DATABASE_URL
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRATCH = f"groupsite_races_{os.getpid()}"
+CLIENTS, ROUNDS = 16, 40
+PATIENCE = 60  # seconds that anything may take
+
+SERVER = """
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from groupsite.wsgi import application
+
+ThreadedWSGIServer.request_queue_size = 64
+server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
+server.set_app(application)
+print("port", server.server_port, flush=True)
+server.serve_forever()
+"""
+
+QUESTION = """
+import json
+from datetime import timedelta
+import django
+django.setup()
+from django.db.models import Count
+from django.utils import timezone
+from accounts.models import *
+from groups.models import *
+print(json.dumps({}))
+"""
+
+
+@contextmanager
+def scratch_database(directory: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    url = urlsplit(DATABASE_URL)
+    if url.scheme == "sqlite":
+        yield f"sqlite:///{directory / 'races.sqlite3'}"
+        return
+    create, drop, execute = {
+        "postgres": (f"CREATE DATABASE {SCRATCH}", "DROP DATABASE {} WITH (FORCE)", on_postgres),
+        "mysql": (f"CREATE DATABASE {SCRATCH} CHARACTER SET utf8mb4", "DROP DATABASE {}", on_mysql),
+    }[url.scheme]
+    execute(create)
+    try:
+        yield url._replace(path=f"/{SCRATCH}").geturl()
+    finally:
+        execute(drop.format(SCRATCH))
+
+
+def on_postgres(statement: str) -> None:
+    import psycopg
+
+    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def on_mysql(statement: str) -> None:
+    import pymysql
+
+    url = urlsplit(DATABASE_URL)
+    address = {"host": url.hostname, "port": url.port or 3306, "user": url.username}
+    with (
+        pymysql.connect(**address, password=url.password or "") as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+
+
+@contextmanager
+def serving(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """The URL of a server in a process of its own."""
+    with log.open("w") as errors:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    with server:
+        try:
+            said = next((line for line in server.stdout if line.startswith("port ")), None)
+            assert said, log.read_text()
+            yield f"http://127.0.0.1:{said.split()[1]}/api/v1/"
+        finally:
+            server.kill()
+
+
+@dataclass
+class Site:
+    environment: dict[str, str]
+    urls: list[str]
+    logs: list[Path]
+    sandbox: Sandbox
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ask(self, expression: str) -> Any:
+        """What an expression is in the site's own Django."""
+        return json.loads(self.run("-c", QUESTION.replace("{}", expression)))
+
+    def said(self) -> str:
+        return "".join(log.read_text() for log in self.logs)
+
+    def somebody(self, name: str) -> "Caller":
+        phone = Phone(self.sandbox.url, name, APP_ID)
+        status, answer = Caller(self, phone).post("login", {"code": phone.login()})
+        assert status == 200, answer
+        return Caller(self, phone, answer["token"])
+
+
+@dataclass
+class Caller:
+    """A person whose calls go to the servers in turn."""
+
+    site: Site
+    phone: Phone
+    token: str = ""
+
+    def post(self, path: str, body: Any, server: int = 0) -> tuple[int, Any]:
+        return self.call("POST", path, server, json=body)
+
+    def get(self, path: str, server: int = 0) -> tuple[int, Any]:
+        return self.call("GET", path, server)
+
+    def call(self, method: str, path: str, server: int, **sent: Any) -> tuple[int, Any]:
+        url = self.site.urls[server % len(self.site.urls)] + path
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        with requests.Session() as http:
+            http.trust_env = False
+            answer = http.request(method, url, headers=headers, timeout=PATIENCE, **sent)
+        return answer.status_code, answer.json()
+
+    def envelope(self, chat: str) -> dict[str, str]:
+        return self.phone.share_info(self.phone.open_card(chat)["shareTicket"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("races")
+    logs = [directory / "server-0.log", directory / "server-1.log"]
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox({APP_ID: "secret"}))
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DATABASE_URL": stack.enter_context(scratch_database(directory)),
+            "WECHAT_APPS": f"{APP_ID}:secret",
+            "WECHAT_API_URL": sandbox.url,
+        }
+        site = Site(environment, [], logs, sandbox)
+        site.run("manage.py", "migrate", "--verbosity", "0")
+        site.urls += [stack.enter_context(serving(environment, log)) for log in logs]
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def calm(site: Site) -> Iterator[None]:
+    """Whatever was raced, no server met anything it did not expect."""
+    yield
+    assert "database is locked" not in site.said()
+    assert "Traceback" not in site.said()
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """All of them started at the same moment; their results in order."""
+    gate = Barrier(len(calls))
+
+    def start(call: Callable[[], Any]) -> Any:
+        gate.wait(PATIENCE)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(start, calls, timeout=PATIENCE))
+
+
+def posts(callers: list[Caller], path: str, bodies: list[Any]) -> list[tuple[int, Any]]:
+    """One post of each caller at the same moment, half of them to each server."""
+    return at_once(
+        [
+            lambda caller=caller, body=body, server=server: caller.post(path, body, server)
+            for server, (caller, body) in enumerate(zip(callers, bodies, strict=True))
+        ]
+    )
+
+
+def who_enters_what(people: int) -> Iterator[list[tuple[int, str]]]:
+    """Forty rounds of sixteen entries: (person, chat) of each."""
+    for number, kind in zip(range(ROUNDS), cycle(["many", "one", "some", "again"]), strict=False):
+        match kind:
+            case "many":  # everybody, into a group nobody was in
+                yield [(person, f"chat-{number}") for person in range(people)]
+            case "one":  # one person sixteen times, into a group nobody was in
+                yield [(number % people, f"chat-{number}")] * people
+            case "some":  # four people four times each, into a group nobody was in
+                yield [((number + i % 4) % people, f"chat-{number}") for i in range(people)]
+            case "again":  # everybody, where they are already
+                yield [(person, f"chat-{number - 3}") for person in range(people)]
+
+
+def test_640_racing_binds_leave_exactly_what_they_should(site):
+    people = [site.somebody(f"racer-{number}") for number in range(CLIENTS)]
+    rounds = list(who_enters_what(CLIENTS))
+    pairs = {entry for entries in rounds for entry in entries}
+    envelopes = {(who, chat): people[who].envelope(chat) for who, chat in pairs}
+    began = today()
+    answers = []
+    for entries in rounds:
+        callers = [people[who] for who, _chat in entries]
+        got = posts(callers, "groups/bind", [envelopes[entry] for entry in entries])
+        answers += zip(entries, got, strict=True)
+    if began != today():
+        pytest.skip("midnight in Shanghai passed during the race")
+
+    assert len(answers) == 640
+    assert Counter(status for _entry, (status, _body) in answers).keys() == {200, 201}, answers
+    firsts = [entry for entry, (status, _body) in answers if status == 201]
+    assert sorted(firsts) == sorted(pairs)
+    assert all(body["created"] == (status == 201) for _entry, (status, body) in answers)
+
+    assert site.ask("Group.objects.count()") == len({chat for _who, chat in pairs})
+    assert site.ask("Membership.objects.count()") == len(pairs)
+    scores = site.ask("[*Score.objects.values_list('period', 'value', 'user', 'scope')]")
+    assert {value for _period, value, _user, _scope in scores} == {1}
+    assert Counter(period for period, *_rest in scores) == dict.fromkeys(began, len(pairs))
+    members = site.ask("[*Membership.objects.values_list('user', 'group')]")
+    assert {(user, scope) for _period, _value, user, scope in scores} == set(map(tuple, members))
+
+
+def today() -> list[str]:
+    now = datetime.now().astimezone()
+    return [Period.current(window, now).key for window in Window]
+
+
+@pytest.mark.parametrize("name", ["twin-1", "twin-2", "twin-3"])
+def test_sixteen_first_log_ins_of_one_person_make_one_row_and_sixteen_tokens(site, name):
+    caller = Caller(site, Phone(site.sandbox.url, name, APP_ID))
+    codes = [{"code": caller.phone.login()} for _ in range(CLIENTS)]
+    answers = posts([caller] * CLIENTS, "login", codes)
+    assert [status for status, _body in answers] == [200] * CLIENTS, answers
+    [me] = {body["user"]["id"] for _status, body in answers}
+    tokens = {body["token"] for _status, body in answers}
+    assert len(tokens) == CLIENTS
+    mine = [Caller(site, caller.phone, token).get("me") for token in tokens]
+    assert [(status, body["id"]) for status, body in mine] == [(200, me)] * CLIENTS
+    assert site.ask(f"Token.objects.filter(user={me}).count()") == CLIENTS
+
+
+def test_ten_bad_envelopes_of_sixteen_at_once_are_stale_and_the_rest_locked_out(site):
+    mallory = site.somebody("mallory")
+    assert stale_and_locked(mallory) == (10, 6)
+    assert stale_and_locked(mallory) == (0, 16)
+    an_hour_ago = "timezone.now() - timedelta(hours=1)"
+    changed = "WeChatUser.objects.exclude(stale_since=None).update(stale_since={})"
+    assert site.ask(changed.format(an_hour_ago)) == 1
+    assert stale_and_locked(mallory) == (10, 6)
+
+
+def stale_and_locked(caller: Caller) -> tuple[int, int]:
+    garbage = [
+        {"encryptedData": b64encode(os.urandom(64)).decode(), "iv": b64encode(bytes(16)).decode()}
+        for _ in range(CLIENTS)
+    ]
+    calls = [
+        lambda body=body, number=number: caller.post(
+            ["groups/bind", "groups/resolve"][number // 2 % 2], body, number
+        )
+        for number, body in enumerate(garbage)
+    ]
+    got = Counter((status, body["code"]) for status, body in at_once(calls))
+    stale, locked = got.pop((409, "session_stale"), 0), got.pop((429, "bind_locked"), 0)
+    assert not got
+    return stale, locked
+
+
+def test_a_person_founds_exactly_a_hundred_groups_a_day_however_fast(site):
+    founder = site.somebody("founder")
+    chats = [f"founded-{number}" for number in range(CLIENTS * 8)]
+    envelopes = [founder.envelope(chat) for chat in chats]
+    answers = []
+    for start in range(0, len(chats), CLIENTS):
+        answers += posts([founder] * CLIENTS, "groups/bind", envelopes[start : start + CLIENTS])
+    outcomes = Counter((status, body.get("code")) for status, body in answers)
+    over = len(chats) - FOUNDING_LIMIT
+    assert outcomes == {(201, None): FOUNDING_LIMIT, (429, "throttled"): over}
+    me = answers[0][1]["user"]["id"]
+    assert site.ask(f"Group.objects.filter(founded_by={me}).count()") == FOUNDING_LIMIT
+    assert site.ask(f"Membership.objects.filter(user={me}).count()") == FOUNDING_LIMIT

@@ -1,0 +1,1085 @@
+"""What can go wrong on purpose: one test, or a few, for each row of the table of attacks."""
+
+import json
+import logging
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import time_machine
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client as Browser
+from django.utils import timezone
+from django.views.debug import ExceptionReporter
+
+from accounts.models import WeChatUser
+from accounts.signin import sign_in_path
+from accounts.vault import take_out
+from groups.models import Board, Group, Membership, Score
+from wechat.crypto import seal
+from wechat.sandbox import Sandbox, open_gid_of
+from wechat.sandbox.world import Fault
+
+from .conftest import API, Person, path_of, refused, routes, sealed_for
+from .settings import APP_ID, OTHER_APP_ID
+from .test_bind import FAMILY, GARBAGE, STALE, ticket
+from .test_crypto import REFUSED_TEXTS, b64, encrypted, padded
+from .test_crypto import KEY as KNOWN_KEY
+from .test_login import fault
+
+QUERIES = int(os.environ.get("ATTACK_QUERIES", "2000"))
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def everything_stored() -> dict[str, list[Any]]:
+    """Every row of every table, as the database has it."""
+    tables = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            tables[table] = sorted(cursor.fetchall(), key=repr)
+    return tables
+
+
+@pytest.fixture
+def no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attacker's dream: binding is never locked."""
+    monkeypatch.setattr("accounts.models.STALE_LIMIT", 30_000)
+
+
+# A client names an openGId or openid that is not its own
+
+
+def test_nobody_gets_into_a_group_by_naming_it(
+    alice: Person, charlie: Person, group: Group
+) -> None:
+    alices = alice.post("groups/resolve", alice.envelope("family")).json()
+    mine = charlie.post("groups/resolve", charlie.envelope("other")).json()
+    before = everything_stored()
+    for stolen in (
+        ticket(alices),
+        ticket(alices, openid=charlie.openid),
+        ticket(mine, openGId=group.open_gid),
+        ticket(mine, openGId=group.open_gid, openid=alice.openid),
+        ticket(mine, openid=alice.openid),
+    ):
+        refused(charlie.post("groups/bind", stolen), 403, "group_not_proven")
+    refused(charlie.get(f"groups/{group.open_gid}"), 404, "not_found")
+    assert everything_stored() == before
+
+
+# Forging by padding oracle
+
+
+def bad_envelopes(person: Person, other: Person) -> Iterator[dict[str, str]]:
+    """Well formed, and wrong in every way there is."""
+    key = take_out(person.user.session_key) or ""
+    chance = random.Random(2018)
+
+    def sealing(text: bytes) -> dict[str, str]:
+        found = encrypted(text, key)
+        return {"encryptedData": b64(found.data), "iv": b64(found.iv)}
+
+    for blocks in chain.from_iterable(repeat(range(1, 13), 10)):
+        yield {"encryptedData": b64(chance.randbytes(16 * blocks)), "iv": b64(chance.randbytes(16))}
+    for text in REFUSED_TEXTS.values():
+        yield sealing(padded(text))
+    for last in (0, *range(17, 256, 5)):
+        yield sealing(b'{"openGId":"tGsj"}'.ljust(32, bytes([last])))
+    for count in range(2, 17):
+        right = padded(b'{"openGId":"' + b"x" * (34 - count) + b'"}')
+        for place in range(2, count + 1):
+            yield sealing(right[:-place] + b"\0" + right[len(right) - place + 1 :])
+    genuine = {"openGId": FAMILY}
+    yield sealed_for(other, genuine)
+    yield sealed_for(person, genuine, key=KNOWN_KEY)
+    yield sealed_for(person, genuine, marked=False)
+    yield sealed_for(person, {}, marked=False)
+    for mark in (*STALE.values(), {"timestamp": 0}, {"timestamp": 10**11}, {"timestamp": "0"}):
+        yield sealed_for(person, genuine, **mark)
+    for watermark in (None, [], "x", {}, {"appid": APP_ID}):
+        yield seal(key, {"opengid": FAMILY, "watermark": watermark})
+    for bad in ("", " ", "a b", "群", "a" * 65, "a/b", 5, ["x"], {"a": "b"}, True):
+        if bad:
+            yield sealed_for(person, {"openGId": bad})
+    whole = sealed_for(person, genuine)
+    data = b64decode(whole["encryptedData"])
+    for cut in range(16, len(data), 16):
+        yield whole | {"encryptedData": b64(data[:-cut])}
+        yield whole | {"encryptedData": b64(data[cut:])}
+
+
+def seen(answer: Any) -> tuple[Any, ...]:
+    """All of an answer that an attacker sees, but for the request's id."""
+    headers = {name: value for name, value in answer.headers.items() if name != "X-Request-ID"}
+    body = answer.content.replace(answer["X-Request-ID"].encode(), b"")
+    return answer.status_code, body, tuple(sorted(headers.items()))
+
+
+@pytest.mark.usefixtures("no_lock")
+def test_every_envelope_that_does_not_open_gets_the_very_same_answer(
+    alice: Person, bob: Person
+) -> None:
+    corpus = list(bad_envelopes(alice, bob))
+    assert len(corpus) >= 300
+    before = Group.objects.count()
+    answers: dict[Any, dict[str, str]] = {}
+    for number, envelope in enumerate(corpus):
+        path = "groups/bind" if number % 2 else "groups/resolve"
+        answers.setdefault(seen(alice.post(path, envelope)), envelope)
+    assert len(answers) == 1, answers
+    refused(alice.post("groups/bind", corpus[0]), 409, "session_stale")
+    assert Group.objects.count() == before
+
+
+class Attack:
+    """Charlie knows his own genuine envelope and asks about ones he has altered."""
+
+    def __init__(self, charlie: Person) -> None:
+        self.charlie = charlie
+        genuine = charlie.envelope("his own")
+        self.data, self.iv = b64decode(genuine["encryptedData"]), b64decode(genuine["iv"])
+        self.chance = random.Random(2018)
+
+    def ask(self, data: bytes, iv: bytes) -> Any:
+        return self.charlie.post("groups/bind", {"encryptedData": b64(data), "iv": b64(iv)})
+
+    def probes(self) -> Iterator[tuple[bytes, bytes]]:
+        """Vaudenay's question for the last byte of each block, then of the one before, …"""
+        blocks = [self.data[at : at + 16] for at in range(0, len(self.data), 16)]
+        while True:
+            for target in blocks:
+                for place in (15, 14):
+                    for guess in range(256):
+                        before = bytearray(self.chance.randbytes(16))
+                        before[place] = guess
+                        yield target, bytes(before)
+
+    def forgeries(self, wanted: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """CBC-R: the text `wanted` under blocks guessed, and the genuine envelope bent to it."""
+        blocks = [wanted[at : at + 16] for at in range(0, len(wanted), 16)]
+        while True:
+            chain = [self.chance.randbytes(16) for _ in range(len(blocks) + 1)]
+            yield b"".join(chain[1:]), chain[0]
+            at = 16 * self.chance.randrange(len(self.data) // 16)
+            bent = bytearray(self.data)
+            bent[at : at + 16] = self.xor(self.data[at : at + 16], self.chance.choice(blocks))
+            yield bytes(bent), self.iv
+            iv = bytearray(self.iv)
+            iv[self.chance.randrange(16)] ^= self.chance.randrange(1, 256)
+            yield self.data, bytes(iv)
+
+    @staticmethod
+    def xor(one: bytes, other: bytes) -> bytes:
+        return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.usefixtures("no_lock")
+def test_a_padding_oracle_attack_learns_nothing(charlie: Person) -> None:
+    attack = Attack(charlie)
+    answers = {seen(attack.ask(*probe)) for probe in islice(attack.probes(), QUERIES // 2)}
+    assert len(answers) == 1
+    assert not Group.objects.exists()
+
+
+@pytest.mark.usefixtures("no_lock")
+def test_a_cbc_r_attack_never_lands_in_an_existing_group(
+    alice: Person, charlie: Person, group: Group
+) -> None:
+    """A changed iv may rename the first four characters of an id: a new group, a residue."""
+    alice.enter("work")
+    existing = set(Group.objects.values_list("pk", flat=True))
+    mark = {"appid": APP_ID, "timestamp": int(timezone.now().timestamp())}
+    wanted = json.dumps({"openGId": group.open_gid, "watermark": mark}, separators=(",", ":"))
+    attack = Attack(charlie)
+    own = open_gid_of(APP_ID, "his own")
+    for forgery in islice(attack.forgeries(padded(wanted.encode())), QUERIES // 2):
+        answer = attack.ask(*forgery)
+        assert answer.status_code in {200, 201, 409, 429}
+        if answer.status_code in {200, 201}:
+            assert answer.json()["openGId"][4:] == own[4:]
+    assert not Membership.objects.filter(user=charlie.user, group__in=existing).exists()
+
+
+def test_ten_questions_an_hour_are_all_that_an_oracle_would_get(charlie: Person) -> None:
+    attack = Attack(charlie)
+    codes = [attack.ask(*probe).status_code for probe in islice(attack.probes(), 30)]
+    assert codes == [409] * 10 + [429] * 20
+
+
+# Replaying another user's, another mini-program's or an old envelope
+
+
+def test_alices_envelope_is_worth_nothing_to_bob(alice: Person, bob: Person) -> None:
+    sealed = alice.envelope("family")
+    before = Membership.objects.count()
+    refused(bob.post("groups/bind", sealed), 409, "session_stale")
+    assert Membership.objects.count() == before
+    assert alice.post("groups/bind", sealed).status_code == 201, "it was genuine"
+
+
+def test_another_mini_programs_envelope_is_worth_nothing_here(alice: Person) -> None:
+    for spelling in ("openGId", "opengid"):
+        sealed = sealed_for(alice, {spelling: FAMILY}, appid=OTHER_APP_ID)
+        refused(alice.post("groups/bind", sealed), 409, "session_stale")
+    assert not Group.objects.exists()
+
+
+def test_an_old_envelope_is_worth_nothing_even_to_its_owner(alice: Person) -> None:
+    sealed = alice.envelope("family")
+    with time_machine.travel(timezone.now() + timedelta(seconds=305)):
+        refused(alice.post("groups/bind", sealed), 409, "session_stale")
+    assert alice.post("groups/bind", sealed).status_code == 201
+
+
+# A former member keeps reading
+
+
+def test_a_former_member_stops_reading_after_thirty_one_days(
+    alice: Person, group: Group, settings: Any
+) -> None:
+    settings.LINK_MAX_AGE = 10**9
+    path = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    alice.user.tokens.update(expires_at=timezone.now() + timedelta(days=99))
+    assert alice.get(f"groups/{FAMILY}/ranking").status_code == 200
+    with time_machine.travel(timezone.now() + timedelta(days=31)):
+        refused(alice.get(f"groups/{FAMILY}"), 404, "not_found")
+        refused(alice.get(f"groups/{FAMILY}/ranking"), 404, "not_found")
+        assert alice.get("groups").json()["groups"] == []
+        assert Browser().get(path).status_code == 404
+
+
+# session_key, app secret or token leak
+
+
+class Canaries:
+    """Secrets sent through everything, and everywhere they might have come out."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, str] = {}
+        self.answers: list[str] = []
+        self.reports: list[str] = []
+
+    def add(self, **secrets: str) -> None:
+        for name, secret in secrets.items():
+            assert len(secret) >= 16, name
+            self.secrets[f"{name} #{len(self.secrets)}"] = secret
+
+    def answered(self, answer: Any, *but: str) -> Any:
+        """Keeps an answer to be searched; `but` is what its very purpose is to tell."""
+        told = (
+            f"{answer.status_code} {dict(answer.headers)} {answer.content.decode(errors='replace')}"
+        )
+        for secret in but:
+            told = told.replace(secret, "")
+        self.answers.append(told)
+        return answer
+
+    def hits_in(self, text: str) -> set[str]:
+        return {name for name, secret in self.secrets.items() if secret in text}
+
+
+FIELD_CANARY = urlsafe_b64encode(b"canary-of-the-field-keys-at-rest").decode()
+
+
+@pytest.fixture
+def canaries(
+    settings: Any,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Canaries:
+    """The site with secrets that can be told apart, and with its loggers at their most talkative."""
+    canaries = Canaries()
+    canaries.add(
+        app_secret="canary-of-the-app-secret",
+        field_key=FIELD_CANARY,
+        signing_key="canary-of-the-signing-key-" * 3,
+    )
+    settings.WECHAT_APPS = {APP_ID: {"SECRET": "canary-of-the-app-secret"}}
+    monkeypatch.setitem(sandbox.world.apps, APP_ID, "canary-of-the-app-secret")
+    settings.FIELD_KEYS = [FIELD_CANARY]
+    settings.SECRET_KEY = "canary-of-the-signing-key-" * 3
+    for name in ("", "django", "urllib3", "requests", "wechat", "groupsite"):
+        caplog.set_level(logging.DEBUG, logger=name or None)
+    return canaries
+
+
+def log_in_watched(person: Person, canaries: Canaries) -> Any:
+    """A log-in whose code, token and session_key are canaries from now on."""
+    code = person.phone.login()
+    canaries.add(code=code)
+    answer = person.post("login", {"code": code})
+    if answer.status_code == 200:
+        person.body = answer.json()
+        person.token = person.body["token"]
+        key = take_out(person.user.session_key) or ""
+        canaries.add(token=person.token, session_key=key, raw_key=repr(b64decode(key)))
+    canaries.answered(answer, person.token)
+    return answer
+
+
+FAULTS: list[dict[str, Any]] = [
+    *({"errcode": errcode} for errcode in (-1, 40029, 40226, 45011, 40125, 40013, 45009, 77)),
+    {"status": 502},
+    {"body": ""},
+    {"body": "<html>"},
+    {"body": "x" * 70_000},
+    {"body": '{"openid": "o", "session_key": "Y2FuYXJ5"}'},
+    {"close": True},
+    {"delay": 30},
+    {"drip": 0.05},
+]
+
+
+def test_no_secret_comes_out_of_any_success_or_failure(
+    somebody: Any,
+    canaries: Canaries,
+    console: Any,
+    sandbox: Sandbox,
+    settings: Any,
+    olga: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wechat.client.Client.__init__.__defaults__", (0.1,))
+    alice = somebody("alice")
+    assert log_in_watched(alice, canaries).status_code == 200
+    use_everything(alice, canaries)
+    for what in FAULTS:
+        fault(sandbox, times=2, **what)
+        assert log_in_watched(alice, canaries).status_code != 200, what
+        fault(sandbox, times=0)
+    used = alice.phone.login()
+    canaries.add(code=used)
+    for _ in range(2):
+        canaries.answered(alice.post("login", {"code": used}), alice.token)
+    settings.WECHAT_API_URL = f"http://127.0.0.1:{unused_port()}"
+    assert log_in_watched(alice, canaries).status_code == 503
+    sign_in_badly(canaries)
+    misplace_tokens(alice, canaries)
+    logged = console.getvalue()
+    assert "secret=***" in logged and "js_code=***" in logged, "urllib3 spoke, and was redacted"
+    assert canaries.hits_in(logged) == set()
+    assert [
+        canaries.hits_in(answer) for answer in canaries.answers if canaries.hits_in(answer)
+    ] == []
+    assert canaries.hits_in(str(everything_stored())) == set()
+    for path in admin_pages():
+        assert canaries.hits_in(olga.get(path).content.decode()) == set(), path
+
+
+def use_everything(alice: Person, canaries: Canaries) -> None:
+    sealed = alice.envelope("family")
+    resolved = alice.post("groups/resolve", sealed)
+    proof = resolved.json()["ticket"]
+    canaries.add(ticket=proof)
+    canaries.answered(resolved, proof)
+    mine = f"groups/{FAMILY}"
+    link = alice.post("groups/bind", ticket(resolved.json())) and alice.post(f"{mine}/link")
+    for answer in (
+        alice.post("groups/bind", sealed),
+        alice.post("groups/bind", GARBAGE),
+        alice.post("groups/bind", ticket(resolved.json(), openGId="tGother")),
+        alice.post("groups/bind", ticket(resolved.json(), ticket=proof + "x")),
+        alice.post("groups/bind", {**ticket(resolved.json()), "hat": proof}),
+        alice.get("me"),
+        alice.put("me", {"nickname": "小明"}),
+        alice.get("groups"),
+        alice.get(mine),
+        alice.get(f"{mine}/ranking"),
+        link,
+        Browser().get(urlsplit(link.json()["url"]).path),
+        alice.get("boards"),
+    ):
+        canaries.answered(answer)
+
+
+def sign_in_badly(canaries: Canaries) -> None:
+    """A link of an operator, used from a page of somebody else's, then well, then again."""
+    path = sign_in_path(User.objects.create_user("otto", is_staff=True))
+    canaries.add(sign_in_token=path.strip("/").rpartition("/")[2])
+    forged = Browser(enforce_csrf_checks=True).post(path)
+    assert forged.status_code == 403
+    canaries.answered(forged)
+    for status in (302, 410):
+        answer = Browser().post(path)
+        assert answer.status_code == status
+        canaries.answered(answer)
+
+
+def misplace_tokens(alice: Person, canaries: Canaries) -> None:
+    """A token and a code where they do not belong."""
+    token = alice.token
+    for answer in (
+        alice.get(f"me?token={token}&access_token={token}", Authorization=""),
+        alice.get(f"nothing?token={token}"),
+        alice.get("me", Authorization=f"Token {token}"),
+        alice.get("me", Authorization=f"Bearer {token}x"),
+        alice.get("me", Authorization=f"Bearer {token}", Host="evil.example"),
+        alice.post("login", {"code": token, "appid": token}),
+        alice.post("login", {"code": [token]}),
+        alice.post("logout"),
+    ):
+        canaries.answered(answer)
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# Each of these is called with a secret at hand; gone, the call crashes where it stands.
+CRASHES = {
+    "reading WeChat's answer": "wechat.client._read_answer",
+    "reading the session": "wechat.client._read_session",
+    "asking WeChat": "wechat.client.http_session",
+    "keeping the key": "accounts.models.lock_away",
+    "encrypting the key": "accounts.vault.vault",
+    "issuing a token": "accounts.models.digest_of",
+    "answering the log-in": "accounts.api.LoginOutput",
+    "reading a token": "accounts.models.TokenManager.valid",
+    "opening an envelope": "wechat.crypto.unpad",
+    "reading what was opened": "accounts.models.check_watermark",
+    "redeeming a ticket": "groups.services.signing.loads",
+    "binding": "groups.services._find_or_found",
+}
+
+
+@pytest.mark.parametrize("place", CRASHES.values(), ids=CRASHES)
+def test_no_secret_stands_in_djangos_error_report(
+    somebody: Any,
+    canaries: Canaries,
+    caplog: pytest.LogCaptureFixture,
+    console: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    """What an e-mail to the admins or an error tracker would hold: frames, locals, settings."""
+    alice = somebody("alice")
+    log_in_watched(alice, canaries)
+    resolved = alice.post("groups/resolve", alice.envelope("family")).json()
+    canaries.add(ticket=resolved["ticket"])
+    sealed = alice.envelope("family")
+    alice.browser.raise_request_exception = False
+    code = alice.phone.login()
+    canaries.add(code=code)
+    caplog.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(place, None)
+        answers = [
+            alice.post("login", {"code": code}),
+            alice.post("groups/bind", sealed),
+            alice.post("groups/bind", ticket(resolved)),
+        ]
+    crashes = [record for record in caplog.records if record.exc_info and record.exc_info[0]]
+    assert crashes and 500 in [answer.status_code for answer in answers]
+    for record in crashes:
+        for answer in answers:
+            report = ExceptionReporter(answer.wsgi_request, *record.exc_info)  # type: ignore[misc]
+            assert canaries.hits_in(report.get_traceback_html()) == set()
+            assert canaries.hits_in(report.get_traceback_text()) == set()
+    assert canaries.hits_in(console.getvalue()) == set()
+
+
+def test_no_password_of_a_service_stands_in_djangos_error_report(settings: Any) -> None:
+    settings.REDIS_URL = "redis://:canary-of-redis@cache:6379/0"
+    settings.SENTRY_DSN = "https://canary-of-sentry@sentry.example/1"
+    try:
+        raise RuntimeError
+    except RuntimeError:
+        report = ExceptionReporter(None, *sys.exc_info())
+    for text in (report.get_traceback_html(), report.get_traceback_text()):
+        assert "canary-of-" not in text
+
+
+def test_what_a_secret_passes_through_does_not_print_it(alice: Person) -> None:
+    user = alice.user
+    key = take_out(user.session_key) or ""
+    for text in (repr(user), str(user), repr(user.tokens.get()), str(user.tokens.get())):
+        assert key not in text and alice.token not in text and user.session_key not in text
+
+
+# Enumeration, IDOR: who may call what
+
+PERSONAS = ("anonymous", "member", "former member", "outsider", "clerk", "operator")
+
+ANYBODY = (200,) * 6
+MEMBERS = (401, 200, 200, 200, 401, 401)
+OF_THE_GROUP = (401, 200, 404, 404, 401, 401)
+OPERATORS = (302, 302, 302, 302, 403, 200)
+
+MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
+    ("POST", "api/v1/login"): (400,) * 6,
+    ("POST", "api/v1/logout"): (401, 204, 204, 204, 401, 401),
+    ("GET", "api/v1/me"): MEMBERS,
+    ("PUT", "api/v1/me"): (401, 400, 400, 400, 401, 401),
+    ("GET", "api/v1/groups"): MEMBERS,
+    ("POST", "api/v1/groups/resolve"): (401, 400, 400, 400, 401, 401),
+    ("POST", "api/v1/groups/bind"): (401, 400, 400, 400, 401, 401),
+    ("GET", "api/v1/groups/{}"): OF_THE_GROUP,
+    ("PUT", "api/v1/groups/{}/membership"): OF_THE_GROUP,
+    ("DELETE", "api/v1/groups/{}/membership"): (401, 204, 404, 404, 401, 401),
+    ("GET", "api/v1/groups/{}/ranking"): OF_THE_GROUP,
+    ("GET", "api/v1/groups/{}/ranking/around"): OF_THE_GROUP,
+    ("POST", "api/v1/groups/{}/link"): OF_THE_GROUP,
+    ("GET", "api/v1/boards"): MEMBERS,
+    ("GET", "api/schema/"): ANYBODY,
+    ("GET", "api/docs/"): ANYBODY,
+    ("GET", "^api/"): (404,) * 6,
+    ("GET", "groups/"): OPERATORS,
+    ("GET", "groups/{}/"): OPERATORS,
+    ("GET", "g/{}/"): ANYBODY,
+    ("GET", "avatars/{}.webp"): ANYBODY,
+    ("GET", "sign-in/{}/{}/"): (410,) * 6,
+    ("POST", "sign-in/{}/{}/"): (410,) * 6,
+    ("GET", "livez"): ANYBODY,
+    ("GET", "readyz"): ANYBODY,
+    ("GET", ""): (302,) * 6,
+}
+
+SITE = {re.sub(r"<[^>]+>", "{}", route): route for route, _pattern in routes()}
+ADMIN = sorted(route for route in SITE.values() if route.startswith("admin/"))
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
+
+
+def test_every_route_has_its_row_in_the_matrix() -> None:
+    listed = {shape for _method, shape in MATRIX}
+    assert {shape for shape in SITE if not shape.startswith("admin/")} == listed
+
+
+@pytest.fixture
+def personas(
+    alice: Person, bob: Person, charlie: Person, group: Group, olga: Browser
+) -> dict[str, Person]:
+    assert bob.delete(f"groups/{FAMILY}/membership").status_code == 204
+    clerk = Browser()
+    clerk.force_login(User.objects.create_user("clerk", is_staff=True))
+    nobody: Any = None
+    people = (
+        Person("anonymous", nobody),
+        alice,
+        bob,
+        charlie,
+        Person("clerk", nobody, clerk),
+        Person("operator", nobody, olga),
+    )
+    return dict(zip(PERSONAS, people, strict=True))
+
+
+def address(shape: str, group: Group, alice: Person) -> str:
+    """A path of that route where everything it names exists."""
+    if shape == "^api/":
+        return "/api/nothing"
+    if shape == "g/{}/":
+        return urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    values = dict.fromkeys(["openGId", "open_gid"], group.open_gid)
+    values |= {"pk": str(group.pk), "token": "x-y", "seed": alice.user.avatar_seed}
+    return path_of(SITE[shape], **values)
+
+
+@pytest.mark.parametrize(("method", "shape"), MATRIX, ids=" ".join)
+def test_who_may_call_what(
+    personas: dict[str, Person], group: Group, method: str, shape: str
+) -> None:
+    path = address(shape, group, personas["member"])
+    found = tuple(
+        person.call(method, path, {} if method in {"POST", "PUT"} else None).status_code
+        for person in personas.values()
+    )
+    assert dict(zip(PERSONAS, found, strict=True)) == dict(
+        zip(PERSONAS, MATRIX[method, shape], strict=True)
+    )
+
+
+@pytest.mark.parametrize("shape", sorted({shape for _method, shape in MATRIX}))
+def test_no_route_takes_a_method_that_is_not_in_the_matrix(
+    personas: dict[str, Person], group: Group, shape: str
+) -> None:
+    path = address(shape, group, personas["member"])
+    before = everything_stored()
+    for method in METHODS:
+        if (method, shape) not in MATRIX:
+            for person in personas.values():
+                headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
+                answer = person.browser.generic(method, path, headers=headers)
+                assert answer.status_code in {302, 401, 403, 404, 405}, (method, person.name)
+    assert everything_stored() == before
+
+
+def test_absent_and_forbidden_are_the_very_same_answer(charlie: Person, group: Group) -> None:
+    answers = {seen(charlie.get(f"groups/{id}")) for id in (FAMILY, FAMILY[::-1], "tGnobody")}
+    assert len(answers) == 1
+
+
+OPEN_TO_ANY_STAFF = {
+    "admin/",
+    "admin/jsi18n/",
+    "admin/password_change/",
+    "admin/password_change/done/",
+}
+
+
+def admin_path(route: str) -> str:
+    """An admin route's path for a row that exists, where it is about one."""
+    values = {"content_type_id": "1", "object_id": "1", "id": "1"}
+    if found := re.match(r"admin/(\w+)/(\w+)/<", route):
+        row = apps.get_model(*found.groups()).objects.first()
+        values |= dict.fromkeys(["object_id", "id"], str(row.pk if row else 1))
+    route = route.replace(r"^(?P<app_label>accounts|groups|auth)/$", "groups/")
+    return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
+
+
+def admin_pages() -> Iterator[str]:
+    return (admin_path(route) for route in ADMIN if not route.startswith("admin/logout"))
+
+
+@pytest.mark.parametrize("route", ADMIN)
+def test_the_console_is_for_operators_and_each_page_for_its_permission(
+    personas: dict[str, Person], route: str
+) -> None:
+    path = admin_path(route)
+    before = everything_stored()
+    for name in PERSONAS[:4]:
+        for method in ("GET", "POST"):
+            answer = personas[name].call(method, path)
+            if route == "admin/login/":
+                assert answer.status_code == 200
+            else:
+                assert answer.status_code == 302 and answer["Location"].startswith("/admin/"), name
+    for method in ("GET", "POST"):
+        if route not in {"admin/logout/", "admin/login/"}:
+            answer = personas["clerk"].call(method, path)
+            opened = answer.status_code == 200
+            assert opened <= (route in OPEN_TO_ANY_STAFF), method
+    assert everything_stored() == before or route in {"admin/login/", "admin/logout/"}
+    if route.endswith(("/change/", "wechatuser/", "group/", "membership/", "board/", "score/")):
+        assert personas["operator"].get(path).status_code == 200
+
+
+# Mass assignment
+
+
+def names_of(model: Any) -> set[str]:
+    """Every name a client might try for a model's fields, in both spellings."""
+    names = {"pk", "id"}
+    for found in model._meta.get_fields():
+        names |= {found.name, getattr(found, "attname", found.name)}
+    return names | {re.sub("_([a-z])", lambda hit: hit[1].upper(), name) for name in names}
+
+
+INJECTIONS: dict[str, tuple[str, str, dict[str, Any], Any, set[str]]] = {
+    "login": ("POST", "login", {"code": "x"}, WeChatUser, set()),
+    "me": ("PUT", "me", {"nickname": "新"}, WeChatUser, {"nickname"}),
+    "membership": ("PUT", f"groups/{FAMILY}/membership", {}, Membership, {"hidden", "alias"}),
+    "link": ("POST", f"groups/{FAMILY}/link", {}, Score, {"board"}),
+    "bind a membership": ("POST", "groups/bind", {}, Membership, {"scene"}),
+    "bind a group": ("POST", "groups/bind", {}, Group, set()),
+    "bind a board": ("POST", "groups/bind", {}, Board, set()),
+}
+
+
+@pytest.mark.parametrize("what", INJECTIONS)
+def test_no_field_of_a_model_can_be_slipped_in(alice: Person, group: Group, what: str) -> None:
+    method, path, body, model, known = INJECTIONS[what]
+    body = body or (alice.envelope("family") if "bind" in what else {})
+    before = everything_stored()
+    names = names_of(model) - known
+    assert len(names) >= 8
+    for name in names:
+        for value in (1, "active", None):
+            error = refused(alice.call(method, path, {**body, name: value}), 400, "invalid")
+            assert name in error["fields"]
+    assert everything_stored() == before
+
+
+# Deep JSON
+
+
+@pytest.mark.parametrize(
+    ("method", "shape"), [row for row in MATRIX if row[0] in {"POST", "PUT"} and "api/" in row[1]]
+)
+def test_deep_json_is_invalid_wherever_a_body_is_read(
+    alice: Person, group: Group, method: str, shape: str
+) -> None:
+    path, headers = address(shape, group, alice), {"Authorization": f"Bearer {alice.token}"}
+    for body in (b"[" * 100_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"):
+        answer = alice.browser.generic(method, path, body, "application/json", headers=headers)
+        if shape == "api/v1/logout":
+            assert answer.status_code in {204, 401}, "reads no body"
+        else:
+            refused(answer, 400, "invalid")
+
+
+# SSRF
+
+
+def test_the_server_connects_to_nobody_but_wechat(
+    alice: Person, group: Group, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    connect = socket.socket.connect
+
+    def watched(line: socket.socket, where: Any) -> Any:
+        called.append(where)
+        return connect(line, where)
+
+    code, sealed = alice.phone.login(), alice.envelope("family")
+    port = urlsplit(sandbox.url).port
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    bait = f"http://127.0.0.1:{unused_port()}/"
+    alice.post("login", {"code": code})
+    alice.post("groups/bind", sealed)
+    alice.put("me", {"nickname": bait[:32]})
+    refused(alice.put("me", {"nickname": "x", "avatar": bait}), 400, "invalid")
+    refused(alice.put("me", {"nickname": "x", "avatarUrl": bait}), 400, "invalid")
+    alice.get("me", Referer=bait, Origin=bait, **{"X-Forwarded-Host": "evil.example"})
+    assert all(where[1] == port for where in called if isinstance(where, tuple)), called
+
+
+# Nicknames in pages
+
+
+def test_a_nickname_is_text_on_every_page(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    alice.rename("<script>alert(1)</script>")
+    bob.rename("\"'><img src=x>")
+    link = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    for path in ("/groups/", f"/groups/{group.pk}/", link, "/admin/accounts/wechatuser/"):
+        page = olga.get(path).content.decode()
+        assert "<script>alert" not in page and "<img src=x" not in page, path
+        assert "&lt;script&gt;alert(1)" in page, path
+
+
+# Clickjacking, CSRF, framing
+
+
+def responses(
+    alice: Person, group: Group, olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Any]]:
+    """One of every kind of response, each with its name."""
+    stranger = Browser(raise_request_exception=False)
+    link = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    for path in (f"groups/{FAMILY}", "nothing", "me?x=1", "groups?cursor=x"):
+        yield f"API {path}", alice.get(path)
+    yield "API 204", alice.delete(f"groups/{FAMILY}/membership")
+    alice.enter("family")
+    yield "API 400", alice.post("groups/bind", {})
+    yield "API 401", stranger.get(API + "me")
+    yield "API bad host", stranger.get(API + "me", headers={"Host": "evil.example"})
+    yield "docs 405", stranger.post("/api/docs/")
+    for path in ("/api/docs/", "/api/schema/", "/livez", "/readyz", "/", "/groups/", "/nothing"):
+        yield path, stranger.get(path)
+    for path in ("/admin/", "/admin/login/", "/sign-in/1/x-y/", "/groups"):
+        yield path, stranger.get(path)
+    yield "page bad host", stranger.get("/groups/", headers={"Host": "evil.example"})
+    for path in ("/groups/", f"/groups/{group.pk}/", "/groups/0/", "/admin/"):
+        yield f"operator {path}", olga.get(path)
+    yield "avatar", stranger.get(f"/avatars/{alice.user.avatar_seed}.webp")
+    yield "CSRF", Browser(enforce_csrf_checks=True).post("/sign-in/1/x-y/")
+    yield link, stranger.get(link)
+    yield "/g/ altered", stranger.get(link[:-2] + "/")
+    with time_machine.travel(timezone.now() + timedelta(hours=2)):
+        yield "/g/ expired", stranger.get(link)
+    with monkeypatch.context() as patch:
+        patch.setattr("accounts.api.MeView.get", None)
+        yield "API 500", alice.get("me")
+    with monkeypatch.context() as patch:
+        patch.setattr("django.middleware.common.CommonMiddleware.process_request", None)
+        for path in (API + "me", "/groups/"):
+            yield f"crash {path}", stranger.get(path)
+
+
+@pytest.fixture
+def every_response(
+    alice: Person, bob: Person, group: Group, olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    return dict(responses(alice, group, olga, monkeypatch))
+
+
+def policy(answer: Any) -> dict[str, list[str]]:
+    directives = [part.split() for part in answer.get("Content-Security-Policy", "").split(";")]
+    return {name: values for name, *values in directives if name}
+
+
+def lacking(answers: dict[str, Any], good: Callable[[Any], bool]) -> list[str]:
+    return [
+        f"{name} ({answer.status_code})" for name, answer in answers.items() if not good(answer)
+    ]
+
+
+def test_nothing_can_be_framed_and_nothing_runs_inline(every_response: dict[str, Any]) -> None:
+    def strict(answer: Any) -> bool:
+        found = policy(answer)
+        loose = re.search(r"unsafe-|\*|https?:", answer.get("Content-Security-Policy", "unsafe-"))
+        return found.get("frame-ancestors") == ["'none'"] and "default-src" in found and not loose
+
+    assert len(every_response) >= 25
+    assert lacking(every_response, strict) == []
+    assert lacking(every_response, lambda answer: answer.get("X-Frame-Options") == "DENY") == []
+
+
+def test_nothing_is_sniffed_and_no_address_is_passed_on(every_response: dict[str, Any]) -> None:
+    private = {"same-origin", "no-referrer"}
+    assert (
+        lacking(every_response, lambda answer: answer.get("X-Content-Type-Options") == "nosniff")
+        == []
+    )
+    assert lacking(every_response, lambda answer: answer.get("Referrer-Policy") in private) == []
+
+
+def test_a_members_page_is_for_nobody_but_its_holder(every_response: dict[str, Any]) -> None:
+    pages = {name: found for name, found in every_response.items() if name.startswith("/g/")}
+    assert sorted(page.status_code for page in pages.values()) == [200, 404, 410]
+    assert lacking(pages, lambda page: page.get("X-Robots-Tag") == "noindex") == []
+    assert lacking(pages, lambda page: page.get("Referrer-Policy") == "no-referrer") == []
+
+
+def test_no_page_has_anything_inline(every_response: dict[str, Any]) -> None:
+    inline = re.compile(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)", re.I)
+    for name, answer in every_response.items():
+        if answer["Content-Type"].startswith("text/html") and "admin" not in name:
+            assert not inline.search(answer.content.decode()), name
+
+
+def test_over_https_browsers_are_told_to_stay_there(alice: Person) -> None:
+    for path in (API + "me", "/groups/", "/livez"):
+        answer = Browser().get(path, secure=True)
+        assert "max-age=31536000" in answer["Strict-Transport-Security"], path
+
+
+def test_a_session_cookie_is_no_credential_of_the_api(olga: Browser, group: Group) -> None:
+    for path in ("me", "groups", f"groups/{FAMILY}"):
+        refused(olga.get(API + path), 401, "not_authenticated")
+
+
+def test_a_post_from_somebody_elses_page_is_refused(group: Group) -> None:
+    operator = User.objects.create_superuser("otto")
+    path = sign_in_path(operator)
+    browser = Browser(enforce_csrf_checks=True)
+    assert browser.post(path, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert browser.get("/groups/").status_code == 302
+    browser.force_login(operator)
+    label = f"/admin/groups/group/{group.pk}/change/"
+    assert browser.post(label, {"label": "forged"}).status_code == 403
+    assert Group.objects.get().label == ""
+
+
+# Private data in a shared cache
+
+
+def directives(answer: Any) -> set[str]:
+    return {part.strip() for part in answer.get("Cache-Control", "").split(",")}
+
+
+def test_no_cache_keeps_what_is_private(every_response: dict[str, Any]) -> None:
+    public = {"avatar", "/livez", "/readyz", "/", "/nothing", "/api/docs/", "/api/schema/"}
+    private = {name: found for name, found in every_response.items() if name not in public}
+
+    def kept_nowhere(answer: Any) -> bool:
+        return directives(answer) >= {"private", "no-store"}
+
+    assert len(private) >= 20
+    assert lacking(private, kept_nowhere) == []
+
+
+@pytest.mark.parametrize("path", ["me", "groups", f"groups/{FAMILY}", "boards"])
+def test_no_cache_keeps_an_answer_of_the_api(alice: Person, group: Group, path: str) -> None:
+    assert directives(alice.get(path)) >= {"private", "no-store"}
+
+
+def test_no_cache_keeps_a_token(alice: Person) -> None:
+    answer = alice.post("login", {"code": alice.phone.login()})
+    assert directives(answer) >= {"private", "no-store"}
+
+
+def test_two_people_in_turn_each_see_their_own(alice: Person, bob: Person, group: Group) -> None:
+    ranking = f"groups/{FAMILY}/ranking"
+    links = {
+        p.name: urlsplit(p.post(f"groups/{FAMILY}/link").json()["url"]).path for p in (alice, bob)
+    }
+    bob.put(f"groups/{FAMILY}/membership", {"hidden": True})
+    browser = Browser()
+    for _ in range(3):
+        for person, listed in ((alice, 1), (bob, 1)):
+            person.browser = browser
+            assert person.get("me").json()["id"] == person.body["user"]["id"]
+            me = person.get(ranking).json()["me"]["member"]["id"]
+            assert me == person.body["user"]["id"]
+            assert person.get(ranking).json()["total"] == listed
+            page = browser.get(links[person.name]).content.decode()
+            assert ("李雷" in page) is (person is bob), "a hidden member sees themselves"
+
+
+# Bad production settings
+
+
+GOOD = {
+    "DEBUG": "False",
+    "SECRET_KEY": "k7Qw-2bVnx9_LzR4tYp0sHdEa6MfGuJc8iXo1WqZ5vBnT3rKyD",
+    "FIELD_KEYS": FIELD_CANARY,
+    "ALLOWED_HOSTS": "example.com",
+    "CSRF_TRUSTED_ORIGINS": "",
+    "NUM_PROXIES": "1",
+    "DATABASE_URL": "sqlite:///:memory:",
+    "REDIS_URL": "",
+    "WECHAT_APPS": "wx1:secret",
+    "WECHAT_API_URL": "https://api.weixin.qq.com",
+    "ALLOW_SANDBOX": "False",
+}
+# The name that is bad, its value, and what the hint has to say.
+BAD: dict[str, tuple[str, str, str]] = {
+    "no SECRET_KEY": ("SECRET_KEY", "", "token_urlsafe"),
+    "a short SECRET_KEY": ("SECRET_KEY", "short", "token_urlsafe"),
+    "a dull SECRET_KEY": ("SECRET_KEY", "ab" * 40, "token_urlsafe"),
+    "Django's own SECRET_KEY": ("SECRET_KEY", "django-insecure-" + "x7Q" * 20, "token_urlsafe"),
+    "no host": ("ALLOWED_HOSTS", "", "ALLOWED_HOSTS="),
+    "any host": ("ALLOWED_HOSTS", "example.com,*", "ALLOWED_HOSTS="),
+    "no mini-program": ("WECHAT_APPS", "", "WECHAT_APPS="),
+    "a mini-program without a secret": ("WECHAT_APPS", "wx1:secret,wx2:", "appid:secret"),
+    "a mini-program without a colon": ("WECHAT_APPS", "wx1", "appid:secret"),
+    "no field key": ("FIELD_KEYS", "", "urlsafe_b64encode"),
+    "a short field key": ("FIELD_KEYS", f"{FIELD_CANARY},c2hvcnQ=", "urlsafe_b64encode"),
+    "a field key that is none": ("FIELD_KEYS", "canary 密钥", "urlsafe_b64encode"),
+    "the sandbox": ("WECHAT_API_URL", "http://127.0.0.1:9000", "ALLOW_SANDBOX"),
+    "WeChat in the clear": ("WECHAT_API_URL", "http://api.weixin.qq.com", "ALLOW_SANDBOX"),
+    "WeChat's cousin": ("WECHAT_API_URL", "https://api.weixin.qq.com.evil.cn", "ALLOW_SANDBOX"),
+}
+WAYS_IN = {
+    "manage.py check": ["manage.py", "check"],
+    "the web server": ["-c", "import groupsite.wsgi; print('serving')"],
+}
+
+
+def start(way: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *WAYS_IN[way]],
+        env={"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "groupsite.settings"}
+        | GOOD
+        | changed,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def starts() -> dict[tuple[str, str], subprocess.CompletedProcess[str]]:
+    """Every bad setting tried in every way, side by side since each takes a second."""
+    tries = [(way, bad) for way in WAYS_IN for bad in BAD]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = pool.map(lambda t: start(t[0], **{BAD[t[1]][0]: BAD[t[1]][1]}), tries)
+        return dict(zip(tries, runs, strict=True))
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_good_settings_start(way: str) -> None:
+    run = start(way)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_setting_does_not_start_and_says_what_to_do(
+    starts: dict[tuple[str, str], subprocess.CompletedProcess[str]], way: str, bad: str
+) -> None:
+    run = starts[way, bad]
+    assert run.returncode != 0
+    name, value, hint = BAD[bad]
+    assert hint in run.stderr and name in run.stderr
+    assert "serving" not in run.stdout
+    if name in {"SECRET_KEY", "FIELD_KEYS"} and len(value) > 5:
+        assert value not in run.stdout + run.stderr
+    assert ":secret" not in run.stderr.replace("appid:secret", "")
+
+
+def test_the_sandbox_may_be_allowed() -> None:
+    run = start("the web server", WECHAT_API_URL="http://127.0.0.1:9000", ALLOW_SANDBOX="True")
+    assert run.returncode == 0, run.stderr
+
+
+# One-time sign-in links
+
+
+@pytest.fixture
+def otto(db: None) -> User:
+    """An operator without a password."""
+    return User.objects.create_user("otto", is_staff=True, is_superuser=True)
+
+
+def test_looking_at_a_sign_in_link_does_not_use_it_up(otto: User) -> None:
+    path, browser = sign_in_path(otto), Browser()
+    for method in (browser.get, browser.head, browser.get):
+        assert method(path).status_code == 200
+    assert browser.get("/groups/").status_code == 302, "nobody is signed in yet"
+    page = browser.get(path)
+    assert b'method="post"' in page.content and directives(page) >= {"private", "no-store"}
+
+
+def test_pressing_its_button_signs_in_once(otto: User) -> None:
+    path, browser = sign_in_path(otto), Browser()
+    answer = browser.post(path)
+    assert (answer.status_code, answer["Location"]) == (302, "/groups/")
+    assert browser.get("/groups/").status_code == 200
+    for again in (browser, Browser()):
+        for method in (again.post, again.get):
+            assert method(path).status_code == 410
+    assert Browser().get("/groups/").status_code == 302
+
+
+def test_a_session_of_an_operator_is_a_strict_cookie(otto: User) -> None:
+    cookie = Browser().post(sign_in_path(otto)).cookies["sessionid"]
+    assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] in {"Lax", "Strict"}
+
+
+def test_using_one_link_ends_the_operators_others(otto: User) -> None:
+    first, second = sign_in_path(otto), sign_in_path(otto)
+    Browser().post(first)
+    assert Browser().post(second).status_code == 410
+
+
+@pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
+def test_who_is_no_active_operator_any_more_is_refused(otto: User, change: dict[str, bool]) -> None:
+    path, browser = sign_in_path(otto), Browser()
+    User.objects.update(**change)
+    assert (browser.get(path).status_code, browser.post(path).status_code) == (410, 410)
+    assert "sessionid" not in browser.cookies
+
+
+def test_a_link_of_somebody_else_or_from_the_day_before_is_refused(otto: User) -> None:
+    other = User.objects.create_user("other", is_staff=True)
+    path = sign_in_path(otto)
+    token = path.strip("/").rpartition("/")[2]
+    for wrong in (f"/sign-in/{other.pk}/{token}/", f"/sign-in/0/{token}/", path[:-2] + "/"):
+        assert Browser().post(wrong).status_code == 410
+    with time_machine.travel(timezone.now() + timedelta(hours=24, minutes=1)):
+        assert Browser().post(path).status_code == 410
+    assert Browser().post(path).status_code == 302
+
+
+def test_a_link_is_made_for_operators_only(otto: User, capsys: Any) -> None:
+    call_command("sign_in_link", "otto", base_url="https://example.com/")
+    url = capsys.readouterr().out.strip()
+    assert url.startswith(f"https://example.com/sign-in/{otto.pk}/")
+    assert Browser().post(urlsplit(url).path).status_code == 302
+    User.objects.create_user("member")
+    for name in ("member", "nobody"):
+        with pytest.raises(CommandError, match="No active operator"):
+            call_command("sign_in_link", name)
