@@ -26,8 +26,8 @@ def face(user: WeChatUser) -> SafeString:
 
 @admin.register(WeChatUser)
 class WeChatUserAdmin(ComesFromWeChat):
-    list_display = ("face", "display_name", "status", "app_id", "created_at")
-    list_display_links = ("face", "display_name")
+    list_display = ("face", "name", "status", "app_id", "created_at")
+    list_display_links = ("face", "name")
     list_filter = ("status", "app_id")
     search_fields = ("nickname", "=openid")
     search_help_text = _("Nickname, or a whole openid")
@@ -35,6 +35,10 @@ class WeChatUserAdmin(ComesFromWeChat):
     fields = (*readonly_fields, "nickname", "status")
     ordering = ("-pk",)
     show_full_result_count = False
+
+    @admin.display(description=_("nickname"), ordering="nickname")
+    def name(self, user: WeChatUser) -> str:
+        return user.display_name
 
     @admin.display(description=_("avatar"))
     def face(self, user: WeChatUser) -> SafeString:

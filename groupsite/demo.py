@@ -9,9 +9,11 @@ import signal
 import socket
 import sys
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from wechat.sandbox import Phone, Sandbox
 from wechat.transport import http_session
@@ -101,15 +103,21 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
 def enter_groups(sandbox_url: str, base_url: str) -> None:
     """A few people log in and tap a card in each group, over HTTP from end to end."""
     http, api = http_session(), f"{base_url}/api/v1"
+
+    def call(method: str, path: str, body: Mapping[str, Any], token: str = "") -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = http.request(method, api + path, json=body, headers=headers, timeout=60)
+        answer.raise_for_status()
+        return dict(answer.json())
+
     for name in PEOPLE_IN_REAL_FLOW:
         phone = Phone(sandbox_url, name)
-        token = http.post(f"{api}/login", json={"code": phone.login()}).json()["token"]
-        headers = {"Authorization": f"Bearer {token}"}
+        token = call("POST", "/login", {"code": phone.login()})["token"]
         for number in range(1, GROUPS + 1):
             launch = phone.open_card(f"demo-chat-{number}")
-            body = {**phone.share_info(launch["shareTicket"]), "scene": launch["scene"]}
-            http.post(f"{api}/groups/bind", json=body, headers=headers).raise_for_status()
-    http.put(f"{api}/me", json={"nickname": "新来的同学"}, headers=headers).raise_for_status()
+            envelope = phone.share_info(launch["shareTicket"])
+            call("POST", "/groups/bind", {**envelope, "scene": launch["scene"]}, token)
+    call("PUT", "/me", {"nickname": "新来的同学"}, token)
 
 
 def print_addresses(base_url: str, shared_port: int | None) -> None:

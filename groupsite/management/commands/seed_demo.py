@@ -121,8 +121,8 @@ class Seeder:
         return self.chance.choice(SURNAMES) + "".join(given)
 
     def members(self, people: Sequence[WeChatUser], size: int) -> list[WeChatUser]:
-        """Alice and Bob, who are in every group, and others."""
-        return [*people[:2], *self.chance.sample(people[2:], size - 2)]
+        """Alice and Bob, who are in every group, and others; one place is left to come later."""
+        return [*people[:2], *self.chance.sample(people[2:], size - 3)]
 
     def make_group(self, label: str, chat: str, members: Sequence[WeChatUser]) -> None:
         group = Group.objects.create(
@@ -131,7 +131,7 @@ class Seeder:
             label=label,
             created_at=self.now - timedelta(days=DAYS),
         )
-        active = {user: self.active_days() for user in members}
+        active = {user: self.active_days(at_least=0.5 * (user in members[:2])) for user in members}
         save(
             Membership(
                 group=group,
@@ -144,12 +144,12 @@ class Seeder:
         )
         save(score for user, days in active.items() for score in self.scores(group, user, days))
 
-    def active_days(self) -> list[date]:
-        """The days of the last month on which somebody came, at least one of them this week."""
-        eagerness = self.chance.betavariate(1.2, 2)
-        days = {self.today - timedelta(days=ago) for ago in range(DAYS)}
-        came = {day for day in days if self.chance.random() < eagerness}
-        return sorted(came or {self.today - timedelta(days=self.chance.randrange(DAYS))})
+    def active_days(self, at_least: float) -> list[date]:
+        """The days of the last month on which somebody came, one or more."""
+        eagerness = max(at_least, self.chance.betavariate(1.2, 2.4))
+        days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
+        came = [day for day in days if self.chance.random() < eagerness]
+        return sorted(came or [self.chance.choice(days)])
 
     def moment(self, day: date) -> datetime:
         """Some time of that day that has already been."""
