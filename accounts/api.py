@@ -34,7 +34,7 @@ class JsonView(APIView):
 
     def query(self, serializer: Serializer) -> dict[str, Any]:
         """The validated query string. Raises ValidationError."""
-        return self._validated(serializer, self.request.query_params)
+        return self._validated(serializer, self.request.query_params.dict())
 
     def _validated(self, serializer: Serializer, data: Any) -> dict[str, Any]:
         checked = serializer(data=data)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -29,10 +30,13 @@ def log_in(app_id: str, code: str) -> LogIn:
     """
     session = client_for(app_id).code_to_session(code)
     now = timezone.now()
+    who: dict[str, Any] = {"app_id": app_id, "openid": session.openid}
+    # In a transaction of its own: on MariaDB racing inserts keep a shared lock on the row that won,
+    # and two of those cannot both become the lock below.
+    WeChatUser.objects.get_or_create(**who)
     with transaction.atomic():
         # Locked, so that two log-ins at once keep both their keys: one current, one previous.
-        users = WeChatUser.objects.select_for_update()
-        user, _created = users.get_or_create(app_id=app_id, openid=session.openid)
+        user = WeChatUser.objects.select_for_update().get(**who)
         if user.is_blocked:
             raise UserBlocked
         user.keep_session(session, now)

@@ -163,8 +163,14 @@ class BoardManager(models.Manager["Board"]):
         return self.get(app_id=EVERY_APP, key=ACTIVE_DAYS)
 
     def choose(self, app_id: str, key: str | None = None) -> "Board":
-        """The mini-program's board of that key, or its default one. Raises Board.DoesNotExist."""
-        return self.of_app(app_id).get(key=key or ACTIVE_DAYS)
+        """The mini-program's board of that key, or its default one. Raises Board.DoesNotExist.
+
+        Where a mini-program has a board of its own under a key that every one has, its own counts.
+        """
+        boards = self.of_app(app_id).filter(key=key or ACTIVE_DAYS).order_by("-app_id")
+        if (board := boards.first()) is None:
+            raise Board.DoesNotExist
+        return board
 
 
 class Board(models.Model):
@@ -235,7 +241,7 @@ class ScoreManager(models.Manager["Score"]):
     ) -> None:
         """One more for `user` in each of `periods`.
 
-        The caller holds the lock on the membership, so nobody else writes these rows meanwhile.
+        The caller holds the lock on the user, so nobody else writes these rows meanwhile.
         """
         scope = board.scope_in(group)
         keys = {period.key for period in periods}

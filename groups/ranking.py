@@ -191,11 +191,10 @@ class _Cursor:
 
 def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
     now = timezone.now()
-    asked = Period.parse(text or board.default_window, now)
     if cursor is None:
-        return asked
+        return Period.parse(text or board.default_window, now)
     walked = Period.parse(cursor.period, now)
-    if asked.window != walked.window or text not in {None, "", asked.window.value, walked.key}:
+    if text and text != walked.window and Period.parse(text, now) != walked:
         raise UnreadableCursor
     return walked
 

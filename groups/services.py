@@ -75,9 +75,12 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
     """
     now = timezone.now()
     with transaction.atomic():
+        # First of all locks, so that one person's binds come one after another: the cap is exact,
+        # a day counts once, and nobody holds a row that another of them waits for.
+        WeChatUser.objects.select_for_update().get(pk=user.pk)
         group = _find_or_found(user, entry.open_gid, now)
         seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
-        membership, created = Membership.objects.select_for_update().get_or_create(
+        membership, created = Membership.objects.get_or_create(
             group=group, user=user, defaults={"joined_at": now, **seen}
         )
         counts = created or membership.verified_at < _midnight(now)
@@ -112,8 +115,6 @@ def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
     known = Group.objects.filter(app_id=user.app_id, open_gid=open_gid).first()
     if known:
         return known
-    # The lock makes the cap exact, however many binds of one user run at once.
-    WeChatUser.objects.select_for_update().get(pk=user.pk)
     lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
     if lately.count() >= FOUNDING_LIMIT:
         oldest = lately.earliest("created_at").created_at

@@ -88,7 +88,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     answer = as_api_exception(error)
     if isinstance(answer, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
-    elif isinstance(error, wechat.WeChatError):
+    elif isinstance(error, wechat.WeChatError | OperationalError):
         logger.warning("%s: %s", type(error).__name__, error)
     return Response(answer_body(answer), answer.status_code, headers=answer_headers(answer))
 
