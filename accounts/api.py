@@ -23,11 +23,6 @@ class JsonView(APIView):
 
     http_method_names = ["get", "head", "post", "put", "delete"]  # all that wx.request knows
 
-    @property
-    def default_response_headers(self) -> dict[str, str]:
-        """Answers are about one person, so no cache on the way may keep them."""
-        return {**super().default_response_headers, "Cache-Control": "private, no-store"}
-
     def read(self, serializer: Serializer) -> dict[str, Any]:
         """The validated body. Raises ValidationError."""
         return self._validated(serializer, self.request.data)

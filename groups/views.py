@@ -10,7 +10,6 @@ from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
-from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from accounts.models import WeChatUser
@@ -22,11 +21,8 @@ from .periods import CURRENT_TITLES, UnreadablePeriod
 
 GROUPS_PER_PAGE = 50
 
-private = cache_control(private=True, no_store=True)
-
 
 @require_safe
-@private
 @staff_member_required
 @permission_required("groups.view_group", raise_exception=True)
 def group_list(request: HttpRequest) -> HttpResponse:
@@ -40,7 +36,6 @@ def group_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@private
 @staff_member_required
 @permission_required("groups.view_group", raise_exception=True)
 def group_page(request: HttpRequest, pk: int) -> HttpResponse:
@@ -50,19 +45,18 @@ def group_page(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
-@private
 def member_page(request: HttpRequest, signed: str) -> HttpResponse:
     """A group's ranking for whoever holds the link, as the member who asked for it sees it."""
     try:
         link = Link.open(signed)
     except signing.SignatureExpired:
-        return _unlisted(render(request, "groups/expired.html", status=410))
+        return render(request, "groups/expired.html", status=410)
     except signing.BadSignature:
         raise Http404 from None
     viewer = get_object_or_404(WeChatUser, pk=link.user_id)
     group = get_object_or_404(Group.objects.visible_to(viewer, timezone.now()), pk=link.group_id)
     context = _ranking_context(request, group, viewer, link.board)
-    return _unlisted(render(request, "groups/member.html", context))
+    return render(request, "groups/member.html", context)
 
 
 def _ranking_context(
@@ -83,10 +77,3 @@ def _ranking_context(
     except (Board.DoesNotExist, UnreadablePeriod, ranking.UnreadableCursor):
         raise Http404 from None
     return {"ranking": found, "windows": CURRENT_TITLES.items()}
-
-
-def _unlisted(response: HttpResponse) -> HttpResponse:
-    """For nobody but the holder of the link: not for search engines, not for the next site."""
-    response["X-Robots-Tag"] = "noindex"
-    response["Referrer-Policy"] = "no-referrer"
-    return response

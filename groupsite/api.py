@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
@@ -88,7 +88,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     answer = as_api_exception(error)
     if isinstance(answer, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
-    elif isinstance(error, wechat.WeChatError | OperationalError):
+    elif isinstance(error, wechat.WeChatError | OperationalError | InterfaceError):
         logger.warning("%s: %s", type(error).__name__, error)
     return Response(answer_body(answer), answer.status_code, headers=answer_headers(answer))
 
@@ -103,7 +103,7 @@ def as_api_exception(error: Exception) -> APIException:
             return exceptions.PermissionDenied()
         case UnreadablePostError():
             return exceptions.ParseError(_("The body ended early."))
-        case OperationalError():
+        case OperationalError() | InterfaceError():
             return Unavailable(wait=3)
         case wechat.CodeRejected():
             return InvalidCode()

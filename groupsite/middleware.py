@@ -38,6 +38,26 @@ class ApiErrors:
         if response.status_code < 400 or is_json or not request.path_info.startswith("/api/"):
             return response
         answer = error_answer(request, response.status_code)
-        if "Allow" in response.headers:
-            answer["Allow"] = response["Allow"]
+        for name, value in response.items():
+            if name not in {"Content-Type", "Content-Length"}:
+                answer.headers.setdefault(name, value)
         return answer
+
+
+class Private:
+    """What depends on who asks is kept by no cache on the way, refusals included.
+
+    A member's page is for the holder of its link: not for search engines, not for the next site.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.path_info.startswith(("/api/", "/groups/", "/g/")):
+            response.headers.setdefault("Cache-Control", "private, no-store")
+        if request.path_info.startswith("/g/"):
+            response.headers.setdefault("X-Robots-Tag", "noindex")
+            response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response

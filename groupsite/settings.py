@@ -78,15 +78,16 @@ MIDDLEWARE = [
     "groupsite.middleware.RequestId",
     "groupsite.middleware.ApiErrors",
     "django.middleware.security.SecurityMiddleware",
+    "groupsite.middleware.Private",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "groupsite.urls"
@@ -262,3 +263,5 @@ LOGGING = {
         "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
     },
 }
+
+DEFAULT_EXCEPTION_REPORTER_FILTER = "groupsite.logs.ReportFilter"

@@ -111,7 +111,8 @@ def check_watermark(
     documented sample of that call shows none.
     """
     if "watermark" not in payload:
-        if required or not {"opengid", "open_single_roomid"} & payload.keys():
+        from_enter_info = {"opengid", "open_single_roomid"} & payload.keys()
+        if required or not from_enter_info or "openGId" in payload:
             raise UnsealError
         return False
     match payload["watermark"]:
