@@ -143,6 +143,7 @@ SLOW: dict[str, Step] = {
     "the chunks drip": drips(
         OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 1000, pause=0.01
     ),
+    "bytes that come far apart": drips(OK_HEAD, b"X: x", pause=0.9),
     "nothing at all": hangs,
     "headers and nothing more": drips(OK_HEAD + b"Content-Length: 9999\r\n\r\n", b" ", pause=30),
 }
