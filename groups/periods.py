@@ -28,6 +28,11 @@ KEYS = {
 }
 
 
+def day_of(moment: datetime) -> date:
+    """The day it is in Asia/Shanghai."""
+    return moment.astimezone(CALENDAR).date()
+
+
 class UnreadablePeriod(ValueError):
     """Neither a window's name nor the key of a period that has begun."""
 
@@ -45,7 +50,7 @@ class Period:
     @classmethod
     def current(cls, window: Window, now: datetime) -> "Period":
         """The period of that window that `now` falls in."""
-        return cls.holding(window, now.astimezone(CALENDAR).date())
+        return cls.holding(window, day_of(now))
 
     @classmethod
     def holding(cls, window: Window, day: date) -> "Period":

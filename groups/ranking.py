@@ -207,7 +207,6 @@ class _Table:
     board: Board
     period: Period
     now: datetime
-    viewer: WeChatUser | None
     listed: list[_Row]
     keys: list[SortKey]
     ranks: dict[int, int]
@@ -227,7 +226,6 @@ class _Table:
             board,
             period,
             now,
-            viewer,
             listed,
             keys=[row.sort_key(board) for row in listed],
             ranks=_rank(board, ((row.member.id, row.score) for row in listed)),

@@ -14,7 +14,7 @@ from wechat.crypto import Envelope
 
 from .errors import FoundedTooMany, GroupNotProven, NotAGroup
 from .models import Board, Group, Membership, Score
-from .periods import CALENDAR, Period, Window
+from .periods import Period, Window, day_of
 
 TICKET_LIFETIME = timedelta(seconds=300)
 TICKET_SALT = "groups.ticket"
@@ -83,7 +83,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         membership, created = Membership.objects.get_or_create(
             group=group, user=user, defaults={"joined_at": now, **seen}
         )
-        counts = created or membership.verified_at < _midnight(now)
+        counts = created or day_of(membership.verified_at) < day_of(now)
         if not created:
             created = _renew(membership, now, seen)
         if counts:
@@ -105,10 +105,6 @@ def _renew(membership: Membership, now: datetime, seen: Mapping[str, Any]) -> bo
     membership.verified_at = latest
     membership.save(update_fields=["left_at", "joined_at", *seen])
     return came_back
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(CALENDAR).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
