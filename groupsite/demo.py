@@ -24,6 +24,7 @@ HOME = Path(__file__).resolve().parent.parent / "var"
 PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
 GROUPS = 12
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104
 LINK_HOURS = 12
 CODE = """-d '{"code": "demo-alice"}'"""
 
@@ -88,10 +89,13 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
         call_command("seed_demo")
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
-    base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.server_port}"  # noqa: S104
+    base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
     say("Entering groups as phones do 通过真实流程入群：wx.login → encryptedData → bind")
     enter_groups(sandbox.url, base_url)
-    print_addresses(base_url, server.server_port if host == "0.0.0.0" else None)  # noqa: S104
+    print_addresses(base_url)
+    if host == EVERYWHERE:
+        say(f"  For a phone's preview 手机预览: http://{lan_address()}:{server.server_port}\n")
+    say("Ctrl-C stops all of it. 按 Ctrl-C 停止。")
     try:
         signal.pause()
     finally:
@@ -120,7 +124,7 @@ def enter_groups(sandbox_url: str, base_url: str) -> None:
     call("PUT", "/me", {"nickname": "新来的同学"}, token)
 
 
-def print_addresses(base_url: str, shared_port: int | None) -> None:
+def print_addresses(base_url: str) -> None:
     from django.contrib.auth.models import User
     from django.urls import reverse
 
@@ -147,9 +151,6 @@ def print_addresses(base_url: str, shared_port: int | None) -> None:
   Log in as a mini-program does 像小程序一样登录
     curl -s {base_url}/api/v1/login -H 'Content-Type: application/json' {CODE}
 """)
-    if shared_port:
-        say(f"  For a phone's preview 手机预览: http://{lan_address()}:{shared_port}\n")
-    say("Ctrl-C stops all of it. 按 Ctrl-C 停止。")
 
 
 def lan_address() -> str:
