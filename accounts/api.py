@@ -51,6 +51,8 @@ class MemberView(JsonView):
 
 
 class LoginInput(StrictSerializer):
+    """The code of `wx.login`, and the appid where several mini-programs are configured."""
+
     code = Text(max_length=512)
     appid = Text(required=False, max_length=64)
 
@@ -96,6 +98,8 @@ class LogoutView(MemberView):
 
 
 class MeInput(StrictSerializer):
+    """What I may change about myself."""
+
     nickname = Nickname()
 
 

@@ -59,6 +59,8 @@ class OpaqueId(Text):
 
 
 class EnvelopeInput(StrictSerializer):
+    """What wx.getGroupEnterInfo or wx.getShareInfo gave, as it gave it."""
+
     encryptedData = Text(trim_whitespace=False)
     iv = Text(trim_whitespace=False)
 
@@ -77,7 +79,7 @@ class SceneField(Whole):
 
 
 class BindEnvelopeInput(EnvelopeInput):
-    """What wx.getGroupEnterInfo or wx.getShareInfo gave, and the scene of the launch."""
+    """The same, and the scene of the launch."""
 
     scene = SceneField()
 
@@ -92,11 +94,15 @@ class BindTicketInput(StrictSerializer):
 
 
 class MembershipInput(StrictSerializer):
+    """What I may change about myself in one group; an empty alias takes it back."""
+
     hidden = Flag(required=False)
     alias = Nickname(required=False, allow_blank=True)
 
 
 class LinkInput(StrictSerializer):
+    """The key of the board that the page shows."""
+
     board = Text(required=False, max_length=64)
 
 

@@ -6,6 +6,8 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
+from accounts.serializers import IGNORED_KEYS, StrictSerializer, Text
+
 
 class ErrorOutput(serializers.Serializer[Any]):
     code = serializers.CharField()
@@ -18,7 +20,23 @@ class ErrorOutput(serializers.Serializer[Any]):
 
 
 class ApiSchema(AutoSchema):
-    """Adds the contract's error object to every call as its `default` response."""
+    """Adds the contract's error object to every call as its `default` response, and says of input
+    what serializers enforce without telling: no unknown key, no empty text."""
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        if isinstance(serializer, StrictSerializer):
+            schema["properties"] |= {key: {"description": "ignored"} for key in IGNORED_KEYS}
+            schema["additionalProperties"] = False
+        return schema
+
+    def _map_serializer_field(
+        self, field: Any, direction: Any, bypass_extensions: bool = False
+    ) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        if isinstance(field, Text) and not field.allow_blank:
+            schema["minLength"] = 1
+        return schema
 
     def _get_response_bodies(
         self, direction: Literal["request", "response"] = "response"
