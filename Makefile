@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HO
 test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev ## ruff, mypy, templates, translations, migrations
+lint: $(VENV)/.dev ## ruff, mypy, templates, migrations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
@@ -44,7 +44,7 @@ clean: ## forget the environment and the demo's data
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "groupsite needs Python 3.11 or newer")'
 	@echo "Creating $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Install the venv module first: apt install python3-venv"; exit 1; }
 
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
 	@echo "Installing the requirements"

@@ -14,10 +14,20 @@ admin.site.index_title = _("Console")
 
 
 class ComesFromWeChat(admin.ModelAdmin[Any]):
-    """Rows that arise when people use the mini-program: nobody adds them by hand."""
+    """Rows that arise when people use the mini-program: nobody adds them by hand.
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    Nor deletes them: scores, the day's count or a block would outlive or lose their row.
+    """
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Writes what was changed and nothing else: the rest may have moved on meanwhile."""
+        obj.save(update_fields=form.changed_data)
 
 
 def face(user: WeChatUser) -> SafeString:
@@ -29,7 +39,7 @@ class WeChatUserAdmin(ComesFromWeChat):
     list_display = ("face", "name", "status", "app_id", "created_at")
     list_display_links = ("face", "name")
     list_filter = ("status", "app_id")
-    search_fields = ("nickname", "=openid")
+    search_fields = ("nickname", "openid__exact")
     search_help_text = _("Nickname, or a whole openid")
     readonly_fields = ("face", "app_id", "openid", "unionid", "created_at", "session_key_at")
     fields = (*readonly_fields, "nickname", "status")

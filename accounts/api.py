@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .models import Token, WeChatUser
-from .serializers import Nickname, StrictSerializer, Text, Time, UserOutput
+from .serializers import Nickname, NoInput, StrictSerializer, Text, Time, UserOutput
 from .services import log_in
 
 Serializer = type[serializers.Serializer[Any]]
@@ -93,6 +93,7 @@ class LogoutView(MemberView):
     @extend_schema(request=None, responses={204: None}, operation_id="logout")
     def post(self, request: Request) -> Response:
         """End this token. The others of the same person stay valid."""
+        self.read(NoInput)
         cast(Token, request.auth).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -44,7 +44,9 @@ class SessionStale(APIException):
 class BindLocked(RetryLater):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "bind_locked"
-    default_detail = _("Too much encrypted data could not be opened. Try again within the hour.")
+    default_detail = _(
+        "Too much encrypted data could not be opened. Try again later, in an hour at most."
+    )
 
 
 class WeChatUnavailable(RetryLater):

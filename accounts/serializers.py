@@ -7,21 +7,32 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from .fields import acceptable_nickname
 from .models import WeChatUser
 
+# An error names this many unknown keys, and this much of each: no long echo of what was sent.
+MAX_UNKNOWN, MAX_ECHO = 20, 64
 IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
 
 
 class StrictSerializer(serializers.Serializer[Any]):
     """Input that refuses keys it does not know, instead of ignoring a client's typing error."""
 
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = set(data) - set(self.fields) - IGNORED_KEYS if isinstance(data, dict) else set()
+    def run_validation(self, data: Any = empty) -> Any:
+        if not isinstance(data, dict):
+            sentence = _("The body must be a JSON object.")
+            raise serializers.ValidationError({"non_field_errors": [sentence]})
+        unknown = [key for key in data if key not in self.fields and key not in IGNORED_KEYS]
         if unknown:
-            raise serializers.ValidationError({key: [_("Unknown field.")] for key in unknown})
-        return super().to_internal_value(data)
+            named = {key[:MAX_ECHO]: [_("Unknown field.")] for key in unknown[:MAX_UNKNOWN]}
+            raise serializers.ValidationError(named)
+        return super().run_validation(data)
+
+
+class NoInput(StrictSerializer):
+    """For calls that take no body: an empty one, or `{}`."""
 
 
 class Text(serializers.CharField):
@@ -67,11 +78,10 @@ class Nickname(Text):
     """A name as others will see it; cleaned, not merely checked."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"trim_whitespace": False, "max_length": 1000, **kwargs})
+        super().__init__(trim_whitespace=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        text = super().to_internal_value(data)
-        return acceptable_nickname(text) if text else ""
+        return acceptable_nickname(super().to_internal_value(data))
 
 
 class AvatarUrl(serializers.CharField):

@@ -4,7 +4,6 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import cache_control, never_cache
-from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
 
 from .avatars import default_avatar
@@ -20,7 +19,6 @@ def default_avatar_view(request: HttpRequest, seed: str) -> HttpResponse:
     return HttpResponse(default_avatar(seed), content_type="image/webp")
 
 
-@sensitive_variables("token")
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:

@@ -23,6 +23,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone, with an environment in which nothing of ours is set."""
     target = tmp_path_factory.mktemp("newcomer") / "groupsite"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
+    # Somebody's settings for production must not get in the demo's way.
+    (target / ".env").write_text("DEBUG=False\nNUM_PROXIES=1\nALLOWED_HOSTS=example.com\n")
     return target
 
 

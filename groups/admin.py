@@ -18,7 +18,7 @@ from .models import Board, Group, Membership, Score
 class GroupAdmin(ComesFromWeChat):
     list_display = ("__str__", "open_gid", "last_entry", "created_at", "ranking")
     list_filter = ("app_id",)
-    search_fields = ("label", "=open_gid", "memberships__user__nickname")
+    search_fields = ("label", "open_gid__exact", "memberships__user__nickname")
     search_help_text = _("Label, a member's nickname, or a whole openGId")
     readonly_fields = ("app_id", "open_gid", "created_at", "ranking")
     fields = ("label", *readonly_fields)
@@ -58,7 +58,7 @@ class MembershipAdmin(OfMember):
     list_display_links = ("face", "user")
     list_select_related = ["user", "group"]
     list_filter = ("hidden", "watermarked")
-    search_fields = ("user__nickname", "alias", "group__label", "=group__open_gid")
+    search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
     search_help_text = _("A member's nickname, a group's label, or a whole openGId")
     readonly_fields = (
         "user",

@@ -1,5 +1,6 @@
 """The calls about groups: prove, bind, list, rank, link, leave."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from accounts.serializers import (
     AvatarUrl,
     Flag,
     Nickname,
+    NoInput,
     StrictSerializer,
     Text,
     Time,
@@ -89,7 +91,7 @@ class BindTicketInput(StrictSerializer):
 
     openGId = OpaqueId()
     openid = OpaqueId()
-    ticket = Text(max_length=1000)
+    ticket = Text()
     scene = SceneField()
 
 
@@ -106,28 +108,38 @@ class LinkInput(StrictSerializer):
     board = Text(required=False, max_length=64)
 
 
+class Word(serializers.CharField):
+    """A query parameter taken as it is: a space before or after it is part of it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, trim_whitespace=False, **kwargs)
+
+
+class Number(serializers.IntegerField):
+    """A query parameter of plain digits; int() itself would read 1_0, +5 and ５ as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not re.fullmatch("[0-9]{1,9}", str(data), re.ASCII):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class PageQuery(serializers.Serializer[Any]):
-    cursor = serializers.CharField(required=False)
+    cursor = Word()
 
 
-class RankingQuery(serializers.Serializer[Any]):
-    board = serializers.CharField(required=False, help_text=_("A board's key."))
-    period = serializers.CharField(
-        required=False,
-        help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`",
-    )
-    limit = serializers.IntegerField(
-        default=ranking.DEFAULT_LIMIT, min_value=1, max_value=ranking.MAX_LIMIT
-    )
-    cursor = serializers.CharField(required=False)
+class BoardQuery(serializers.Serializer[Any]):
+    board = Word(help_text=_("A board's key."))
+    period = Word(help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`")
 
 
-class AroundQuery(serializers.Serializer[Any]):
-    board = serializers.CharField(required=False, help_text=_("A board's key."))
-    period = serializers.CharField(required=False)
-    size = serializers.IntegerField(
-        default=ranking.DEFAULT_AROUND, min_value=1, max_value=ranking.MAX_AROUND
-    )
+class AroundQuery(BoardQuery):
+    size = Number(default=ranking.DEFAULT_AROUND, min_value=1, max_value=ranking.MAX_AROUND)
+
+
+class RankingQuery(BoardQuery):
+    limit = Number(default=ranking.DEFAULT_LIMIT, min_value=1, max_value=ranking.MAX_LIMIT)
+    cursor = Word()
 
 
 # Output
@@ -254,7 +266,7 @@ class GroupView(MemberView):
 
     def membership(self, open_gid: str) -> Membership:
         mine = Membership.objects.of(self.user, timezone.now()).select_related("group")
-        return get_object_or_404(mine, group=self.group(open_gid))
+        return get_object_or_404(mine, group__open_gid=open_gid)
 
     def board(self, key: str | None) -> Board:
         try:
@@ -370,6 +382,7 @@ class MembershipView(GroupView):
     @extend_schema(responses={204: None}, operation_id="leave")
     def delete(self, request: Request, openGId: str) -> Response:
         """Leave the group here; WeChat's own group is not touched."""
+        self.read(NoInput)
         leave(self.membership(openGId))
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -125,7 +125,12 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 class Membership(models.Model):
     """A person in a group, as proven by an envelope only WeChat could have made."""
 
-    group = models.ForeignKey(Group, models.CASCADE, related_name="memberships")
+    group = models.ForeignKey(
+        Group,
+        models.CASCADE,
+        related_name="memberships",
+        verbose_name=pgettext_lazy("WeChat", "group"),
+    )
     user = models.ForeignKey(
         WeChatUser, models.CASCADE, related_name="memberships", verbose_name=_("member")
     )
@@ -257,9 +262,10 @@ class ScoreManager(models.Manager["Score"]):
 class Score(models.Model):
     """A person's value on a board within one period; exact integers, never floats."""
 
-    board = models.ForeignKey(Board, models.PROTECT, related_name="scores")
+    board = models.ForeignKey(Board, models.PROTECT, related_name="scores", verbose_name=_("board"))
     period = OpaqueIdField(_("period"), max_length=10)
     scope = models.BigIntegerField(
+        _("scope"),
         default=ALL_GROUPS,
         help_text=_("The group's id, or 0 on boards where a member has one score for all groups."),
     )

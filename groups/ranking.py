@@ -1,8 +1,9 @@
 """The only file that knows ranks; the API, the pages and the admin all ask here.
 
-A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole, in two
-queries, and everything asked of it is arithmetic on one sorted list: ranks, pages, my place, the
-window around me, movement, totals. They cannot contradict each other.
+A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole, the
+members and their scores in a query each, and everything asked of it is arithmetic on one sorted
+list: ranks, pages, my place, the window around me, movement, totals. They cannot contradict each
+other.
 """
 
 from bisect import bisect_right

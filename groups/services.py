@@ -32,7 +32,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Bound:
-    """A membership after `bind`; `created` where the person was not in the group before."""
+    """A membership after `bind`; `created` where the person was not in the group just before,
+    be it the first time or after leaving."""
 
     membership: Membership
     created: bool

@@ -28,7 +28,9 @@ GROUPS_PER_PAGE = 50
 def group_list(request: HttpRequest) -> HttpResponse:
     """Every group, the one last entered first."""
     now = timezone.now()
-    groups = Group.objects.with_activity(now).order_by(F("last_entry_at").desc(nulls_last=True))
+    groups = Group.objects.with_activity(now).order_by(
+        F("last_entry_at").desc(nulls_last=True), "-pk"
+    )
     page = Paginator(groups, GROUPS_PER_PAGE).get_page(request.GET.get("page"))
     page.object_list = list(page.object_list)
     describe(page.object_list, now)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.utils import translation
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.exceptions import APIException
@@ -29,7 +30,7 @@ MAX_BODY = 256 * 1024
 class Invalid(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "invalid"
-    default_detail = _("The request is not valid. See `fields`.")
+    default_detail = _("The request is not valid.")
 
 
 class TooLarge(APIException):
@@ -101,6 +102,8 @@ def as_api_exception(error: Exception) -> APIException:
             return exceptions.NotFound()
         case PermissionDenied():
             return exceptions.PermissionDenied()
+        case SuspiciousOperation():
+            return Invalid()
         case UnreadablePostError():
             return exceptions.ParseError(_("The body ended early."))
         case OperationalError() | InterfaceError():
@@ -128,7 +131,7 @@ def answer_body(error: APIException) -> dict[str, Any]:
     if isinstance(error, exceptions.ValidationError):
         fields = dict(_flat(error.detail))
         general = fields.pop("", None)
-        body["detail"] = " ".join(general) if general else str(Invalid.default_detail)
+        body["detail"] = " ".join(general or [gettext("The request is not valid. See `fields`.")])
         body |= {"fields": fields} if fields else {}
     if (wait := getattr(error, "wait", None)) is not None:
         body["retryAfter"] = max(1, ceil(wait))

@@ -51,6 +51,7 @@ def set_environment(sandbox_url: str) -> None:
         "SECRET_KEY": kept("demo.secret", secrets.token_urlsafe(50)),
         "FIELD_KEYS": kept("demo.key", urlsafe_b64encode(os.urandom(32)).decode()),
         "ALLOWED_HOSTS": "*",
+        "NUM_PROXIES": "0",
         "DATABASE_URL": f"sqlite:///{HOME / 'demo.sqlite3'}",
         "REDIS_URL": "",
         "WECHAT_APPS": f"{APP_ID}:{APP_SECRET}",
@@ -63,7 +64,7 @@ def set_environment(sandbox_url: str) -> None:
 def kept(name: str, fresh: str) -> str:
     """What the file of that name holds, which is `fresh` the first time."""
     path = HOME / name
-    if not path.exists():
+    if not path.exists() or not path.read_text():
         path.touch(mode=0o600)
         path.write_text(fresh)
     return path.read_text()

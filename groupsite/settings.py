@@ -132,6 +132,7 @@ elif _engine == "mysql":
     pymysql.version_info = (2, 2, 1, "final", 0)
     pymysql.install_as_MySQLdb()
     _options |= {"charset": "utf8mb4", "sql_mode": "STRICT_TRANS_TABLES"}
+    DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -211,6 +212,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "groupsite.api.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
     "UNICODE_JSON": True,
     "COMPACT_JSON": True,
 }
@@ -229,9 +231,7 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -2,7 +2,6 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from accounts import api as accounts
 from accounts.views import default_avatar_view, sign_in
@@ -42,8 +41,8 @@ api = [
 
 urlpatterns = [
     path("api/v1/", include(api)),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/schema/", views.Schema.as_view(), name="schema"),
+    path("api/docs/", views.Docs.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/", views.ApiNotFound.as_view()),
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),

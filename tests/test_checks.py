@@ -106,3 +106,11 @@ def test_the_schema_is_valid_openapi_without_a_warning(tmp_path):
     assert run.returncode == 0, said(run)
     assert "Warning" not in said(run)
     assert "/ranking/around" in file.read_text()
+
+
+def test_a_part_of_the_migrations_can_be_run_and_all_of_ours_taken_back(tmp_path):
+    for arguments in (["auth"], [], ["groups", "zero"], []):
+        run = manage(tmp_path, "migrate", "--verbosity", "0", *arguments)
+        assert run.returncode == 0, said(run)
+    code = "from groups.models import Board; print(Board.objects.active_days().key)"
+    assert "active-days" in said(manage(tmp_path, "shell", "--verbosity", "0", "-c", code))

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client as Browser
 
-from groups.models import Group
+from groups.models import Board, Group
 
 from .conftest import API, Person, error_of, path_of, refused, routes
 from .test_login import CHINESE, TIME
@@ -370,3 +370,67 @@ def test_times_are_spelled_for_phones_and_ids_are_strings(alice: Person, group: 
     ids = [value for key, value in found if key in {"id", "openGId", "openid"}]
     assert len(ids) >= 10 and all(isinstance(id, str) for id in ids)
     assert {key for key, _value in found} >= MOMENTS
+
+
+# What a stranger found
+
+
+def test_more_parameters_than_django_reads_are_invalid(alice: Person) -> None:
+    many = "&".join(f"a{number}=1" for number in range(1200))
+    error = refused(alice.get(f"groups?{many}"), 400, "invalid")
+    assert "fields" not in error["detail"]
+
+
+@pytest.mark.parametrize("body", [b'{"foo": 1}', b"garbage", b"[]"])
+def test_a_call_without_input_refuses_one_and_does_nothing(
+    alice: Person, group: Group, body: bytes
+) -> None:
+    headers = {"Authorization": f"Bearer {alice.token}"}
+    membership = f"{API}groups/{group.open_gid}/membership"
+    refused(raw(alice, body, path="logout"), 400, "invalid")
+    answer = alice.browser.delete(membership, body, "application/json", headers=headers)
+    refused(answer, 400, "invalid")
+    assert alice.get(f"groups/{group.open_gid}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["period=week%20", "period=2026-11-22%0a", "limit=1_0", "limit=%2B5", "limit=5.0"]
+)
+def test_a_query_is_read_as_it_is_written(alice: Person, group: Group, query: str) -> None:
+    refused(alice.get(f"groups/{group.open_gid}/ranking?{query}"), 400, "invalid")
+    refused(alice.get(f"groups/{group.open_gid}/ranking?limit=%D9%A5"), 400, "invalid")
+
+
+def test_a_body_of_null_is_refused_in_the_readers_language(alice: Person) -> None:
+    answer = alice.browser.put(
+        f"{API}me", b"null", "application/json", headers={"Authorization": f"Bearer {alice.token}"}
+    )
+    assert CHINESE.search(refused(answer, 400, "invalid")["detail"])
+
+
+def test_no_parameter_changes_the_format_of_an_answer(alice: Person) -> None:
+    assert alice.get("me?format=xml").json() == alice.get("me").json()
+
+
+def test_unknown_keys_are_not_echoed_without_end(visitor: Person) -> None:
+    answer = visitor.post("login", {f"{number:x>300}": 1 for number in range(700)})
+    refused(answer, 400, "invalid")
+    assert len(answer.content) < 4000
+
+
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/", "/api/v1/boards"])
+def test_options_is_no_method_of_ours(visitor: Person, alice: Person, path: str) -> None:
+    headers = {"Authorization": f"Bearer {alice.token}"}
+    answer = visitor.browser.options(path, headers=headers)
+    refused(answer, 405, "method_not_allowed")
+
+
+def test_probes_take_no_post_and_readiness_needs_the_tables(
+    visitor: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = Browser(enforce_csrf_checks=True)
+    assert [strict.post(path).status_code for path in ("/livez", "/readyz")] == [405, 405]
+    assert visitor.browser.get("/readyz").status_code == 200
+    monkeypatch.setattr(Board._meta, "db_table", "no_such_table")
+    assert visitor.browser.get("/readyz").status_code == 503
+    assert visitor.browser.get("/livez").status_code == 200

@@ -736,10 +736,7 @@ def test_deep_json_is_invalid_wherever_a_body_is_read(
     path, headers = address(shape, group, alice), {"Authorization": f"Bearer {alice.token}"}
     for body in (b"[" * 100_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"):
         answer = alice.browser.generic(method, path, body, "application/json", headers=headers)
-        if shape == "api/v1/logout":
-            assert answer.status_code in {204, 401}, "reads no body"
-        else:
-            refused(answer, 400, "invalid")
+        refused(answer, 400, "invalid")
 
 
 # SSRF
@@ -1064,7 +1061,7 @@ def test_pressing_its_button_signs_in_once(otto: User) -> None:
     assert Browser().get("/groups/").status_code == 302
 
 
-def test_a_session_of_an_operator_is_a_strict_cookie(otto: User) -> None:
+def test_an_operators_session_cookie_goes_to_nobody_else(otto: User) -> None:
     cookie = Browser().post(sign_in_path(otto)).cookies["sessionid"]
     assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] in {"Lax", "Strict"}
 

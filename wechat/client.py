@@ -131,7 +131,7 @@ def _read_session(answer: Mapping[str, Any]) -> Session:
         raise Unavailable("WeChat's answer holds no session_key") from None
     if not is_opaque_id(openid):
         raise Unavailable("WeChat's answer holds no openid")
-    return Session(str(openid), str(key), str(unionid or ""))
+    return Session(str(openid), str(key), str(unionid) if is_opaque_id(unionid) else "")
 
 
 def client_for(app_id: str) -> Client:

@@ -131,43 +131,40 @@ class Seeder:
             label=label,
             created_at=self.now - timedelta(days=DAYS),
         )
-        active = {user: self.active_days(at_least=0.5 * (user in members[:2])) for user in members}
+        visits = {user: self.visits(0.5 if user in members[:2] else 0) for user in members}
         save(
             Membership(
-                group=group,
-                user=user,
-                joined_at=self.moment(days[0]),
-                verified_at=self.moment(days[-1]),
-                scene=1044,
+                group=group, user=user, joined_at=times[0], verified_at=times[-1], scene=1044
             )
-            for user, days in active.items()
+            for user, times in visits.items()
         )
-        save(score for user, days in active.items() for score in self.scores(group, user, days))
+        save(score for user, times in visits.items() for score in self.scores(group, user, times))
 
-    def active_days(self, at_least: float) -> list[date]:
-        """The days of the last month on which somebody came, one or more."""
+    def visits(self, at_least: float) -> list[datetime]:
+        """When somebody came first on each of their active days of the last month."""
         eagerness = max(at_least, self.chance.betavariate(1.2, 2.4))
         days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
         came = [day for day in days if self.chance.random() < eagerness]
-        return sorted(came or [self.chance.choice(days)])
+        return [self.moment(day) for day in sorted(came or [self.chance.choice(days)])]
 
     def moment(self, day: date) -> datetime:
         """Some time of that day that has already been."""
         minute = timedelta(minutes=self.chance.randrange(7 * 60, 23 * 60))
         return min(self.now, datetime.combine(day, time.min, CALENDAR) + minute)
 
-    def scores(self, group: Group, user: WeChatUser, days: Sequence[date]) -> Iterator[Score]:
-        counts = Counter(Period.holding(window, day).key for window in Window for day in days)
-        latest = {Period.holding(window, day).key: day for window in Window for day in days}
-        for key, count in counts.items():
-            yield Score(
-                board=self.board,
-                period=key,
-                scope=self.board.scope_in(group),
-                user=user,
-                value=count,
-                achieved_at=self.moment(latest[key]),
-            )
+    def scores(self, group: Group, user: WeChatUser, times: Sequence[datetime]) -> Iterator[Score]:
+        for window in Window:
+            keys = [Period.current(window, moment).key for moment in times]
+            latest = dict(zip(keys, times, strict=True))
+            for key, count in Counter(keys).items():
+                yield Score(
+                    board=self.board,
+                    period=key,
+                    scope=self.board.scope_in(group),
+                    user=user,
+                    value=count,
+                    achieved_at=latest[key],
+                )
 
 
 def save(rows: Iterable[Any]) -> list[Any]:

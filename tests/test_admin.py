@@ -1,0 +1,130 @@
+"""The admin: what operators change, and what they cannot touch."""
+
+from typing import Any
+
+import pytest
+from django.test import Client as Browser
+from django.utils.translation import override
+
+from accounts.models import WeChatUser
+from groups.models import Board, Group, Membership, Score
+
+from .conftest import Person
+
+
+def change(olga: Browser, row: Any, **values: Any) -> Any:
+    """Send the row's change form with these values."""
+    address = f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/change/"
+    return olga.post(address, values)
+
+
+def test_blocking_somebody_in_the_admin_ends_what_they_can_do(alice: Person, olga: Browser) -> None:
+    assert change(olga, alice.user, nickname="小明", status="blocked").status_code == 302
+    answer = alice.get("me")
+    assert (answer.status_code, answer.json()["code"]) == (403, "user_blocked")
+
+
+def test_a_name_given_in_the_admin_is_cleaned_like_any_other(alice: Person, olga: Browser) -> None:
+    change(olga, alice.user, nickname="小\u202e明 ", status="active")
+    assert alice.user.nickname == "小明"
+    refused = change(olga, alice.user, nickname="\u3164", status="active")
+    assert refused.status_code == 200
+    assert alice.user.nickname == "小明"
+
+
+def test_saving_a_form_writes_only_what_was_changed(
+    alice: Person, olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading the row and saving it the member logs in elsewhere, with a new key."""
+    clean = WeChatUser.full_clean
+
+    def log_in_meanwhile(self: WeChatUser, *args: Any, **kwargs: Any) -> None:
+        WeChatUser.objects.filter(pk=self.pk).update(session_key="a new one")
+        clean(self, *args, **kwargs)
+
+    monkeypatch.setattr(WeChatUser, "full_clean", log_in_meanwhile)
+    assert change(olga, alice.user, nickname="小红", status="active").status_code == 302
+    assert (alice.user.nickname, alice.user.session_key) == ("小红", "a new one")
+
+
+@pytest.mark.parametrize("model", ["accounts/wechatuser", "groups/group", "groups/membership"])
+def test_nobody_adds_by_hand_what_comes_from_wechat(olga: Browser, model: str) -> None:
+    assert olga.get(f"/admin/{model}/add/").status_code == 403
+    assert f"/admin/{model}/add/" not in olga.get("/admin/").content.decode()
+
+
+def test_groups_are_found_by_label_open_gid_and_a_members_nickname(
+    group: Group, alice: Person, charlie: Person, olga: Browser
+) -> None:
+    charlie.enter("elsewhere")
+    group.label = "相亲相爱一家人"
+    group.save()
+    for words in ("相亲相爱", group.open_gid, "小明"):
+        found = olga.get("/admin/groups/group/", {"q": words}).context["cl"].result_list
+        assert [row.pk for row in found] == [group.pk], words
+
+
+def test_members_are_found_by_nickname_and_openid_and_shown_with_a_face(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    for words in ("小明", alice.openid):
+        answer = olga.get("/admin/accounts/wechatuser/", {"q": words})
+        assert [row.pk for row in answer.context["cl"].result_list] == [alice.user.pk], words
+        assert alice.user.avatar_path in answer.content.decode()
+
+
+def test_a_label_is_the_groups_title_from_the_next_read(
+    group: Group, alice: Person, olga: Browser
+) -> None:
+    assert change(olga, group, label="家").status_code == 302
+    assert alice.get(f"groups/{group.open_gid}").json()["title"] == "家"
+
+
+def test_what_was_proven_cannot_be_edited(group: Group, alice: Person, olga: Browser) -> None:
+    mine = Membership.objects.get(group=group, user=alice.user)
+    change(olga, mine, joined_at_0="2000-01-01", joined_at_1="00:00", hidden="on", alias="")
+    after = Membership.objects.get(pk=mine.pk)
+    assert (after.joined_at, after.hidden) == (mine.joined_at, True)
+
+
+def test_nobody_deletes_what_scores_and_blocks_hang_on(
+    group: Group, alice: Person, olga: Browser
+) -> None:
+    mine = Membership.objects.get(group=group, user=alice.user)
+    for row in (group, mine, alice.user, Score.objects.earliest("pk")):
+        address = f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/delete/"
+        assert olga.post(address, {"post": "yes"}).status_code == 403, address
+        assert type(row).objects.filter(pk=row.pk).exists()
+
+
+def test_ids_are_found_by_their_very_letters(group: Group, olga: Browser) -> None:
+    answer = olga.get("/admin/groups/group/", {"q": group.open_gid.swapcase()})
+    assert list(answer.context["cl"].result_list) == []
+
+
+def test_every_field_an_operator_sees_has_a_name_in_chinese() -> None:
+    own = {"key", "id"}
+    with override("zh-hans"):
+        english = [
+            f"{model.__name__}.{field.name}"
+            for model in (WeChatUser, Group, Membership, Board, Score)
+            for field in model._meta.fields
+            if field.editable and field.name not in own
+            if field.verbose_name == field.name.replace("_", " ") and "id" not in field.name
+        ]
+    assert english == []
+
+
+def test_the_operators_list_shows_each_group_on_one_page_only(olga: Browser) -> None:
+    Group.objects.bulk_create(
+        Group(app_id="wx", open_gid=f"tG-{number}", label=str(number)) for number in range(120)
+    )
+    pages = [olga.get("/groups/", {"page": number}).context["page"] for number in (1, 2, 3)]
+    shown = [group.pk for page in pages for group in page]
+    assert len(shown) == len(set(shown)) == 120
+
+
+def test_groups_nobody_entered_lately_come_last(group: Group, olga: Browser) -> None:
+    Group.objects.create(app_id=group.app_id, open_gid="tG-silent")
+    first, last = olga.get("/groups/").context["page"]
+    assert (first.open_gid, last.open_gid) == (group.open_gid, "tG-silent")
