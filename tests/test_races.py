@@ -59,6 +59,22 @@ from groups.models import *
 print(json.dumps({}))
 """
 
+ANOTHER_LOG_IN = """
+import sys
+import django
+django.setup()
+from django.db import transaction
+from django.utils import timezone
+from accounts.models import WeChatUser
+from wechat.client import Session
+
+with transaction.atomic():
+    user = WeChatUser.objects.select_for_update().get(pk=sys.argv[1])
+    print("begun", flush=True)
+    sys.stdin.readline()
+    user.keep_session(Session(user.openid, sys.argv[2]), timezone.now())
+"""
+
 
 @contextmanager
 def scratch_database(directory: Path) -> Iterator[str]:
@@ -292,6 +308,33 @@ def test_sixteen_first_log_ins_of_one_person_make_one_row_and_sixteen_tokens(sit
     mine = [Caller(site, caller.phone, token).get("me") for token in tokens]
     assert [(status, body["id"]) for status, body in mine] == [(200, me)] * CLIENTS
     assert site.ask(f"Token.objects.filter(user={me}).count()") == CLIENTS
+
+
+def test_a_log_in_that_overlaps_another_keeps_the_others_key(site):
+    caller = site.somebody("overlapping")
+    me = caller.get("me")[1]["id"]
+    key = b64encode(os.urandom(16)).decode()
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", ANOTHER_LOG_IN, me, key],
+            cwd=ROOT,
+            env=site.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as another,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert another.stdout.readline() == "begun\n"
+        mine = pool.submit(caller.post, "login", {"code": caller.phone.login()})
+        time.sleep(0.5)  # until mine waits for the other's row
+        another.communicate("go on\n", timeout=PATIENCE)
+        assert mine.result(PATIENCE)[0] == 200
+    mine_and_theirs = [
+        site.ask(f"take_out(WeChatUser.objects.get(pk={me}).{name})")
+        for name in ("session_key", "previous_session_key")
+    ]
+    assert mine_and_theirs[1] == key != mine_and_theirs[0]
 
 
 def test_ten_bad_envelopes_of_sixteen_at_once_are_stale_and_the_rest_locked_out(site):
