@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image, ImageDraw
 
-SIZES: Final = (96, 192)
+SIZE: Final = 192
 
 # Drawn larger and then averaged down, since ImageDraw has no anti-aliasing.
 _OVERSAMPLING: Final = 4
@@ -104,27 +104,24 @@ _SCENES: Final = (
 _LEANS: Final = (-50, 50, 105)
 
 
-def default_avatar(seed: str, size: int = 192) -> bytes:
-    """Return a square WebP of ``size`` pixels (96 or 192), at most 3 kB, made to be cropped round.
+def default_avatar(seed: str) -> bytes:
+    """Return a WebP of 192 × 192 pixels and at most 3 kB, made to be cropped round.
 
     The same seed gives the same bytes for as long as Pillow's libwebp stays the same.
-    Raises ValueError for any other size.
     """
-    if size not in SIZES:
-        raise ValueError(f"size must be one of {SIZES}, not {size}")
     out = BytesIO()
-    _draw(random.Random(seed), size).save(out, "WEBP", quality=80, method=4)
+    _draw(random.Random(seed)).save(out, "WEBP", quality=80, method=4)
     return out.getvalue()
 
 
-def _draw(dice: random.Random, size: int) -> Image.Image:
+def _draw(dice: random.Random) -> Image.Image:
     # Of its methods only random() is promised to stay the same in later versions of Python.
     hue, lean, pick, turn = (dice.random() for _ in range(4))
     colours = _colours(360 * hue, _LEANS[int(lean * len(_LEANS))])
     scene = _SCENES[int(pick * len(_SCENES))]
-    picture = _gradient(size, *colours[3:])
+    picture = _gradient(*colours[3:])
     for disc in scene.discs:
-        mask = _mask(disc, scene.sway * (2 * turn - 1), size)
+        mask = _mask(disc, scene.sway * (2 * turn - 1))
         picture.paste(colours[disc.tone], mask=mask)
     return picture
 
@@ -146,16 +143,16 @@ def _warm(lightness: float, chroma: float, hue: float) -> _Colour:
     return _oklch(lightness + 0.11 * yellow, chroma + 0.02 * yellow, hue)
 
 
-def _gradient(size: int, top: _Colour, bottom: _Colour) -> Image.Image:
-    ramp = Image.linear_gradient("L").resize((size, size))
+def _gradient(top: _Colour, bottom: _Colour) -> Image.Image:
+    ramp = Image.linear_gradient("L").resize((SIZE, SIZE))
     return Image.composite(
-        Image.new("RGB", (size, size), bottom), Image.new("RGB", (size, size), top), ramp
+        Image.new("RGB", ramp.size, bottom), Image.new("RGB", ramp.size, top), ramp
     )
 
 
-def _mask(disc: _Disc, turn: float, size: int) -> Image.Image:
+def _mask(disc: _Disc, turn: float) -> Image.Image:
     """Return the disc's cover, 0 to _COVER, turned by ``turn`` degrees about the centre."""
-    side = size * _OVERSAMPLING
+    side = SIZE * _OVERSAMPLING
     across, down = cos(radians(turn)), sin(radians(turn))
     centre = (
         side * (0.5 + disc.x * across - disc.y * down),

@@ -119,7 +119,7 @@ class Number(serializers.IntegerField):
     """A query parameter of plain digits; int() itself would read 1_0, +5 and ５ as well."""
 
     def to_internal_value(self, data: Any) -> int:
-        if not re.fullmatch("[0-9]{1,9}", str(data), re.ASCII):
+        if not re.fullmatch("[0-9]{1,9}", str(data)):
             self.fail("invalid")
         return super().to_internal_value(data)
 

@@ -99,11 +99,10 @@ def _renew(membership: Membership, now: datetime, seen: Mapping[str, Any]) -> bo
     if came_back:
         membership.left_at = None
         membership.joined_at = now
-    latest = max(membership.verified_at, now)
-    for name, value in seen.items():
-        setattr(membership, name, value)
     # Never earlier: a clock that goes back must not make the same day count twice.
-    membership.verified_at = latest
+    latest = max(membership.verified_at, now)
+    for name, value in {**seen, "verified_at": latest}.items():
+        setattr(membership, name, value)
     membership.save(update_fields=["left_at", "joined_at", *seen])
     return came_back
 

@@ -1,6 +1,5 @@
 """Default avatars: the same for one seed, different for two, small and plain."""
 
-import time
 from io import BytesIO
 from itertools import combinations
 from math import dist
@@ -9,7 +8,7 @@ from statistics import median, quantiles
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from accounts.avatars import SIZES, default_avatar
+from accounts.avatars import SIZE, default_avatar
 
 SEEDS = [f"seed-{number}" for number in range(200)]
 
@@ -27,28 +26,14 @@ def thumbnails() -> list[Image.Image]:
     return [opened(default_avatar(seed)).resize((40, 40)) for seed in SEEDS]
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_one_seed_gives_one_picture(size: int) -> None:
-    assert default_avatar("小明", size) == default_avatar("小明", size)
+def test_one_seed_gives_one_picture() -> None:
+    assert default_avatar("小明") == default_avatar("小明")
 
 
-def test_both_sizes_show_the_same_picture() -> None:
-    small, large = (opened(default_avatar("小明", size)) for size in SIZES)
-    difference = ImageChops.difference(small, large.resize(small.size))
-    assert max(ImageStat.Stat(difference).mean) < 3
-
-
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("seed", ["", "alice", "小明", "👩‍👧", "x" * 10_000])
-def test_any_seed_gives_an_opaque_webp_of_the_size_asked(seed: str, size: int) -> None:
-    picture = opened(default_avatar(seed, size))
-    assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGB", (size, size))
-
-
-@pytest.mark.parametrize("size", [0, -96, 95, 97, 384, 10**9])
-def test_other_sizes_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="size must be one of"):
-        default_avatar("alice", size)
+def test_any_seed_gives_an_opaque_webp(seed: str) -> None:
+    picture = opened(default_avatar(seed))
+    assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGB", (SIZE, SIZE))
 
 
 def test_the_file_is_small_and_holds_one_chunk_of_pixels_and_nothing_else() -> None:
@@ -76,10 +61,3 @@ def test_mean_colours_are_spread_and_seen_on_white_and_on_black(
     assert quantiles(gaps, n=20)[0] > 15, "19 pairs in 20"
     assert median(gaps) > 60
     assert all(90 < sum(mean) / 3 < 200 for mean in means)
-
-
-def test_drawing_is_quick() -> None:
-    start = time.perf_counter()
-    for seed in SEEDS[:20]:
-        default_avatar(seed)
-    assert (time.perf_counter() - start) / 20 < 0.03, "about 4 ms; the limit allows for a busy CI"

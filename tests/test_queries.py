@@ -116,7 +116,6 @@ def test_a_ranking_takes_at_most_eight_queries_however_many_members(alice, path,
         return api_queries(alice, f"groups/{group.open_gid}/{path}")
 
     number = at_both_sizes(measure)
-    print(f"GET {path}, label {label!r}: {number} queries")  # noqa: T201  # pytest -s
     assert number <= RANKING_LIMIT
 
 

@@ -553,16 +553,17 @@ def test_a_body_of_unknown_length_is_refused(sandbox: Sandbox, header: str) -> N
         assert line.recv(4096).startswith(b"HTTP/1.1 411 ")
 
 
-def test_a_connection_is_kept_and_quick(sandbox: Sandbox) -> None:
+def test_a_connection_is_kept(sandbox: Sandbox) -> None:
     host = urlsplit(sandbox.url)
     line = HTTPConnection(host.hostname or "", host.port, timeout=5)
-    started = time.monotonic()
+    line.connect()
+    sock = line.sock
     for _ in range(20):
         line.request("POST", "/phone/login", json.dumps({"person": "alice", "appid": GAME}))
         answer = line.getresponse()
         assert answer.status == 200 and answer.read() and not answer.will_close
+        assert line.sock is sock
     line.close()
-    assert time.monotonic() - started < 0.4
 
 
 def test_a_sandbox_that_is_over_hangs_up(client: Client) -> None:
