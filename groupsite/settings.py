@@ -29,6 +29,21 @@ def app_secrets(text: str) -> dict[str, dict[str, str]]:
     return {app_id: {"SECRET": secret} for app_id, _colon, secret in pairs}
 
 
+def push_channels(text: str) -> dict[str, dict[str, str]]:
+    """`appid:token:encodingaeskey,…` as `{appid: {"TOKEN", "AES_KEY"}}`, both starred out too.
+
+    Without its third part an entry takes the plain mode only.
+    """
+    channels = {}
+    for entry in filter(str.strip, text.split(",")):
+        app_id, _colon, rest = entry.strip().partition(":")
+        token, _colon, aes_key = rest.partition(":")
+        if not (app_id and token):
+            raise ImproperlyConfigured("WECHAT_PUSH must read appid:token:encodingaeskey,…")
+        channels[app_id] = {"TOKEN": token, "AES_KEY": aes_key}
+    return channels
+
+
 # Secrets and hosts
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -50,6 +65,8 @@ NUM_PROXIES = env.int("NUM_PROXIES", default=0)
 WECHAT_APPS = app_secrets(env.str("WECHAT_APPS", default=""))
 WECHAT_API_URL = env.str("WECHAT_API_URL", default="https://api.weixin.qq.com")
 ALLOW_SANDBOX = env.bool("ALLOW_SANDBOX", default=False)
+WECHAT_PUSH = push_channels(env.str("WECHAT_PUSH", default=""))
+CONTENT_SAFETY = env.bool("CONTENT_SAFETY", default=True)
 WATERMARK_MAX_AGE = env.int("WATERMARK_MAX_AGE", default=300)
 WATERMARK_REQUIRED = env.bool("WATERMARK_REQUIRED", default=False)
 MEMBERSHIP_PROOF_DAYS = env.int("MEMBERSHIP_PROOF_DAYS", default=30)

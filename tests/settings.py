@@ -18,6 +18,8 @@ os.environ |= {
     "DATABASE_URL": DATABASE_URL,
     "REDIS_URL": REDIS_URL,
     "WECHAT_APPS": f"{APP_ID}:secret-of-the-test-app",
+    "WECHAT_PUSH": f"{APP_ID}:TokenOfTheTestApp:{'KeyOfTheTestApp'.ljust(43, '0')}",
+    "CONTENT_SAFETY": "True",
     "WECHAT_API_URL": "http://127.0.0.1:9",
     "ALLOW_SANDBOX": "True",
     "LOG_LEVEL": "INFO",

@@ -5,10 +5,18 @@ import subprocess
 import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.core.checks import ERROR, run_checks
+from django.core.checks import ERROR, INFO, WARNING, run_checks
+from django.core.exceptions import ImproperlyConfigured
 
+from groupsite.logs import ReportFilter
+from groupsite.settings import push_channels
+
+from .settings import APP_ID
+
+AES_KEY = "Canary".ljust(43, "0")
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = {
     "DEBUG": "False",
@@ -17,6 +25,7 @@ GOOD = {
     "ALLOWED_HOSTS": "example.com",
     "NUM_PROXIES": "1",
     "WECHAT_APPS": "wx1:secret",
+    "WECHAT_PUSH": f"wx1:Token123:{'Key'.ljust(43, '0')}",
 }
 # What a developer's shell or `.env` may hold must not speak for the deployment.
 UNSET = {
@@ -24,6 +33,7 @@ UNSET = {
     "REDIS_URL": "",
     "ALLOW_SANDBOX": "False",
     "WECHAT_API_URL": "https://api.weixin.qq.com",
+    "CONTENT_SAFETY": "True",
     "LOG_LEVEL": "INFO",
 }
 
@@ -51,6 +61,21 @@ def said(run: subprocess.CompletedProcess[str]) -> str:
     return run.stdout + run.stderr
 
 
+def channels(token: str = "Token123", aes_key: str = AES_KEY, **more: Any) -> dict[str, Any]:
+    return {APP_ID: {"TOKEN": token, "AES_KEY": aes_key}, **more}
+
+
+BAD_CHANNELS = [
+    (channels(wxunknown={"TOKEN": "Token123", "AES_KEY": AES_KEY}), "wechat.E003"),
+    *(
+        (channels(token=token), "wechat.E004")
+        for token in ("ab", "a" * 33, "a-b", "密钥密", "abc\n")
+    ),
+    *((channels(aes_key=key), "wechat.E005") for key in (AES_KEY[1:], AES_KEY + "=", "/" * 43)),
+    (channels(aes_key=AES_KEY[1:] + "\n"), "wechat.E005"),
+]
+
+
 def test_a_good_deployment_passes_every_check(tmp_path):
     run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
     assert run.returncode == 0, said(run)
@@ -69,6 +94,7 @@ def test_a_good_deployment_passes_every_check(tmp_path):
         ("WECHAT_APPS", {}, "wechat.E001"),
         ("WECHAT_API_URL", "http://127.0.0.1:9000", "wechat.E002"),
         ("WECHAT_API_URL", "http://api.weixin.qq.com", "wechat.E002"),
+        *(("WECHAT_PUSH", channels, id) for channels, id in BAD_CHANNELS),
     ],
 )
 def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id):
@@ -78,7 +104,7 @@ def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id)
     [found] = run_checks()
     assert (found.id, found.level) == (id, ERROR)
     assert found.hint
-    assert str(bad) not in str(found)
+    assert str(bad) not in str(found) and "Canary" not in str(found)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +112,7 @@ def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id)
     [
         ("SECRET_KEY", "", "SECRET_KEY is not set"),
         ("WECHAT_APPS", "wx1", "WECHAT_APPS must read"),
+        ("WECHAT_PUSH", "wx1", "WECHAT_PUSH must read"),
         ("ALLOWED_HOSTS", "*", "HINT: Name your domains"),
     ],
 )
@@ -93,6 +120,55 @@ def test_a_bad_setting_stops_the_command_with_a_hint(tmp_path, name, bad, hint):
     run = manage(tmp_path, "check", **{name: bad})
     assert run.returncode != 0
     assert hint in said(run)
+
+
+def test_a_push_channel_is_judged_while_developing_too(settings):
+    settings.DEBUG = True
+    settings.WECHAT_PUSH = channels(token="", aes_key="short")
+    assert [(found.id, found.level) for found in run_checks()] == [
+        ("wechat.E004", ERROR),
+        ("wechat.E005", ERROR),
+    ]
+
+
+def test_a_channel_without_a_key_is_good(settings):
+    settings.WECHAT_PUSH = channels(aes_key="")
+    assert run_checks() == []
+
+
+def test_an_app_without_a_channel_is_worth_a_remark(settings):
+    settings.WECHAT_PUSH = {}
+    [found] = run_checks()
+    assert (found.id, found.level) == ("wechat.I001", INFO)
+    assert APP_ID in found.msg and "WECHAT_PUSH=" in found.hint
+
+
+def test_unchecked_content_is_worth_a_warning(settings):
+    settings.CONTENT_SAFETY, settings.WECHAT_PUSH = False, {}
+    [found] = run_checks()
+    assert (found.id, found.level) == ("wechat.W001", WARNING)
+    assert found.hint
+
+
+def test_push_channels_are_read_from_one_line():
+    assert push_channels("") == push_channels(" , ") == {}
+    assert push_channels(f"wx1:Token123:{AES_KEY}, wx2:Token456") == {
+        "wx1": {"TOKEN": "Token123", "AES_KEY": AES_KEY},
+        "wx2": {"TOKEN": "Token456", "AES_KEY": ""},
+    }
+
+
+@pytest.mark.parametrize("text", ["wx1", "wx1:", ":Canary", "wx1::Canary", "wx2:Canary,wx1"])
+def test_half_a_push_channel_is_refused_without_being_quoted(text):
+    with pytest.raises(ImproperlyConfigured) as refused:
+        push_channels(text)
+    assert "Canary" not in str(refused.value)
+
+
+def test_error_reports_star_out_both_secrets_of_a_channel(settings):
+    settings.WECHAT_PUSH = channels("CanaryToken")
+    reported = ReportFilter().get_safe_settings()["WECHAT_PUSH"]
+    assert APP_ID in reported and "Canary" not in str(reported)
 
 
 def test_the_migrations_say_what_the_models_say(tmp_path):

@@ -1,11 +1,12 @@
-"""Settings about WeChat that `manage.py check` refuses, each with what to do about it."""
+"""Settings about WeChat that `manage.py check` remarks on, each with what to do about it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 
 PLATFORM_HOST = "api.weixin.qq.com"
 
@@ -32,3 +33,35 @@ def platform_is_genuine(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessag
         "只有压测等场合才设 ALLOW_SANDBOX=True（set it for benchmarks only）."
     )
     return [Error("WECHAT_API_URL is not WeChat.", hint, id="wechat.E002")]
+
+
+@register
+def push_channels_are_usable(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Each entry of WECHAT_PUSH is as the console has it, for a mini-program that is known."""
+    return [error for app_id in settings.WECHAT_PUSH for error in _channel(app_id)]
+
+
+def _channel(app_id: str) -> Iterator[Error]:
+    token, aes_key = (settings.WECHAT_PUSH[app_id][part] for part in ("TOKEN", "AES_KEY"))
+    if settings.WECHAT_APPS and app_id not in settings.WECHAT_APPS:
+        hint = "Name it in WECHAT_APPS too, or drop the entry 请写进 WECHAT_APPS，或删去此项."
+        yield Error(f"WECHAT_PUSH has an unknown appid, {app_id}.", hint, id="wechat.E003")
+    if not re.fullmatch(r"[A-Za-z0-9]{3,32}", token):
+        hint = "3–32 letters and digits, as in the console 与后台「消息推送」中的 Token 一致."
+        yield Error(f"The push token of {app_id} is none.", hint, id="wechat.E004")
+    if aes_key and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
+        hint = "43 letters and digits, as in the console 与后台的 EncodingAESKey 一致（43 位）."
+        yield Error(f"The EncodingAESKey of {app_id} is none.", hint, id="wechat.E005")
+
+
+@register
+def content_is_checked(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Content safety is on, and its verdicts on avatars have a way in."""
+    if not settings.CONTENT_SAFETY:
+        hint = "Leave CONTENT_SAFETY unset unless something else checks them 请勿关闭内容安全."
+        unchecked = "Nicknames and avatars are shown unchecked: CONTENT_SAFETY is off."
+        return [Warning(unchecked, hint, id="wechat.W001")]
+    deaf = [app_id for app_id in settings.WECHAT_APPS if app_id not in settings.WECHAT_PUSH]
+    hint = "Set 请设置 WECHAT_PUSH=appid:token:encodingaeskey (mp.weixin.qq.com → 消息推送)."
+    waiting = "No verdict on an avatar can arrive for {}, so avatars wait for an operator."
+    return [Info(waiting.format(app_id), hint, id="wechat.I001") for app_id in deaf]

@@ -1,7 +1,9 @@
-"""The envelopes in which a phone hands over what WeChat signed for it.
+"""The envelopes of WeChat: what a phone hands over, and what the platform pushes.
 
-AES-128-CBC with PKCS#7, key and iv of 16 bytes, everything in base64.
+A phone's: AES-128-CBC with PKCS#7, key and iv of 16 bytes, everything in base64.
 Source: WeChat's 开放数据校验与解密 (open data verification and decryption).
+A push's: AES-256-CBC with PKCS#7 of 32-byte blocks, the message framed by its length and the
+appid. Source: WeChat's 消息加解密说明 (encryption of pushed messages).
 
 CBC is not authenticated, so a wrong key and a tampered text can only be told apart from a
 genuine one by being strict about everything inside. Every failure is the same `UnsealError`:
@@ -20,6 +22,8 @@ from Crypto.Random import get_random_bytes
 from Crypto.Util.Padding import pad, unpad
 
 BLOCK = AES.block_size
+PUSH_BLOCK = 32
+PUSH_HEAD = 20
 MAX_CLOCK_SKEW = 60
 
 OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -52,6 +56,21 @@ def decode_session_key(session_key: str) -> bytes:
     if len(key) != BLOCK:
         raise ValueError("a session_key has 16 bytes")
     return key
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """The one JSON object in UTF-8 that `text` is, NaN and Infinity refused. Raises ValueError."""
+    try:
+        value = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 @dataclass(frozen=True)
@@ -88,17 +107,41 @@ def unseal(session_key: str, envelope: Envelope) -> dict[str, Any]:
     """The JSON object inside `envelope`. Raises UnsealError, whatever the reason."""
     try:
         cipher = AES.new(decode_session_key(session_key), AES.MODE_CBC, envelope.iv)
-        text = unpad(cipher.decrypt(envelope.data), BLOCK).decode()
-        payload = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return json_object(unpad(cipher.decrypt(envelope.data), BLOCK))
+    except ValueError:
         raise UnsealError from None
-    if not isinstance(payload, dict):
+
+
+def decode_aes_key(aes_key: str) -> bytes:
+    """The 32 bytes of an EncodingAESKey (43 characters). Raises ValueError."""
+    # Not decode_base64: the console draws all 43 at random, so the last one has two idle bits.
+    key = b64decode(f"{aes_key}=", validate=True)
+    if len(key) != PUSH_BLOCK:
+        raise ValueError("an EncodingAESKey has 43 characters")
+    return key
+
+
+def seal_push(aes_key: str, app_id: str, message: bytes) -> str:
+    """The `Encrypt` in which the platform pushes `message`; inverse of `unseal_push`."""
+    text = get_random_bytes(16) + len(message).to_bytes(4) + message + app_id.encode()
+    return b64encode(_push_cipher(aes_key).encrypt(pad(text, PUSH_BLOCK))).decode()
+
+
+def unseal_push(aes_key: str, app_id: str, encrypted: str) -> bytes:
+    """The message inside a push's `Encrypt`. Raises UnsealError, whatever the reason."""
+    try:
+        text = unpad(_push_cipher(aes_key).decrypt(decode_base64(encrypted)), PUSH_BLOCK)
+    except ValueError:
+        raise UnsealError from None
+    end = PUSH_HEAD + int.from_bytes(text[16:PUSH_HEAD])
+    if text[end:] != app_id.encode():
         raise UnsealError
-    return payload
+    return text[PUSH_HEAD:end]
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _push_cipher(aes_key: str) -> Any:
+    key = decode_aes_key(aes_key)
+    return AES.new(key, AES.MODE_CBC, key[:BLOCK])
 
 
 def check_watermark(

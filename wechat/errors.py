@@ -1,7 +1,8 @@
 """What can go wrong when talking to WeChat, by what the caller should do about it.
 
-Source: the errcode table of auth.code2Session and 全局返回码 (global return codes).
-Messages carry errcode and `rid`, never the request: its URL holds the app secret.
+Source: the errcode tables of auth.code2Session and of content safety, and 全局返回码 (global
+return codes). Messages carry errcode and `rid`, never the request: its URL holds the app secret
+or the access token.
 """
 
 import re
@@ -43,8 +44,16 @@ class UserRefused(PermanentError):
     """WeChat's risk control blocks this user."""
 
 
+class UserInactive(PermanentError):
+    """This user was not in the mini-program for two hours: content safety judges nothing then."""
+
+
 class TooFrequent(TemporaryError):
     """This user calls too often; the limit is per minute."""
+
+
+class TokenRejected(TemporaryError):
+    """The access token is unknown, replaced or expired, and a new one did not help."""
 
 
 class Unavailable(TemporaryError):
@@ -59,6 +68,10 @@ BY_ERRCODE: Mapping[int, type[WeChatError]] = {
     41008: CodeRejected,
     40226: UserRefused,
     45011: TooFrequent,
+    61010: UserInactive,
+    40001: TokenRejected,
+    40014: TokenRejected,
+    42001: TokenRejected,
 }
 
 

@@ -1,8 +1,9 @@
 """The sandbox's HTTP: paths, JSON and sockets around a `World`.
 
 The platform's paths answer as api.weixin.qq.com does: HTTP 200 on errors, JSON as `text/plain`.
-The phone's paths, `POST /phone/…` with a JSON object, answer what a `wx` call hands to its
-`success` (HTTP 200) or `fail` (HTTP 400) callback.
+A POST has its access_token in the query and all else in its body. The phone's paths,
+`POST /phone/…` with a JSON object, answer what a `wx` call hands to its `success` (HTTP 200) or
+`fail` (HTTP 400) callback.
 """
 
 import inspect
@@ -24,6 +25,9 @@ from types import UnionType
 from typing import Any, Self, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
+from wechat.crypto import json_object
+
+from .courier import Courier
 from .world import CallFailed, Fault, PlatformError, World
 
 logger = logging.getLogger(__name__)
@@ -36,17 +40,22 @@ MAX_DISCARDED = 16 * MAX_BODY
 ERRMSG: Mapping[int, str] = {
     -1: "system error",
     0: "ok",
+    40001: "invalid credential, access_token is invalid or not latest",
     40002: "invalid grant_type",
     40013: "invalid appid",
     40029: "invalid code",
     40125: "invalid appsecret",
+    40129: "invalid scene",
     40163: "code been used",
     40164: "invalid ip, not in whitelist",
     40226: "code blocked",
+    41001: "access_token missing",
     41008: "missing code",
+    42001: "access_token expired",
     45009: "reach max api daily quota limit",
     45011: "api minute-quota reach limit, must slower, retry next minute",
     47001: "data format error",
+    61010: "user access record timeout",
 }
 
 
@@ -83,6 +92,8 @@ def _request_fault(
 PLATFORM: Mapping[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "/sns/jscode2session": ("GET", World.jscode2session),
     "/cgi-bin/stable_token": ("POST", World.stable_token),
+    "/wxa/msg_sec_check": ("POST", World.msg_sec_check),
+    "/wxa/media_check_async": ("POST", World.media_check_async),
 }
 
 PHONE: Mapping[str, tuple[str, Callable[..., dict[str, Any]]]] = {
@@ -95,19 +106,26 @@ PHONE: Mapping[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "/phone/join": ("join", World.join),
     "/phone/leave": ("leave", World.leave),
     "/phone/faults": ("faults", _request_fault),
+    "/phone/push-to": ("pushTo", World.push_to),
 }
 
 
 def _answer(world: World, method: str, target: str, body: bytes) -> _Answer:
     path, _, query = target.partition("?")
     if path in PLATFORM and method == PLATFORM[path][0]:
-        sent = dict(parse_qsl(query)) if method == "GET" else _json_object(body)
-        return _ask_platform(world, path, sent)
+        return _ask_platform(world, path, _sent(method, dict(parse_qsl(query)), body))
     if path in PHONE and method == "POST":
         return _ask_phone(world, path, _json_object(body))
     if path in PLATFORM or path in PHONE:
         raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} does not take {method}")
     raise _Refused(HTTPStatus.NOT_FOUND, f"the paths are {', '.join([*PLATFORM, *PHONE])}")
+
+
+def _sent(method: str, query: dict[str, str], body: bytes) -> dict[str, Any] | None:
+    if method == "GET":
+        return query
+    sent = _json_object(body)
+    return None if sent is None else sent | {"access_token": query.get("access_token", "")}
 
 
 def _ask_platform(world: World, path: str, sent: dict[str, Any] | None) -> _Answer:
@@ -188,10 +206,9 @@ def _json(value: object) -> str:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(body.decode())
-    except (ValueError, RecursionError):
+        return json_object(body)
+    except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -322,6 +339,7 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.world = World(apps, clock)
+        self._courier = Courier(self.world)
         self._server = _Server((host, port), self.world)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="wechat-sandbox", daemon=True
@@ -337,11 +355,17 @@ class Sandbox:
         """Sleep for as long as it serves; Ctrl-C gets through."""
         self._server.closing.wait()
 
+    def settle(self, timeout: float = 10) -> None:
+        """Wait until every verdict owed so far is pushed, or given up. Raises TimeoutError."""
+        self._courier.settle(timeout)
+
     def __enter__(self) -> Self:
         self._thread.start()
+        self._courier.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._courier.stop()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

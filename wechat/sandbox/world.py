@@ -1,22 +1,27 @@
 """The state and the rules of the pretended WeChat; knows nothing of HTTP.
 
-Sources: auth.code2Session and stable_token for the platform; wx.login, wx.getShareInfo,
-wx.getGroupEnterInfo and wx.getUserInfo for the phone. Where the platform leaves itself room,
-the sandbox takes the worst case: every login makes a new session_key.
+Sources: auth.code2Session, stable_token, msgSecCheck and mediaCheckAsync for the platform;
+wx.login, wx.getShareInfo, wx.getGroupEnterInfo and wx.getUserInfo for the phone. Where the
+platform leaves itself room, the sandbox takes the worst case: every login makes a new session_key.
 """
 
 import functools
 import hashlib
+import itertools
 import json
+import queue
 import secrets
 import threading
 import time
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from wechat.crypto import seal
+from wechat.crypto import decode_aes_key, seal
+from wechat.push import Channel
+
+from .censor import findings, judge_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +29,12 @@ R = TypeVar("R")
 CODE_LIFE = 300
 TOKEN_LIFE = 7200
 REPLACED_TOKEN_LIFE = 300
+VISIT_LIFE = 2 * 3600
+MAX_CONTENT = 2500
 MAX_FAULT_SECONDS = 60
+
+PICTURE = 2
+CONTENT_SAFETY_VERSION, CONTENT_SAFETY_SCENES = 2, range(1, 5)
 
 STANDING_CODE = "demo-"
 
@@ -84,6 +94,32 @@ class _Code:
     used: bool = False
 
 
+@dataclass
+class _AccessToken:
+    appid: str
+    ends: float
+
+
+@dataclass(frozen=True)
+class MediaCheck:
+    """A picture somebody wants judged."""
+
+    appid: str
+    openid: str
+    media_url: str
+    trace_id: str
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """The address an app's console has under 消息推送, and what was sent there so far."""
+
+    url: str
+    channel: Channel
+    verdicts: Iterator[int] = field(default_factory=itertools.count)
+    pushes: Iterator[int] = field(default_factory=itertools.count)
+
+
 def openid_of(appid: str, person: str) -> str:
     """The openid of `person` in one mini-program: 28 characters, always the same."""
     return _opaque_id("o", appid, person)
@@ -97,6 +133,11 @@ def open_gid_of(appid: str, chat: str) -> str:
 def unionid_of(person: str) -> str:
     """The unionid of `person`: 28 characters, the same in every mini-program."""
     return _opaque_id("ocM", person)
+
+
+def _accepted() -> dict[str, Any]:
+    trace_id = "-".join(secrets.token_hex(4) for _part in range(3))
+    return {"errcode": 0, "errmsg": "ok", "trace_id": trace_id}
 
 
 def _opaque_id(prefix: str, *parts: str) -> str:
@@ -125,6 +166,9 @@ class World:
     The one liberty: a code that is a person's name starting with `demo-` (`demo-alice`) is
     always accepted, never used up, and counts as a fresh login of that person, so that a
     printed `curl` can be copied again and again.
+
+    What content safety finds in words and pictures is the business of `censor`. `media_checks`
+    holds the pictures to be judged, `receivers` by appid where the verdicts are to be pushed.
     """
 
     def __init__(self, apps: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
@@ -137,7 +181,10 @@ class World:
         self._in_chat: dict[tuple[str, str], bool] = {}
         self._launches: dict[tuple[str, str], str | None] = {}
         self._tokens: dict[str, str] = {}
-        self._token_ends: dict[str, float] = {}
+        self._issued: dict[str, _AccessToken] = {}
+        self._visits: dict[tuple[str, str], float] = {}
+        self.media_checks: queue.Queue[MediaCheck | None] = queue.Queue()
+        self.receivers: dict[str, Receiver] = {}
         self._faults: dict[str, tuple[Fault, int]] = {}
 
     # The platform's side
@@ -172,18 +219,74 @@ class World:
             raise PlatformError(40002)
         token = self._tokens.get(appid, "")
         if force_refresh and self.token_is_valid(token):
-            self._token_ends[token] = min(
-                self._token_ends[token], self._clock() + REPLACED_TOKEN_LIFE
-            )
+            old = self._issued[token]
+            old.ends = min(old.ends, self._clock() + REPLACED_TOKEN_LIFE)
         if force_refresh or not self.token_is_valid(token):
             token = self._tokens[appid] = secrets.token_urlsafe(96)
-            self._token_ends[token] = self._clock() + TOKEN_LIFE
-        return {"access_token": token, "expires_in": int(self._token_ends[token] - self._clock())}
+            self._issued[token] = _AccessToken(appid, self._clock() + TOKEN_LIFE)
+        ends = self._issued[token].ends
+        return {"access_token": token, "expires_in": int(ends - self._clock())}
 
     @_locked
     def token_is_valid(self, token: str) -> bool:
         """Whether an access token, of any app, would be accepted now."""
-        return self._clock() < self._token_ends.get(token, 0)
+        return token in self._issued and self._clock() < self._issued[token].ends
+
+    @_locked
+    def revoke_token(self, appid: str) -> None:
+        """The token the app has now is refused (40001) from now on, as if it never was."""
+        self._issued.pop(self._tokens.get(appid, ""), None)
+
+    @_locked
+    def msg_sec_check(
+        self,
+        access_token: str = "",
+        openid: str = "",
+        content: str = "",
+        version: int = 0,
+        scene: int = 0,
+        nickname: str = "",
+    ) -> dict[str, Any]:
+        """msgSecCheck: `{"errcode", "errmsg", "detail", "result", "trace_id"}`, by `censor`."""
+        self._visited_app(access_token, openid, version, scene)
+        if not 0 < len(content) <= MAX_CONTENT:
+            raise PlatformError(47001)
+        return _accepted() | findings(judge_text(f"{content}\n{nickname}"))
+
+    @_locked
+    def media_check_async(
+        self,
+        access_token: str = "",
+        openid: str = "",
+        media_url: str = "",
+        media_type: int = 0,
+        version: int = 0,
+        scene: int = 0,
+    ) -> dict[str, Any]:
+        """mediaCheckAsync of a picture: `{"errcode", "errmsg", "trace_id"}`; pushed later."""
+        appid = self._visited_app(access_token, openid, version, scene)
+        if media_type != PICTURE or not media_url:
+            raise PlatformError(47001)
+        answer = _accepted()
+        self.media_checks.put(MediaCheck(appid, openid, media_url, answer["trace_id"]))
+        return answer
+
+    def _visited_app(self, access_token: str, openid: str, version: int, scene: int) -> str:
+        """The app whose token it is, if `openid` was there of late. Raises PlatformError."""
+        if not access_token:
+            raise PlatformError(41001)
+        if access_token not in self._issued:
+            raise PlatformError(40001)
+        if not self.token_is_valid(access_token):
+            raise PlatformError(42001)
+        if version != CONTENT_SAFETY_VERSION:
+            raise PlatformError(47001)
+        if scene not in CONTENT_SAFETY_SCENES:
+            raise PlatformError(40129)
+        appid = self._issued[access_token].appid
+        if self._clock() >= self._visits.get((appid, openid), float("-inf")) + VISIT_LIFE:
+            raise PlatformError(61010)
+        return appid
 
     def _check_credentials(self, appid: str, secret: str) -> None:
         if appid not in self.apps:
@@ -193,7 +296,7 @@ class World:
 
     def _redeem(self, appid: str, js_code: str) -> tuple[str, str]:
         if js_code.startswith(STANDING_CODE):
-            return js_code, self._new_session_key(appid, js_code)
+            return js_code, self._log_in(appid, js_code)
         code = self._codes.get(js_code)
         if code is None or code.appid != appid or self._clock() >= code.expires:
             raise PlatformError(40029)
@@ -209,7 +312,7 @@ class World:
         """wx.login: `{"code"}`, good once, for five minutes; the phone now has a new key."""
         appid = self._app(appid)
         code = "0" + secrets.token_hex(16)[1:]
-        key = self._new_session_key(appid, person)
+        key = self._log_in(appid, person)
         self._codes[code] = _Code(appid, person, key, self._clock() + CODE_LIFE)
         return {"code": code}
 
@@ -294,6 +397,10 @@ class World:
             raise CallFailed(f"appid must be one of {', '.join(self.apps)}")
         return appid
 
+    def _log_in(self, appid: str, person: str) -> str:
+        self._visits[appid, openid_of(appid, person)] = self._clock()
+        return self._new_session_key(appid, person)
+
     def _new_session_key(self, appid: str, person: str) -> str:
         key = self._session_keys[appid, person] = b64encode(secrets.token_bytes(16)).decode()
         return key
@@ -321,6 +428,24 @@ class World:
         mark = {"watermark": {"appid": appid, "timestamp": int(self._clock())}}
         sealed = seal(key, {**payload, **(mark if watermark else {})})
         return {**sealed, "cloudID": secrets.token_urlsafe(48)}
+
+    # The console's side
+
+    @_locked
+    def push_to(self, appid: str, url: str, token: str, aes_key: str = "") -> dict[str, Any]:
+        """Push what concerns `appid` to `url` from now on: `{}`. Raises ValueError.
+
+        Each setting starts anew: the first push is safe and JSON, then plain and JSON, safe and
+        XML, plain and XML, and so on; without `aes_key` all are plain. Every second verdict
+        comes twice.
+        """
+        appid = self._app(appid)
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("url must be one of http or https")
+        if aes_key:
+            decode_aes_key(aes_key)
+        self.receivers[appid] = Receiver(url, Channel(appid, token, aes_key))
+        return {}
 
     # Faults
 

@@ -7,10 +7,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from wechat.sandbox import Sandbox
+from wechat.sandbox.world import CallFailed
 
 NO_APP = (
     "No mini-program is configured. Set WECHAT_APPS=appid:secret in the environment or in .env; "
     "for the sandbox any pair will do, such as WECHAT_APPS=wxdemo:secret."
+)
+
+NO_PUSH = (
+    "WECHAT_PUSH is empty. Set WECHAT_PUSH=appid:token:encodingaeskey, here and for the site; "
+    "for the sandbox any token of letters and digits will do."
 )
 
 GREETING = """\
@@ -28,14 +34,22 @@ class Command(BaseCommand):
     """Serve the sandbox, for the apps in WECHAT_APPS, until Ctrl-C."""
 
     help = "Runs the sandbox: a fake WeChat, the platform's side and the phone's side."
-    # It needs no database, and no more of the settings than WECHAT_APPS.
+    # It needs no database, and no more of the settings than WECHAT_APPS and WECHAT_PUSH.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", default=8001, type=int, help="0 takes any free port")
+        parser.add_argument(
+            "--push",
+            default="",
+            metavar="URL",
+            help="the site to push verdicts to, such as http://127.0.0.1:8000",
+        )
 
-    def handle(self, *args: object, host: str, port: int, **options: object) -> None:
+    def handle(
+        self, *args: object, host: str, port: int, push: str = "", **options: object
+    ) -> None:
         apps = {appid: app["SECRET"] for appid, app in settings.WECHAT_APPS.items()}
         if not apps:
             raise CommandError(NO_APP)
@@ -45,9 +59,22 @@ class Command(BaseCommand):
             hint = "Choose another with --port."
             raise CommandError(f"Cannot listen on {host}:{port}: {error}. {hint}") from None
         with suppress(KeyboardInterrupt), sandbox:
+            if push:
+                _push_to(sandbox, push)
             self.stdout.write(_greeting(sandbox.url, list(apps)))
             self.stdout.flush()
             sandbox.wait()
+
+
+def _push_to(sandbox: Sandbox, site: str) -> None:
+    if not settings.WECHAT_PUSH:
+        raise CommandError(NO_PUSH)
+    for appid, channel in settings.WECHAT_PUSH.items():
+        url = f"{site.rstrip('/')}/wechat/push/{appid}/"
+        try:
+            sandbox.world.push_to(appid, url, channel["TOKEN"], channel["AES_KEY"])
+        except (CallFailed, ValueError) as error:
+            raise CommandError(f"WECHAT_PUSH is wrong about {appid}: {error}.") from None
 
 
 def _greeting(url: str, appids: list[str]) -> str:
