@@ -1,4 +1,4 @@
-"""Envelopes: WeChat's own sample, and everything that is refused."""
+"""Envelopes: WeChat's own samples, and everything that is refused."""
 
 import json
 from base64 import b64encode
@@ -15,14 +15,18 @@ from wechat.crypto import (
     MalformedEnvelope,
     UnsealError,
     check_watermark,
+    decode_aes_key,
     decode_session_key,
     group_in,
     is_opaque_id,
     seal,
+    seal_push,
     unseal,
+    unseal_push,
 )
 
-SAMPLE = json.loads((Path(__file__).parent / "vectors.json").read_text())["open_data"]
+VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
+SAMPLE, PUSHED = VECTORS["open_data"], VECTORS["push"]
 
 KEY = "tiihtNczf5v6AKRyjwEUhQ=="
 IV = bytes(range(16))
@@ -326,3 +330,117 @@ def test_an_id_that_wechat_cannot_have_written_is_refused(spelling: str, bad: An
 def test_ids_are_one_to_sixty_four_characters() -> None:
     assert is_opaque_id("a") and is_opaque_id("-_Az09" + "z" * 58)
     assert not is_opaque_id("") and not is_opaque_id("a" * 65)
+
+
+# Pushes
+
+
+AES_KEY = "".join(chr(ord("a") + place % 26) for place in range(42)) + "B"
+
+
+def pushed(text: bytes, aes_key: str = AES_KEY) -> str:
+    """What the platform would never push: any text of whole blocks, its padding included."""
+    key = decode_aes_key(aes_key)
+    return b64(AES.new(key, AES.MODE_CBC, key[:16]).encrypt(text))
+
+
+def framed(message: bytes, app_id: str = APP, length: int | None = None) -> bytes:
+    size = len(message) if length is None else length
+    return bytes(16) + size.to_bytes(4) + message + app_id.encode()
+
+
+def padded_by_32(text: bytes) -> bytes:
+    count = 32 - len(text) % 32
+    return text + bytes([count]) * count
+
+
+def test_the_platforms_own_push_opens() -> None:
+    message = unseal_push(PUSHED["encoding_aes_key"], PUSHED["appid"], PUSHED["Encrypt"])
+    assert json.loads(message)["debug_str"] == "hello world"
+
+
+@settings(max_examples=100, deadline=None)
+@given(key=st.binary(min_size=32, max_size=32), message=st.binary(max_size=100))
+def test_unseal_push_is_the_inverse_of_seal_push(key: bytes, message: bytes) -> None:
+    aes_key = b64(key).rstrip("=")
+    sealed = seal_push(aes_key, APP, message)
+    assert unseal_push(aes_key, APP, sealed) == message
+    assert sealed != seal_push(aes_key, APP, message), "16 random bytes come first"
+
+
+def test_the_last_character_of_an_aes_key_may_be_any() -> None:
+    """The console draws it from 62, though only 16 of them spell 32 bytes canonically."""
+    for last in "AB09z":
+        aes_key = "k" * 42 + last
+        assert len(decode_aes_key(aes_key)) == 32
+        assert unseal_push(aes_key, APP, seal_push(aes_key, APP, b"{}")) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "aes_key", ["", "A" * 42, "A" * 44, "A" * 42 + "=", "密" * 43, "A" * 42 + " "]
+)
+def test_a_key_of_another_shape_opens_and_seals_nothing(aes_key: str) -> None:
+    with pytest.raises(UnsealError):
+        unseal_push(aes_key, APP, seal_push(AES_KEY, APP, b"{}"))
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        seal_push(aes_key, APP, b"{}")
+    assert not aes_key or aes_key not in str(refused.value)
+
+
+@pytest.mark.parametrize("count", range(1, 33))
+def test_every_byte_of_a_pushs_padding_counts(count: int) -> None:
+    right = padded_by_32(framed(b"x" * (96 - 20 - len(APP) - count)))
+    assert right[-1] == count and unseal_push(AES_KEY, APP, pushed(right))
+    for place in range(1, count + 1):
+        wrong = bytearray(right)
+        wrong[-place] ^= 0x40
+        with pytest.raises(UnsealError):
+            unseal_push(AES_KEY, APP, pushed(bytes(wrong)))
+
+
+UNOPENED = {
+    "another appid": framed(b"{}", "wx0000000000000000"),
+    "the appid and more": framed(b"{}", APP + "x"),
+    "no appid": framed(b"{}", ""),
+    "a length of one less": framed(b"{}", length=1),
+    "a length of one more": framed(b"{}", length=3),
+    "a length beyond the end": framed(b"{}", length=2**32 - 1),
+    "only the random bytes": bytes(16),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("text", UNOPENED.values(), ids=UNOPENED)
+def test_a_push_for_another_app_or_out_of_frame_does_not_open(text: bytes) -> None:
+    with pytest.raises(UnsealError) as refused:
+        unseal_push(AES_KEY, APP, pushed(padded_by_32(text)))
+    assert str(refused.value) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        padded_by_32(framed(b"{}"))[:-16],
+        framed(b"x" * 26) + bytes([16]) * 16,
+        framed(b"{}").ljust(64, b"\x00"),
+        framed(b"{}").ljust(64, b"\x21"),
+        b"",
+    ],
+    ids=["half a block less", "padded for blocks of 16", "zeroes", "33", "nothing at all"],
+)
+def test_a_pushs_padding_is_of_blocks_of_32(text: bytes) -> None:
+    with pytest.raises(UnsealError):
+        unseal_push(AES_KEY, APP, pushed(text))
+
+
+@pytest.mark.parametrize("text", ["", "a", "密文", "\ud800", "AAAA AAAA", " " * 44, "A" * 43 + "="])
+def test_what_is_no_base64_of_whole_blocks_is_no_push(text: str) -> None:
+    with pytest.raises(UnsealError):
+        unseal_push(AES_KEY, APP, text)
+
+
+def test_another_key_opens_no_push() -> None:
+    sealed = seal_push(AES_KEY, APP, b'{"Event":"x"}')
+    for number in range(1_000):
+        with pytest.raises(UnsealError):
+            unseal_push(b64(number.to_bytes(32)).rstrip("="), APP, sealed)

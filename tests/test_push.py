@@ -1,0 +1,385 @@
+"""What the platform pushes: its own sample, all four ways of saying it, and what is refused."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from wechat.client import Suggestion, Verdict
+from wechat.crypto import seal_push
+from wechat.push import (
+    MAX_BODY,
+    Channel,
+    MediaVerdict,
+    PushRefused,
+    channel_for,
+    media_verdict,
+)
+
+from .settings import APP_ID
+from .test_crypto import PUSHED
+
+APP, TOKEN, AES_KEY = "wx0000000000000001", "CanaryOfTheToken", "CanaryOfTheKey".ljust(43, "0")
+CHANNEL = Channel(APP, TOKEN, AES_KEY)
+WAYS = [(safe, xml) for safe in (False, True) for xml in (False, True)]
+
+# As mediaCheckAsync documents it.
+EVENT: dict[str, Any] = {
+    "ToUserName": "gh_9df7d78a1234",
+    "FromUserName": "o4_t144jTUSEoxydysUA2E234_tc",
+    "CreateTime": 1626959646,
+    "MsgType": "event",
+    "Event": "wxa_media_check",
+    "appid": APP,
+    "trace_id": "60f96f1d-3845297a-1976a3ae",
+    "version": 2,
+    "detail": [
+        {"strategy": "content_model", "errcode": 0, "suggest": "pass", "label": 100, "prob": 90}
+    ],
+    "errcode": 0,
+    "errmsg": "ok",
+    "result": {"suggest": "risky", "label": 20002},
+}
+
+
+def signed(body: bytes = b"{}", *more: str, name: str = "signature", **query: str) -> Any:
+    """A query by someone who knows the token, and the body."""
+    query = {"timestamp": "1714112445", "nonce": "415670741", **query}
+    parts = sorted([TOKEN, query["timestamp"], query["nonce"], *more])
+    return {**query, name: hashlib.sha1("".join(parts).encode()).hexdigest()}, body
+
+
+def sealed_in(body: bytes, aes_key: str = AES_KEY, app_id: str = APP) -> Any:
+    """`body` in an envelope, truly signed."""
+    sealed = seal_push(aes_key, app_id, body)
+    return signed(json.dumps({"Encrypt": sealed}).encode(), sealed, name="msg_signature")
+
+
+def refusal(query: Any, body: bytes, channel: Channel = CHANNEL) -> str:
+    """Why it is refused; no reason quotes a secret."""
+    with pytest.raises(PushRefused) as refused:
+        channel.read(query, body)
+    for canary in (TOKEN, AES_KEY, "Canary"):
+        assert canary not in repr(refused.value)
+    return str(refused.value)
+
+
+# What is read
+
+
+def test_the_platforms_own_sample_is_read() -> None:
+    channel = Channel(PUSHED["appid"], PUSHED["token"], PUSHED["encoding_aes_key"])
+    query = {key: PUSHED[key] for key in ("timestamp", "nonce", "msg_signature")}
+    body = json.dumps({"ToUserName": "gh_97417a04a28d", "Encrypt": PUSHED["Encrypt"]}).encode()
+    assert channel.read(query, body) == {
+        "ToUserName": "gh_97417a04a28d",
+        "FromUserName": "o9AgO5Kd5ggOC-bXrbNODIiE3bGY",
+        "CreateTime": 1714112445,
+        "MsgType": "event",
+        "Event": "debug_demo",
+        "debug_str": "hello world",
+    }
+
+
+def test_an_event_in_xml_has_the_same_nesting_and_only_text() -> None:
+    body = b"""<?xml version="1.0" encoding="utf-8"?>
+<xml>
+  <MsgType><![CDATA[event]]></MsgType>
+  <CreateTime>1659967849</CreateTime>
+  <detail><strategy><![CDATA[a]]></strategy><errcode>0</errcode></detail>
+  <detail><strategy><![CDATA[b]]></strategy><errcode>0</errcode></detail>
+  <errmsg></errmsg>
+  <!-- nothing -->
+  <result>
+    <suggest><![CDATA[\xe8\xbf\x9d & <\xe8\xa7\x84>]]></suggest>
+    <label>100</label>
+  </result>
+</xml>
+"""
+    assert CHANNEL.read(*signed(body)) == {
+        "MsgType": "event",
+        "CreateTime": "1659967849",
+        "detail": [{"strategy": "a", "errcode": "0"}, {"strategy": "b", "errcode": "0"}],
+        "errmsg": "",
+        "result": {"suggest": "违 & <规>", "label": "100"},
+    }
+
+
+def test_json_in_an_xml_envelope_and_the_other_way_round() -> None:
+    for inner in (b'{"a": "1"}', b"<xml><a>1</a></xml>"):
+        sealed = seal_push(AES_KEY, APP, inner)
+        for outer in (json.dumps({"Encrypt": sealed}), f"<xml><Encrypt>{sealed}</Encrypt></xml>"):
+            query, body = signed(outer.encode(), sealed, name="msg_signature")
+            assert CHANNEL.read(query, body) == {"a": "1"}
+
+
+def test_what_stands_beside_an_envelope_counts_for_nothing() -> None:
+    """In compatible mode the platform sends both; only the sealed one is proven."""
+    sealed = seal_push(AES_KEY, APP, b'{"Event": "genuine"}')
+    body = json.dumps({"Event": "forged", "Encrypt": sealed}).encode()
+    assert CHANNEL.read(*signed(body, sealed, name="msg_signature")) == {"Event": "genuine"}
+
+
+texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cn"]), max_size=20)
+events = st.fixed_dictionaries(
+    {"ToUserName": texts},
+    optional={
+        "errmsg": texts,
+        "result": st.fixed_dictionaries({"suggest": texts, "label": texts}),
+        "detail": st.lists(st.fixed_dictionaries({"strategy": texts}), min_size=2, max_size=3),
+    },
+)
+
+
+@examples(max_examples=200, deadline=None)
+@given(event=events, way=st.sampled_from(WAYS))
+def test_read_is_the_inverse_of_write_all_four_ways(event: Any, way: tuple[bool, bool]) -> None:
+    query, body = CHANNEL.write(event, safe=way[0], xml=way[1])
+    assert CHANNEL.read(query, body) == event
+
+
+@pytest.mark.parametrize(("safe", "xml"), WAYS)
+def test_it_is_written_as_the_platform_does(safe: bool, xml: bool) -> None:
+    query, body = CHANNEL.write(EVENT, safe=safe, xml=xml)
+    plain = {"signature", "timestamp", "nonce"}
+    assert query.keys() == (plain | {"msg_signature", "encrypt_type"} if safe else plain)
+    assert body.startswith(b"<xml><ToUserName><![CDATA[gh_9df7d78a1234]]>" if xml else b'{"')
+    assert (b"wxa_media_check" in body) is not safe
+    assert CHANNEL.write(EVENT, safe=safe, xml=xml)[0]["nonce"] != query["nonce"]
+
+
+def test_a_query_may_be_djangos() -> None:
+    query, body = CHANNEL.write(EVENT, safe=True, xml=False)
+    django = QueryDict(mutable=True)
+    django.update(query)
+    assert CHANNEL.read(django, body) == EVENT
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("safe", "xml"), WAYS)
+@pytest.mark.parametrize("part", ["timestamp", "nonce", "signature"])
+def test_a_query_that_was_changed_is_refused(safe: bool, xml: bool, part: str) -> None:
+    query, body = CHANNEL.write(EVENT, safe=safe, xml=xml)
+    part = "msg_signature" if safe and part == "signature" else part
+    for wrong in ("", "0" * 40, query[part] + "0", query[part][:-1], "签名", "\ud800"):
+        assert refusal({**query, part: wrong}, body).endswith("signature is wrong")
+    del query[part]
+    assert refusal(query, body).endswith("signature is wrong")
+
+
+def test_another_token_is_refused() -> None:
+    other = Channel(APP, "another", AES_KEY)
+    for safe, xml in WAYS:
+        refusal(*CHANNEL.write(EVENT, safe=safe, xml=xml), channel=other)
+
+
+def test_an_envelope_needs_the_signature_that_covers_it() -> None:
+    query, body = CHANNEL.write(EVENT, safe=True, xml=False)
+    _other_query, other_body = CHANNEL.write(EVENT, safe=True, xml=False)
+    assert refusal(query, other_body) == "msg_signature is wrong"
+    del query["msg_signature"]
+    assert refusal(query, body) == "msg_signature is wrong"
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        sealed_in(b"{}", app_id="wx0000000000000002"),
+        sealed_in(b"{}", aes_key="Another".ljust(43, "0")),
+        signed(b'{"Encrypt": "AAAA"}', "AAAA", name="msg_signature"),
+        signed(b'{"Encrypt": ""}', "", name="msg_signature"),
+    ],
+)
+def test_an_envelope_of_another_app_or_key_is_refused(envelope: Any) -> None:
+    assert refusal(*envelope) == "EncodingAESKey and appid do not open it"
+
+
+def test_a_channel_without_a_key_takes_plain_pushes_only() -> None:
+    plain_only = Channel(APP, TOKEN)
+    assert plain_only.read(*CHANNEL.write(EVENT, safe=False, xml=False)) == EVENT
+    assert "do not open" in refusal(*CHANNEL.write(EVENT, safe=True, xml=True), plain_only)
+
+
+@pytest.mark.parametrize("encrypt", [b"5", b"null", b'["AAAA"]', b'{"a": "b"}', b'"\\ud800"'])
+def test_an_envelope_of_another_type_is_refused(encrypt: bytes) -> None:
+    refusal(*signed(b'{"Encrypt": %s}' % encrypt))
+    refusal(*signed(b'{"Encrypt": %s}' % encrypt, name="msg_signature"))
+
+
+NESTED = b"<a>" * 9 + b"</a>" * 9
+NO_MESSAGES = {
+    "nothing": b"",
+    "spaces": b"  \n",
+    "a list": b"[]",
+    "a string": b'"success"',
+    "null": b"null",
+    "NaN": b'{"a": NaN}',
+    "half the JSON": b'{"a": ',
+    "deep JSON": b'{"a":' + b"[" * 100_000,
+    "a form": b"Event=wxa_media_check",
+    "no UTF-8": b'{"a": "\xff"}',
+    "no UTF-8 in XML": b"<xml><a>\xff</a></xml>",
+    "half the XML": b"<xml><a>1</a>",
+    "text in XML": b"<xml>success</xml>",
+    "empty XML": b"<xml/>",
+    "XML and more": b"<xml><a/></xml><xml/>",
+    "nested beyond sense": b"<xml>" + NESTED + b"</xml>",
+    "deep XML": b"<a>" * 35_000 + b"</a>" * 35_000,
+    "deep XML, open": b"<a>" * 80_000,
+    "an unbound prefix": b"<xml><a:b/></xml>",
+    "a NUL": b"<xml><a>\x00</a></xml>",
+}
+
+
+@pytest.mark.parametrize("body", NO_MESSAGES.values(), ids=NO_MESSAGES)
+def test_what_is_no_message_is_refused_outside_and_inside_an_envelope(body: bytes) -> None:
+    reason = "neither a JSON object nor a message in XML"
+    assert refusal(*signed(body)) == reason
+    if len(body) < MAX_BODY // 2:
+        assert refusal(*sealed_in(body)) == reason
+
+
+ENTITIES = {
+    "a billion laughs": b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><xml><c>&b;</c></xml>',
+    "a file": b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><xml><c>&a;</c></xml>',
+    "a parameter entity": b'<!DOCTYPE x [<!ENTITY % a SYSTEM "http://127.0.0.1:9/">%a;]><xml/>',
+    "an outer DTD": b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd"><xml><c>1</c></xml>',
+    "a bare DTD": b"<!DOCTYPE x><xml><c>1</c></xml>",
+}
+
+
+@pytest.mark.parametrize("body", ENTITIES.values(), ids=ENTITIES)
+def test_no_dtd_and_no_entity_is_ever_read(body: bytes) -> None:
+    refusal(*signed(body))
+    refusal(*sealed_in(body))
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_body_has_at_most_256_kib(spare: int) -> None:
+    assert MAX_BODY == 256 * 1024
+    query, body = signed(b'{"a": 1}'.ljust(MAX_BODY + spare))
+    if spare:
+        assert "bytes" in refusal(query, body)
+    else:
+        assert CHANNEL.read(query, body) == {"a": 1}
+
+
+# The console's test of the address
+
+
+def test_the_console_gets_its_echo() -> None:
+    query, _body = signed(echostr="4375120948345356249")
+    assert CHANNEL.echo(query) == "4375120948345356249"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"signature": "0" * 40},
+        {"nonce": "1"},
+        {"timestamp": ""},
+        {"echostr": ""},
+        {"signature": ""},
+    ],
+)
+def test_nobody_else_gets_an_echo(changed: dict[str, str]) -> None:
+    query, _body = signed(echostr="4375120948345356249")
+    with pytest.raises(PushRefused):
+        CHANNEL.echo({**query, **changed})
+    with pytest.raises(PushRefused):
+        CHANNEL.echo({})
+
+
+# Channels
+
+
+def test_a_channel_is_found_by_appid(settings: Any) -> None:
+    settings.WECHAT_PUSH = {APP_ID: {"TOKEN": TOKEN, "AES_KEY": ""}}
+    assert channel_for(APP_ID) == Channel(APP_ID, TOKEN)
+    with pytest.raises(KeyError):
+        channel_for("wxunknown")
+
+
+def test_a_channel_prints_no_secret() -> None:
+    assert "Canary" not in repr(CHANNEL) and APP in repr(CHANNEL)
+
+
+# Verdicts on pictures
+
+
+def verdict(**changed: Any) -> Verdict:
+    found = media_verdict(EVENT | changed)
+    assert found is not None and found.trace_id == EVENT["trace_id"]
+    return found.verdict
+
+
+@pytest.mark.parametrize(("safe", "xml"), WAYS)
+def test_a_verdict_is_the_same_whichever_way_it_comes(safe: bool, xml: bool) -> None:
+    event = CHANNEL.read(*CHANNEL.write(EVENT, safe=safe, xml=xml))
+    assert media_verdict(event) == MediaVerdict(
+        "60f96f1d-3845297a-1976a3ae", Verdict(Suggestion.RISKY, "20002")
+    )
+
+
+@pytest.mark.parametrize("suggestion", Suggestion)
+@pytest.mark.parametrize("label", [100, "100"])
+def test_the_label_may_be_a_number_or_a_string(suggestion: Suggestion, label: Any) -> None:
+    result = {"suggest": suggestion.value, "label": label}
+    assert verdict(result=result) == Verdict(suggestion, "100")
+
+
+@pytest.mark.parametrize("label", [None, "", "<b>", "1 2", -1, 1.5, [1], {"a": 1}, "1" * 10, "١"])
+def test_a_label_that_is_no_number_is_left_out(label: Any) -> None:
+    result = {"suggest": "pass", "label": label}
+    assert verdict(result=result) == Verdict(Suggestion.PASS, "")
+    assert verdict(result={"suggest": "pass"}) == Verdict(Suggestion.PASS, "")
+
+
+UNDECIDED: dict[str, dict[str, Any]] = {
+    "not fetched": {"errcode": -1008, "result": {}},
+    "not fetched, in XML": {"errcode": "-1008", "result": ""},
+    "an error beside a pass": {"errcode": -1008, "result": {"suggest": "pass", "label": 100}},
+    "half an error": {"errcode": 0.5, "result": {"suggest": "pass", "label": 100}},
+    "an errcode that is none": {"errcode": None, "result": {"suggest": "pass", "label": 100}},
+    "an unknown suggestion": {"result": {"suggest": "maybe", "label": 100}},
+    "a suggestion of another case": {"result": {"suggest": "PASS", "label": 100}},
+    "no suggestion": {"result": {"label": 100}},
+    "two suggestions": {"result": {"suggest": ["pass", "risky"], "label": 100}},
+    "two results": {"result": [{"suggest": "pass"}, {"suggest": "pass"}]},
+    "no result": {"result": None},
+    "a result of another type": {"result": "pass"},
+}
+
+
+@pytest.mark.parametrize("changed", UNDECIDED.values(), ids=UNDECIDED)
+def test_what_wechat_does_not_decide_is_for_a_human(changed: dict[str, Any]) -> None:
+    assert verdict(**changed) == Verdict(Suggestion.REVIEW, "")
+
+
+@pytest.mark.parametrize("trace_id", ["", None, 5, "a b", "a" * 65, "a/b", ["a"], "<b>", "\ud800"])
+def test_a_verdict_on_no_picture_is_refused(trace_id: Any) -> None:
+    with pytest.raises(PushRefused):
+        media_verdict(EVENT | {"trace_id": trace_id})
+    with pytest.raises(PushRefused):
+        media_verdict({"MsgType": "event", "Event": "wxa_media_check"})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Event": "debug_demo"},
+        {"Event": ["wxa_media_check"]},
+        {"Event": None},
+        {"MsgType": "text", "Content": "wxa_media_check"},
+    ],
+)
+def test_another_message_is_no_verdict(changed: dict[str, Any]) -> None:
+    assert media_verdict(EVENT | changed) is None
+    assert media_verdict({}) is None
