@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import logging
+import re
 import socket
 import struct
 import threading
@@ -15,20 +17,26 @@ from typing import Any, Self
 
 import pytest
 
+from groupsite.logs import redact
 from wechat import client as client_module
-from wechat.client import DEADLINE, MAX_ANSWER, Client, Session
+from wechat.client import DEADLINE, MAX_ANSWER, Client, Session, Suggestion, Verdict
 from wechat.errors import (
     CodeRejected,
+    PermanentError,
+    TemporaryError,
+    TokenRejected,
     TooFrequent,
     Unavailable,
+    UserInactive,
     UserRefused,
     WeChatError,
 )
-from wechat.sandbox import Sandbox
+from wechat.sandbox import Phone, Sandbox, openid_of
 from wechat.sandbox.world import Fault
 
 APP, SECRET, CODE = "wx0000000000000001", "canary-of-the-secret", "canary-of-the-code"
 SESSION_KEY = "Y2FuYXJ5LW9mLWEta2V5IQ=="
+TOKEN = "canary-of-the-access-token"
 SUCCESS = json.dumps({"openid": "o-alice", "session_key": SESSION_KEY}).encode()
 BUSY = b'{"errcode": -1, "errmsg": "system error, rid: 6650a1b2-3c4d5e6f-77778888"}'
 PATH = "/sns/jscode2session"
@@ -39,12 +47,14 @@ Step = Callable[["Server", socket.socket], None]
 class Server:
     """Takes connections and lets each request be met by the next of `steps`, the last one for good.
 
-    `requests` are the heads as they came, `connections` how many lines there were.
+    `requests` are the heads as they came, `bodies` what followed them, `connections` how many
+    lines there were.
     """
 
     def __init__(self, *steps: Step, listening: bool = True) -> None:
         self.steps = list(steps)
         self.requests: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.over = threading.Event()
         self._socket = socket.socket()
@@ -71,6 +81,7 @@ class Server:
         with suppress(OSError), line:
             while head := self._read_head(line):
                 self.requests.append(head)
+                self.bodies.append(self._read_body(line, head))
                 step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
                 step(self, line)
 
@@ -82,6 +93,10 @@ class Server:
                 return b""
             head += byte
         return head
+
+    def _read_body(self, line: socket.socket, head: bytes) -> bytes:
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        return line.recv(int(length[1]), socket.MSG_WAITALL) if length else b""
 
     def __enter__(self) -> Self:
         return self
@@ -167,7 +182,7 @@ def assert_tells_no_secret(error: BaseException) -> None:
     told = "".join(traceback.format_exception(error))
     for link in causes(error):
         told += f"{link}{link!r}{link.args}{vars(link)}"
-    for canary in (SECRET, CODE, SESSION_KEY):
+    for canary in (SECRET, CODE, SESSION_KEY, TOKEN):
         assert canary not in told
 
 
@@ -175,6 +190,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.fixture(autouse=True)
+def no_token_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is soon another server's, to whom a token kept for the last one means nothing."""
+    monkeypatch.setattr(client_module, "_KEPT_TOKENS", {})
 
 
 @pytest.fixture
@@ -446,6 +467,10 @@ ERRCODES: dict[int, type[WeChatError]] = {
     40013: Unavailable,
     40164: Unavailable,
     45009: Unavailable,
+    61010: UserInactive,
+    40001: TokenRejected,
+    40014: TokenRejected,
+    42001: TokenRejected,
     99999: Unavailable,
 }
 
@@ -484,3 +509,328 @@ def test_an_errmsg_that_repeats_the_request_is_not_repeated() -> None:
 
 def test_the_client_itself_prints_no_secret() -> None:
     assert SECRET not in repr(Client(APP, SECRET, "http://127.0.0.1:9"))
+
+
+# Access tokens
+
+
+TEXT_CHECK, MEDIA_CHECK, TOKEN_PATH = (
+    "/wxa/msg_sec_check",
+    "/wxa/media_check_async",
+    "/cgi-bin/stable_token",
+)
+ALICE = openid_of(APP, "alice")
+PASSED = b'{"errcode": 0, "errmsg": "ok", "result": {"suggest": "pass", "label": 100}}'
+REJECTED = [40001, 40014, 42001]
+
+
+def token_answer(token: str = TOKEN, life: Any = 7200) -> bytes:
+    return json.dumps({"access_token": token, "expires_in": life}).encode()
+
+
+def rejected(errcode: int = 40001) -> bytes:
+    return json.dumps({"errcode": errcode, "errmsg": f"invalid credential {TOKEN}"}).encode()
+
+
+def check(server: Server | Sandbox, timeout: float = 1.0) -> Verdict:
+    return Client(APP, SECRET, server.url, timeout).check_text(ALICE, "小明")
+
+
+def asked(server: Server) -> list[str]:
+    """The calls in their order, a forced renewal marked, and each with the token it bore."""
+    told = []
+    for head, body in zip(server.requests, server.bodies, strict=True):
+        path, _, token = head.split()[1].decode().partition("?access_token=")
+        forced = path == TOKEN_PATH and json.loads(body)["force_refresh"]
+        told.append(f"{path.rpartition('/')[2]}{' forced' * forced}{f' {token}' * bool(token)}")
+    return told
+
+
+def test_a_token_is_fetched_once_and_kept_for_every_client_of_the_app() -> None:
+    with Server(says(token_answer()), says(PASSED)) as server:
+        assert Client(APP, SECRET, server.url).access_token() == TOKEN
+        for url in (server.url, server.url + "/"):
+            assert Client(APP, SECRET, url).access_token() == TOKEN
+        check(server)
+        assert asked(server) == ["stable_token", f"msg_sec_check {TOKEN}"]
+        assert json.loads(server.bodies[0]) == {
+            "grant_type": "client_credential",
+            "appid": APP,
+            "secret": SECRET,
+            "force_refresh": False,
+        }
+
+
+def test_each_app_and_each_platform_has_a_token_of_its_own() -> None:
+    with Server(says(token_answer("one")), says(token_answer("two"))) as server:
+        assert Client(APP, SECRET, server.url).access_token() == "one"
+        assert Client("wx0000000000000002", SECRET, server.url).access_token() == "two"
+        with Server(says(token_answer("three"))) as other:
+            assert Client(APP, SECRET, other.url).access_token() == "three"
+        assert Client(APP, SECRET, server.url).access_token() == "one"
+
+
+@pytest.mark.parametrize(("life", "kept_for"), [(7200, 6900), (600, 300), (60, 30), (1, 0.5)])
+def test_a_token_is_renewed_some_minutes_before_its_end(
+    monkeypatch: pytest.MonkeyPatch, life: int, kept_for: float
+) -> None:
+    started = time.monotonic()
+    now = started
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=time.sleep)
+    monkeypatch.setattr(client_module, "time", clock)
+    with Server(says(token_answer("one", life)), says(token_answer("two", life))) as server:
+        client = Client(APP, SECRET, server.url)
+        client.access_token()
+        now = started + kept_for - 0.1
+        assert client.access_token() == "one"
+        now = started + kept_for + 0.1
+        assert client.access_token() == "two"
+
+
+def test_many_who_need_a_token_at_once_fetch_it_once() -> None:
+    def slowly(server: Server, line: socket.socket) -> None:
+        server.over.wait(0.2)
+        says(token_answer())(server, line)
+
+    with Server(slowly) as server, ThreadPoolExecutor(8) as threads:
+        client = Client(APP, SECRET, server.url)
+        tokens = list(threads.map(lambda _: client.access_token(), range(8)))
+        assert tokens == [TOKEN] * 8
+        assert asked(server) == ["stable_token"]
+
+
+def test_who_waits_for_anothers_fetch_waits_no_longer_than_the_deadline() -> None:
+    with Server(hangs) as server, ThreadPoolExecutor(4) as threads:
+        started = time.monotonic()
+        clients = [Client(APP, SECRET, server.url, 0.3) for _ in range(4)]
+        failures = [threads.submit(client.access_token).exception() for client in clients]
+        assert all(isinstance(error, Unavailable) for error in failures)
+        assert time.monotonic() - started < 4 * 0.3 + 0.5
+
+
+BAD_TOKENS = {
+    "none": b"{}",
+    "null": b'{"access_token": null, "expires_in": 7200}',
+    "empty": token_answer(""),
+    "with a space": token_answer("a b"),
+    "with a line end": token_answer("a\n"),
+    "not ASCII": token_answer("令牌"),
+    "endless": token_answer("a" * 1025),
+    "without an end": token_answer(life=None),
+    "over already": token_answer(life=0),
+    "of a string's life": token_answer(life="7200"),
+}
+
+
+@pytest.mark.parametrize("body", BAD_TOKENS.values(), ids=BAD_TOKENS)
+def test_a_token_that_is_none_is_unavailable_and_not_kept(body: bytes) -> None:
+    with Server(says(body), says(token_answer())) as server:
+        with pytest.raises(Unavailable) as failed:
+            Client(APP, SECRET, server.url).access_token()
+        assert_tells_no_secret(failed.value)
+        assert Client(APP, SECRET, server.url).access_token() == TOKEN
+
+
+@pytest.mark.parametrize("errcode", REJECTED)
+def test_a_refused_token_is_renewed_and_the_call_tried_once_more(errcode: int) -> None:
+    steps = [token_answer("old"), rejected(errcode), token_answer("new"), PASSED]
+    with Server(*map(says, steps)) as server:
+        assert check(server).suggestion is Suggestion.PASS
+        assert asked(server) == [
+            "stable_token",
+            "msg_sec_check old",
+            "stable_token",
+            "msg_sec_check new",
+        ]
+        assert server.bodies[1] == server.bodies[3]
+
+
+def test_a_renewal_is_forced_only_where_the_platform_hands_out_what_it_refuses() -> None:
+    old, new = token_answer("old"), token_answer("new")
+    with Server(*map(says, [old, rejected(), old, new, PASSED])) as server:
+        check(server)
+        assert asked(server)[2:] == ["stable_token", "stable_token forced", "msg_sec_check new"]
+        assert Client(APP, SECRET, server.url).access_token() == "new"
+
+
+def test_a_token_that_another_thread_renewed_meanwhile_is_used() -> None:
+    """Both are refused the old one; whoever comes second finds the new one there."""
+    met = threading.Barrier(2)
+    kinds = {"old": rejected(), "new": PASSED}
+
+    def answers(server: Server, line: socket.socket) -> None:
+        token = asked(server)[-1].split()[-1]
+        if token == "old":
+            met.wait(5)
+        says(kinds.get(token) or token_answer("new"))(server, line)
+
+    with Server(says(token_answer("old")), answers) as server:
+        Client(APP, SECRET, server.url).access_token()
+        with ThreadPoolExecutor(2) as threads:
+            verdicts = list(threads.map(lambda _: check(server), range(2)))
+        assert [verdict.suggestion for verdict in verdicts] == [Suggestion.PASS] * 2
+        assert sorted(asked(server)) == [
+            *["msg_sec_check new"] * 2,
+            *["msg_sec_check old"] * 2,
+            *["stable_token"] * 2,
+        ]
+
+
+def test_a_token_refused_twice_is_the_operators_to_mend() -> None:
+    steps = [token_answer("old"), rejected(), token_answer("new"), rejected()]
+    with Server(*map(says, steps)) as server:
+        with pytest.raises(TokenRejected) as failed:
+            check(server)
+        assert_tells_no_secret(failed.value)
+        assert isinstance(failed.value, TemporaryError)
+        assert len(server.requests) == 4
+
+
+def test_a_wrong_secret_is_not_answered_with_renewals() -> None:
+    with Server(says(rejected())) as server:
+        with pytest.raises(TokenRejected) as failed:
+            check(server)
+        assert asked(server) == ["stable_token"]
+        assert_tells_no_secret(failed.value)
+
+
+def test_all_of_a_renewal_stays_within_one_deadline() -> None:
+    def late(body: bytes) -> Step:
+        def step(server: Server, line: socket.socket) -> None:
+            server.over.wait(0.15)
+            says(body)(server, line)
+
+        return step
+
+    steps = [token_answer("old"), rejected(), token_answer("old"), token_answer("new"), PASSED]
+    with Server(*map(late, steps)) as server:
+        started = time.monotonic()
+        with pytest.raises(Unavailable) as failed:
+            check(server, timeout=0.5)
+        assert time.monotonic() - started < 1
+        assert_tells_no_secret(failed.value)
+
+
+def test_the_sandbox_and_the_client_agree_about_tokens(sandbox: Sandbox) -> None:
+    Phone(sandbox.url, "alice").login()
+    client = Client(APP, SECRET, sandbox.url)
+    first = client.access_token()
+    for errcode in REJECTED:
+        sandbox.world.request_fault(TEXT_CHECK, Fault(errcode=errcode))
+        assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
+        assert client.access_token() != first, "the sandbox hands out one until it is forced"
+        first = client.access_token()
+    sandbox.world.revoke_token(APP)
+    assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
+    assert sandbox.world.token_is_valid(client.access_token())
+
+
+def test_no_token_is_printed_or_logged_unredacted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    steps = [token_answer("old"), rejected(), token_answer(), PASSED]
+    with Server(*map(says, steps)) as server:
+        client = Client(APP, SECRET, server.url)
+        client.check_text(ALICE, "小明")
+        assert TOKEN not in repr(client) + repr(vars(client)["_kept_token"])
+    assert f"access_token={TOKEN}" in caplog.text, "urllib3 quotes whole URLs"
+    told = [redact(record.getMessage()) for record in caplog.records]
+    assert not [line for line in told if TOKEN in line or SECRET in line]
+
+
+# Content safety
+
+
+def test_a_text_is_sent_as_wechat_documents_it() -> None:
+    with Server(says(token_answer("a+b/c=")), says(PASSED)) as server:
+        client = Client(APP, SECRET, server.url)
+        client.check_text(ALICE, "违规 <&>", nickname="小明😀")
+        client.check_text(ALICE, "text")
+        head = server.requests[1]
+        assert head.startswith(b"POST /wxa/msg_sec_check?access_token=a%2Bb%2Fc%3D HTTP/1.1\r\n")
+        assert b"\r\nContent-Type: application/json\r\n" in head
+        assert json.loads(server.bodies[1]) == {
+            "version": 2,
+            "openid": ALICE,
+            "scene": 1,
+            "content": "违规 <&>",
+            "nickname": "小明😀",
+        }
+        assert "违规 <&>".encode() in server.bodies[1] and "小明😀".encode() in server.bodies[1]
+        assert "nickname" not in json.loads(server.bodies[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("小明", Verdict(Suggestion.PASS, "100")),
+        ("违规的名字", Verdict(Suggestion.RISKY, "20006")),
+        ("Doubtful", Verdict(Suggestion.REVIEW, "21000")),
+    ],
+)
+def test_a_text_gets_its_verdict(sandbox: Sandbox, text: str, verdict: Verdict) -> None:
+    Phone(sandbox.url, "alice").login()
+    client = Client(APP, SECRET, sandbox.url)
+    assert client.check_text(ALICE, text) == verdict
+    assert client.check_text(ALICE, "well", nickname=text) == verdict
+
+
+@pytest.mark.parametrize("label", ["null", '"x"', "[]", "-1", "1e3"])
+def test_a_label_that_is_no_number_is_left_out(label: str) -> None:
+    body = b'{"errcode": 0, "result": {"suggest": "risky", "label": %s}}' % label.encode()
+    with Server(says(token_answer()), says(body)) as server:
+        assert check(server) == Verdict(Suggestion.RISKY, "")
+
+
+@pytest.mark.parametrize(
+    "result", ["null", "[]", '"pass"', "{}", '{"suggest": "maybe"}', '{"suggest": null}']
+)
+def test_a_verdict_that_cannot_be_read_is_unavailable(result: str) -> None:
+    with Server(says(token_answer()), says(b'{"result": %s}' % result.encode())) as server:
+        with pytest.raises(Unavailable):
+            check(server)
+        assert len(server.requests) == 2
+
+
+def test_a_picture_is_sent_as_wechat_documents_it() -> None:
+    accepted = b'{"errcode": 0, "errmsg": "ok", "trace_id": "60ae120f-371d5872-4941a05b"}'
+    with Server(says(token_answer()), says(accepted)) as server:
+        client = Client(APP, SECRET, server.url)
+        trace_id = client.check_media(ALICE, "https://example.com/a.webp")
+        assert trace_id == "60ae120f-371d5872-4941a05b"
+        assert asked(server)[1] == f"media_check_async {TOKEN}"
+        assert json.loads(server.bodies[1]) == {
+            "version": 2,
+            "openid": ALICE,
+            "scene": 1,
+            "media_url": "https://example.com/a.webp",
+            "media_type": 2,
+        }
+
+
+@pytest.mark.parametrize("trace_id", ["null", "5", '""', '"a b"', '"%s"' % ("a" * 65), "[]"])
+def test_a_trace_id_that_cannot_be_kept_is_unavailable(trace_id: str) -> None:
+    body = b'{"errcode": 0, "trace_id": %s}' % trace_id.encode()
+    with Server(says(token_answer()), says(body)) as server, pytest.raises(Unavailable):
+        Client(APP, SECRET, server.url).check_media(ALICE, "https://example.com/a.webp")
+
+
+def test_who_was_not_here_of_late_is_not_judged(sandbox: Sandbox) -> None:
+    client = Client(APP, SECRET, sandbox.url)
+    with pytest.raises(UserInactive) as refused:
+        client.check_text(ALICE, "小明")
+    assert isinstance(refused.value, PermanentError) and refused.value.errcode == 61010
+    with pytest.raises(UserInactive):
+        client.check_media(ALICE, "https://example.com/a.webp")
+
+
+def test_a_busy_platform_is_asked_once_more_about_a_text() -> None:
+    with Server(*map(says, [token_answer(), BUSY, PASSED])) as server:
+        assert check(server).suggestion is Suggestion.PASS
+        assert server.bodies[1] == server.bodies[2]
+
+
+def test_a_lost_verdict_is_not_asked_for_again() -> None:
+    with Server(says(token_answer()), hangs_up, says(PASSED)) as server:
+        with pytest.raises(Unavailable):
+            check(server)
+        assert len(server.requests) == 2
