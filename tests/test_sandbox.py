@@ -7,24 +7,29 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import IO, Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
 from django.core.management import CommandError, call_command
+from PIL import Image
 
-from wechat.client import Client
+from wechat.client import Client, Suggestion, Verdict
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_opaque_id, unseal
 from wechat.errors import CodeRejected, Unavailable, UserRefused, WeChatError
 from wechat.management.commands.sandbox import Command
+from wechat.push import Channel, MediaVerdict, media_verdict
 from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
+from wechat.sandbox.censor import judge_picture
 
 GAME, SHOP = "wx0000000000000001", "wx0000000000000002"
 APPS = {GAME: "game-secret", SHOP: "shop-secret"}
@@ -389,6 +394,479 @@ def test_a_wrong_token_request_has_the_platforms_errcode(
     assert ask_token(sandbox, **changed)["errcode"] == errcode
 
 
+# Content safety
+
+
+class Server:
+    """A site: serves `pictures`, and takes pushes, answering with the next of `answers` if `open`.
+
+    `pushes` are the queries and bodies that came, and their content types; `fetched` are the
+    paths asked for, of which `moved` tells some to ask elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
+        self.answers: list[tuple[int, bytes]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.pushes: list[tuple[dict[str, str], bytes, str]] = []
+        self.fetched: list[str] = []
+        self.pushed = threading.Event()
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.fetched.append(self.path)
+                if self.path in site.moved:
+                    self.answer(302, b"")
+                else:
+                    picture = site.pictures.get(self.path)
+                    self.answer(404 if picture is None else 200, picture or b"")
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                query = dict(parse_qsl(urlsplit(self.path).query))
+                site.pushes.append((query, body, self.headers["Content-Type"]))
+                site.pushed.set()
+                site.open.wait(10)
+                self.answer(*(site.answers.pop(0) if site.answers else (200, b"success")))
+
+            def answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                if status == 302:
+                    self.send_header("Location", site.moved.get(self.path, "/"))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+ALICE = openid_of(GAME, "alice")
+CHANNEL = Channel(GAME, "TokenOfTheGame", "KeyOfTheGame".ljust(43, "0"))
+
+
+@pytest.fixture
+def site(sandbox: Sandbox) -> Iterator[Server]:
+    """A site to which the game's verdicts are pushed."""
+    with Server() as server:
+        sandbox.world.push_to(GAME, server.url, CHANNEL.token, CHANNEL.aes_key)
+        yield server
+
+
+def picture(colour: str, size: tuple[int, int] = (8, 8), kind: str = "PNG") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size, colour).save(data, kind)
+    return data.getvalue()
+
+
+def ask_check(sandbox: Sandbox, kind: str = "msg_sec_check", **changed: Any) -> dict[str, Any]:
+    """A call by the book, but for what is changed; None leaves an argument out."""
+    asked: dict[str, Any] = {"openid": ALICE, "version": 2, "scene": 1}
+    if kind == "msg_sec_check":
+        asked["content"] = "小明"
+    else:
+        asked |= {"media_url": "http://127.0.0.1:9/a.png", "media_type": 2}
+    asked |= {"access_token": ask_token(sandbox)["access_token"]} | changed
+    query = {"access_token": asked.pop("access_token")}
+    body = {key: value for key, value in asked.items() if value is not None}
+    url = f"{sandbox.url}/wxa/{kind}"
+    answer: dict[str, Any] = requests.post(url, params=query, json=body, timeout=5).json()
+    return answer
+
+
+def judged(sandbox: Sandbox, site: Server, data: bytes | None) -> MediaVerdict:
+    """What the site is told about a picture it serves; None serves none."""
+    if data is not None:
+        site.pictures["/a.png"] = data
+    before = len(site.pushes)
+    ask_check(sandbox, "media_check_async", media_url=f"{site.url}/a.png")
+    sandbox.settle()
+    query, body, _kind = site.pushes[before]
+    verdict = media_verdict(CHANNEL.read(query, body))
+    assert verdict is not None
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "suggest", "label"),
+    [
+        ("小明", "pass", 100),
+        ("这是违规内容", "risky", 20006),
+        ("Forbidden fruit", "risky", 20006),
+        ("存疑", "review", 21000),
+        ("a DOUBTFUL name", "review", 21000),
+        ("doubtful and forbidden", "risky", 20006),
+    ],
+)
+def test_words_choose_the_verdict_on_a_text(
+    sandbox: Sandbox, alice: Phone, text: str, suggest: str, label: int
+) -> None:
+    alice.login()
+    for asked in ({"content": text}, {"nickname": text}):
+        answer = ask_check(sandbox, **asked)
+        assert answer.keys() == {"errcode", "errmsg", "detail", "result", "trace_id"}
+        assert (answer["errcode"], answer["errmsg"]) == (0, "ok")
+        assert answer["result"] == {"suggest": suggest, "label": label}
+        [finding] = answer["detail"]
+        assert finding.keys() == {"strategy", "errcode", "suggest", "label", "prob"}
+
+
+CALLS = ["msg_sec_check", "media_check_async"]
+
+
+@pytest.mark.parametrize("kind", CALLS)
+@pytest.mark.parametrize(
+    ("changed", "errcode"),
+    [
+        ({"access_token": ""}, 41001),
+        ({"access_token": "guessed"}, 40001),
+        ({"openid": openid_of(GAME, "bob")}, 61010),
+        ({"openid": openid_of(SHOP, "alice")}, 61010),
+        ({"openid": None}, 61010),
+        ({"openid": 5}, 47001),
+        ({"version": 1}, 47001),
+        ({"version": "2"}, 47001),
+        ({"scene": 0}, 40129),
+        ({"scene": 5}, 40129),
+    ],
+)
+def test_a_wrong_check_has_the_platforms_errcode(
+    sandbox: Sandbox, alice: Phone, kind: str, changed: dict[str, Any], errcode: int
+) -> None:
+    alice.login()
+    answer = ask_check(sandbox, kind, **changed)
+    assert answer.keys() == {"errcode", "errmsg"}
+    assert answer["errcode"] == errcode
+    assert ", rid: " in answer["errmsg"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("msg_sec_check", {"content": ""}),
+        ("msg_sec_check", {"content": "很" * 2501}),
+        ("media_check_async", {"media_url": ""}),
+        ("media_check_async", {"media_type": 1}),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(
+    sandbox: Sandbox, alice: Phone, kind: str, changed: dict[str, Any]
+) -> None:
+    alice.login()
+    assert ask_check(sandbox, kind, **changed)["errcode"] == 47001
+    assert ask_check(sandbox, content="很" * 2500)["errcode"] == 0
+
+
+def test_an_access_token_in_the_body_is_none(sandbox: Sandbox, alice: Phone) -> None:
+    alice.login()
+    token = ask_token(sandbox)["access_token"]
+    body = {"access_token": token, "openid": ALICE, "version": 2, "scene": 1, "content": "x"}
+    answer = requests.post(sandbox.url + "/wxa/msg_sec_check", json=body, timeout=5).json()
+    assert answer["errcode"] == 41001
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_who_did_not_log_in_within_two_hours_is_not_judged(
+    sandbox: Sandbox, alice: Phone, clock: Clock, kind: str
+) -> None:
+    alice.login()
+    clock.now += 7199
+    assert ask_check(sandbox, kind)["errcode"] == 0
+    clock.now += 1
+    assert ask_check(sandbox, kind)["errcode"] == 61010
+    alice.open_card("family")
+    assert ask_check(sandbox, kind)["errcode"] == 61010
+    alice.login()
+    assert ask_check(sandbox, kind)["errcode"] == 0
+
+
+def test_a_standing_code_is_a_visit_when_it_is_used(sandbox: Sandbox) -> None:
+    demo = openid_of(GAME, "demo-alice")
+    assert ask_check(sandbox, openid=demo)["errcode"] == 61010
+    ask_session(sandbox)
+    assert ask_check(sandbox, openid=demo)["errcode"] == 0
+
+
+def test_another_apps_token_judges_another_apps_people(sandbox: Sandbox, alice: Phone) -> None:
+    alice.login()
+    shop = ask_token(sandbox, appid=SHOP, secret=APPS[SHOP])["access_token"]
+    assert ask_check(sandbox, access_token=shop)["errcode"] == 61010
+    Phone(sandbox.url, "alice", SHOP).login()
+    answer = ask_check(sandbox, access_token=shop, openid=openid_of(SHOP, "alice"))
+    assert answer["errcode"] == 0
+
+
+def test_an_expired_token_is_told_from_a_revoked_one(
+    sandbox: Sandbox, alice: Phone, clock: Clock
+) -> None:
+    revoked = ask_token(sandbox)["access_token"]
+    sandbox.world.revoke_token(GAME)
+    assert not sandbox.world.token_is_valid(revoked)
+    expired = ask_token(sandbox)["access_token"]
+    assert expired != revoked
+    sandbox.world.revoke_token(SHOP)
+    assert sandbox.world.token_is_valid(expired), "that was the shop's business"
+    clock.now += 7200
+    alice.login()
+    assert ask_check(sandbox, access_token=revoked)["errcode"] == 40001
+    assert ask_check(sandbox, access_token=expired)["errcode"] == 42001
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_faults_befall_content_safety_too(sandbox: Sandbox, alice: Phone, kind: str) -> None:
+    alice.login()
+    asked = {"path": f"/wxa/{kind}", "fault": {"errcode": 40001}, "times": 1}
+    requests.post(sandbox.url + "/phone/faults", json=asked, timeout=5)
+    assert [ask_check(sandbox, kind)["errcode"] for _ in range(2)] == [40001, 0]
+
+
+@pytest.mark.parametrize(
+    ("colour", "suggestion"),
+    [
+        ("red", Suggestion.RISKY),
+        ("#b55959", Suggestion.RISKY),
+        ("yellow", Suggestion.REVIEW),
+        ("#b5b559", Suggestion.REVIEW),
+        ("#b40000", Suggestion.PASS),
+        ("#ff5a00", Suggestion.PASS),
+        ("#ffb400", Suggestion.PASS),
+        ("#ff005a", Suggestion.PASS),
+        ("white", Suggestion.PASS),
+        ("green", Suggestion.PASS),
+        ("black", Suggestion.PASS),
+    ],
+)
+def test_colour_chooses_the_verdict_on_a_picture(colour: str, suggestion: Suggestion) -> None:
+    assert judge_picture(picture(colour)) is suggestion
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG"])
+def test_a_picture_may_be_of_any_kind_and_is_judged_by_most_of_it(kind: str) -> None:
+    data = io.BytesIO()
+    mostly = Image.new("RGB", (100, 100), "red")
+    mostly.paste("blue", (0, 0, 10, 100))
+    mostly.save(data, kind)
+    assert judge_picture(data.getvalue()) is Suggestion.RISKY
+
+
+def test_a_picture_is_fetched_judged_and_its_verdict_pushed(
+    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+) -> None:
+    alice.login()
+    site.pictures["/avatars/a.png?v=1"] = picture("red")
+    trace_id = client.check_media(ALICE, f"{site.url}/avatars/a.png?v=1")
+    sandbox.settle()
+    [(query, body, _kind)] = site.pushes
+    event = CHANNEL.read(query, body)
+    assert event.keys() == {
+        *("ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "appid", "trace_id"),
+        *("version", "detail", "errcode", "errmsg", "result"),
+    }
+    assert (event["appid"], event["FromUserName"]) == (GAME, ALICE)
+    assert event["result"] == {"suggest": "risky", "label": "20006"}
+    assert media_verdict(event) == MediaVerdict(trace_id, Verdict(Suggestion.RISKY, "20006"))
+
+
+UNREADABLE = {
+    "none": None,
+    "nothing": b"",
+    "text": b"<html>not found</html>",
+    "half of one": picture("red", (200, 200), "JPEG")[:400],
+    "a bomb": picture("red", (13_000, 1_000)),
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_picture_that_cannot_be_read_is_left_undecided(
+    sandbox: Sandbox, alice: Phone, site: Server, data: bytes | None
+) -> None:
+    alice.login()
+    assert judged(sandbox, site, data).verdict == Verdict(Suggestion.REVIEW, "")
+    event = CHANNEL.read(*site.pushes[0][:2])
+    assert event["errcode"] != 0 and event["result"] == {}
+
+
+def test_a_picture_of_more_than_ten_megabytes_is_left_undecided(
+    sandbox: Sandbox, alice: Phone, site: Server
+) -> None:
+    alice.login()
+    assert judged(sandbox, site, picture("red").ljust(10_485_760)).verdict.label == "20006"
+    assert judged(sandbox, site, picture("red").ljust(10_485_761)).verdict.label == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "a.png", "http://127.0.0.1:9/", "http://["]
+)
+def test_what_is_not_there_over_http_is_left_undecided(
+    sandbox: Sandbox, alice: Phone, site: Server, url: str
+) -> None:
+    alice.login()
+    ask_check(sandbox, "media_check_async", media_url=url)
+    sandbox.settle()
+    assert CHANNEL.read(*site.pushes[0][:2])["errcode"] != 0
+
+
+def test_a_redirect_is_not_followed(sandbox: Sandbox, alice: Phone, site: Server) -> None:
+    alice.login()
+    site.pictures["/red.png"] = picture("red")
+    site.moved["/a.png"] = "/red.png"
+    assert judged(sandbox, site, None).verdict.suggestion is Suggestion.REVIEW
+    assert site.fetched == ["/a.png"]
+
+
+def test_a_receiver_meets_all_four_ways_and_every_second_verdict_twice(
+    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+) -> None:
+    alice.login()
+    site.pictures["/a.png"] = picture("green")
+    asked = [client.check_media(ALICE, f"{site.url}/a.png") for _ in range(4)]
+    sandbox.settle()
+    ways, told = [], []
+    for query, body, kind in site.pushes:
+        ways.append(("msg_signature" in query, body.startswith(b"<xml>"), kind))
+        told.append(CHANNEL.read(query, body)["trace_id"])
+    json_, xml = "application/json", "text/xml"
+    assert ways == [
+        (True, False, json_),
+        (False, False, json_),
+        (True, True, xml),
+        (False, True, xml),
+        (True, False, json_),
+        (False, False, json_),
+    ]
+    assert told == [asked[0], asked[1], asked[1], asked[2], asked[3], asked[3]]
+
+
+def test_without_a_key_all_pushes_are_plain(
+    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+) -> None:
+    sandbox.world.push_to(GAME, site.url, CHANNEL.token)
+    alice.login()
+    for _ in range(3):
+        client.check_media(ALICE, f"{site.url}/a.png")
+    sandbox.settle()
+    assert len(site.pushes) == 4
+    assert not any("msg_signature" in query for query, _body, _kind in site.pushes)
+    assert {kind for _query, _body, kind in site.pushes} == {"application/json", "text/xml"}
+
+
+@pytest.mark.parametrize(
+    "refusal", [(500, b"success"), (200, b""), (200, b"success!"), (204, b""), (302, b"success")]
+)
+def test_a_push_is_tried_three_times_until_it_is_answered_with_success(
+    sandbox: Sandbox, client: Client, alice: Phone, site: Server, refusal: tuple[int, bytes]
+) -> None:
+    alice.login()
+    for refusals, tries in [(2, 3), (9, 6)]:
+        site.answers = [refusal] * refusals
+        site.pushes.clear()
+        client.check_media(ALICE, f"{site.url}/a.png")
+        sandbox.settle()
+        assert len(site.pushes) == tries, "the second verdict comes twice"
+    assert len({json.dumps(query) for query, _body, _kind in site.pushes}) == 2
+
+
+def test_a_receiver_that_is_not_there_is_given_up(
+    sandbox: Sandbox, client: Client, alice: Phone, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server() as gone:
+        sandbox.world.push_to(GAME, gone.url, CHANNEL.token)
+    alice.login()
+    client.check_media(ALICE, "http://127.0.0.1:9/a.png")
+    sandbox.settle()
+    assert f"{gone.url} did not answer a push with success" in caplog.text
+    assert CHANNEL.token not in caplog.text
+
+
+def test_an_app_without_a_receiver_is_told_nothing_and_fetched_nothing_for(
+    sandbox: Sandbox, site: Server
+) -> None:
+    phone = Phone(sandbox.url, "alice", SHOP)
+    shop = Client(SHOP, APPS[SHOP], sandbox.url)
+    openid = shop.code_to_session(phone.login()).openid
+    assert shop.check_media(openid, f"{site.url}/a.png")
+    sandbox.settle()
+    assert site.pushes == [] and site.fetched == []
+
+
+def test_where_to_push_can_be_said_from_another_process(
+    sandbox: Sandbox, client: Client, alice: Phone
+) -> None:
+    with Server() as site:
+        where = {"appid": GAME, "url": site.url, "token": CHANNEL.token, "aesKey": CHANNEL.aes_key}
+        answer = requests.post(sandbox.url + "/phone/push-to", json=where, timeout=5)
+        assert (answer.status_code, answer.json()) == (200, {"errMsg": "pushTo:ok"})
+        alice.login()
+        client.check_media(ALICE, f"{site.url}/a.png")
+        sandbox.settle()
+        assert CHANNEL.read(*site.pushes[0][:2])["Event"] == "wxa_media_check"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"appid": "wxunknown"},
+        {"url": "ftp://127.0.0.1/"},
+        {"url": 5},
+        {"token": None},
+        {"aesKey": "short"},
+        {"aesKey": "密" * 43},
+    ],
+)
+def test_a_receiver_that_could_never_be_reached_is_refused(
+    sandbox: Sandbox, changed: dict[str, Any]
+) -> None:
+    where = {"appid": GAME, "url": "http://127.0.0.1:9/", "token": "Token123"} | changed
+    answer = requests.post(sandbox.url + "/phone/push-to", json=where, timeout=5)
+    assert answer.status_code == 400
+    assert answer.json()["errMsg"].startswith("pushTo:fail ")
+    assert sandbox.world.receivers == {}
+
+
+def test_a_sandbox_that_is_over_owes_nothing_and_ends_at_once() -> None:
+    with Server() as site:
+        site.answers = [(500, b"")] * 99
+        with Sandbox(APPS) as brief:
+            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            Phone(brief.url, "alice", GAME).login()
+            client = Client(GAME, APPS[GAME], brief.url)
+            for _ in range(20):
+                client.check_media(ALICE, f"{site.url}/a.png")
+            assert site.pushed.wait(5)
+            with pytest.raises(TimeoutError, match="outstanding"):
+                brief.settle(0.01)
+            started = time.monotonic()
+        assert time.monotonic() - started < 2
+    assert len(site.pushes) < 20
+
+
+def test_a_receiver_that_hangs_does_not_hold_the_sandbox_up() -> None:
+    with Server() as site:
+        site.open.clear()
+        with Sandbox(APPS) as brief:
+            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            Phone(brief.url, "alice", GAME).login()
+            Client(GAME, APPS[GAME], brief.url).check_media(ALICE, f"{site.url}/a.png")
+            assert site.pushed.wait(5)
+            started = time.monotonic()
+        assert time.monotonic() - started < 2
+        site.open.set()
+
+
 # Faults on request
 
 
@@ -586,8 +1064,12 @@ def dial(sandbox: Sandbox) -> socket.socket:
 # The command
 
 
-def command_with(monkeypatch: pytest.MonkeyPatch, apps: dict[str, dict[str, str]]) -> Command:
-    settings = SimpleNamespace(WECHAT_APPS=apps)
+def command_with(
+    monkeypatch: pytest.MonkeyPatch,
+    apps: dict[str, dict[str, str]],
+    push: dict[str, dict[str, str]] | None = None,
+) -> Command:
+    settings = SimpleNamespace(WECHAT_APPS=apps, WECHAT_PUSH=push or {})
     monkeypatch.setattr("wechat.management.commands.sandbox.settings", settings)
     return Command(stdout=io.StringIO())
 
@@ -603,6 +1085,43 @@ def test_the_command_says_what_to_do_about_a_taken_port(
     command = command_with(monkeypatch, {GAME: {"SECRET": "s"}})
     with pytest.raises(CommandError, match="Choose another with --port"):
         call_command(command, port=urlsplit(sandbox.url).port)
+
+
+def test_the_command_pushes_to_a_site_for_every_app_that_has_a_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr(Sandbox, "wait", lambda sandbox: found.append(sandbox.world.receivers))
+    apps = {GAME: {"SECRET": "s"}, SHOP: {"SECRET": "s"}}
+    push = {GAME: {"TOKEN": CHANNEL.token, "AES_KEY": CHANNEL.aes_key}}
+    for arguments in ({}, {"push": "http://127.0.0.1:8000/"}):
+        call_command(command_with(monkeypatch, apps, push), port=0, **arguments)
+    none, receivers = found
+    assert none == {} and receivers.keys() == {GAME}
+    assert receivers[GAME].url == f"http://127.0.0.1:8000/wechat/push/{GAME}/"
+    assert receivers[GAME].channel == CHANNEL
+
+
+@pytest.mark.parametrize(
+    ("push", "site", "hint"),
+    [
+        ({}, "http://127.0.0.1:8000", "Set WECHAT_PUSH="),
+        (
+            {SHOP: {"TOKEN": "t", "AES_KEY": ""}},
+            "http://127.0.0.1:8000",
+            f"about {SHOP}: appid must",
+        ),
+        ({GAME: {"TOKEN": "t", "AES_KEY": "hush"}}, "http://127.0.0.1:8000", f"about {GAME}: "),
+        ({GAME: {"TOKEN": "t", "AES_KEY": ""}}, "127.0.0.1:8000", "http or https"),
+    ],
+)
+def test_the_command_says_what_to_do_about_a_push_that_cannot_work(
+    monkeypatch: pytest.MonkeyPatch, push: dict[str, dict[str, str]], site: str, hint: str
+) -> None:
+    command = command_with(monkeypatch, {GAME: {"SECRET": "s"}}, push)
+    with pytest.raises(CommandError, match=hint) as refused:
+        call_command(command, port=0, push=site)
+    assert "hush" not in str(refused.value)
 
 
 COMMAND = """

@@ -74,7 +74,7 @@ def _push_to(sandbox: Sandbox, site: str) -> None:
         try:
             sandbox.world.push_to(appid, url, channel["TOKEN"], channel["AES_KEY"])
         except (CallFailed, ValueError) as error:
-            raise CommandError(f"WECHAT_PUSH is wrong about {appid}: {error}.") from None
+            raise CommandError(f"Cannot push about {appid}: {error}.") from None
 
 
 def _greeting(url: str, appids: list[str]) -> str:
