@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e lock messages clean
+.PHONY: help demo test lint e2e docs lock messages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,15 +21,19 @@ demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HO
 test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev ## ruff, mypy, templates, migrations
+lint: $(VENV)/.dev ## ruff, mypy, templates, migrations, docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/djlint --lint --quiet templates
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
 
 e2e: $(VENV)/.dev ## the pages in a real browser (needs chromium)
 	@$(BIN)/python -m pytest e2e
+
+docs: $(VENV)/.dev ## what is written from the code: docs/errors.md
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc
 
 lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv

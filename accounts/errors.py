@@ -1,4 +1,4 @@
-"""Refusals of this app, as DRF's coded exceptions; groupsite/api.py turns them into answers."""
+"""Refusals of this app, as DRF's coded exceptions; groupsite/errors.py says what each means."""
 
 from typing import Any
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, JsonResponse
 from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -17,43 +16,14 @@ from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
-from accounts.errors import InvalidCode, RetryLater, UserBlocked, WeChatUnavailable
-from wechat import errors as wechat
+from wechat.errors import WeChatError
 
+from .errors import ServerError, TooLarge, as_api_exception, of_status
 from .logs import request_id
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 1024
-
-
-class Invalid(APIException):
-    status_code = status.HTTP_400_BAD_REQUEST
-    default_code = "invalid"
-    default_detail = _("The request is not valid.")
-
-
-class TooLarge(APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "too_large"
-    default_detail = _("The body is too large: at most 256 KiB.")
-
-
-class Throttled(RetryLater):
-    status_code = status.HTTP_429_TOO_MANY_REQUESTS
-    default_code = "throttled"
-    default_detail = _("Too many requests. Try again shortly.")
-
-
-class Unavailable(RetryLater):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_code = "unavailable"
-    default_detail = _("The service is not available at the moment. Try again shortly.")
-
-
-class ServerError(APIException):
-    default_code = "server_error"
-    default_detail = _("Something went wrong on our side. Tell us the requestId.")
 
 
 class StrictJSONParser(BaseParser):
@@ -89,34 +59,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     answer = as_api_exception(error)
     if isinstance(answer, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
-    elif isinstance(error, wechat.WeChatError | OperationalError | InterfaceError):
+    elif isinstance(error, WeChatError | OperationalError | InterfaceError):
         logger.warning("%s: %s", type(error).__name__, error)
     return Response(answer_body(answer), answer.status_code, headers=answer_headers(answer))
-
-
-def as_api_exception(error: Exception) -> APIException:
-    match error:
-        case APIException():
-            return error
-        case Http404():
-            return exceptions.NotFound()
-        case PermissionDenied():
-            return exceptions.PermissionDenied()
-        case SuspiciousOperation():
-            return Invalid()
-        case UnreadablePostError():
-            return exceptions.ParseError(_("The body ended early."))
-        case OperationalError() | InterfaceError():
-            return Unavailable(wait=3)
-        case wechat.CodeRejected():
-            return InvalidCode()
-        case wechat.UserRefused():
-            return UserBlocked()
-        case wechat.TooFrequent():
-            return Throttled(wait=60)
-        case wechat.WeChatError():
-            return WeChatUnavailable(wait=3)
-    return ServerError()
 
 
 def answer_body(error: APIException) -> dict[str, Any]:
@@ -126,8 +71,6 @@ def answer_body(error: APIException) -> dict[str, Any]:
         "detail": str(error.detail),
         "requestId": request_id.get(),
     }
-    if isinstance(error, exceptions.ParseError):
-        body["code"] = Invalid.default_code
     if isinstance(error, exceptions.ValidationError):
         fields = dict(_flat(error.detail))
         general = fields.pop("", None)
@@ -160,27 +103,9 @@ def answer_headers(error: APIException) -> dict[str, str]:
     return headers
 
 
-BY_STATUS: dict[int, type[APIException]] = {
-    kind.status_code: kind
-    for kind in (
-        Invalid,
-        exceptions.PermissionDenied,
-        exceptions.NotFound,
-        exceptions.NotAcceptable,
-        TooLarge,
-        ServerError,
-    )
-}
-
-
 def error_answer(request: HttpRequest, status_code: int) -> JsonResponse:
     """The contract's answer for an error that Django, not DRF, has met."""
-    if status_code == status.HTTP_405_METHOD_NOT_ALLOWED:
-        error: APIException = exceptions.MethodNotAllowed(str(request.method))
-    elif status_code == status.HTTP_503_SERVICE_UNAVAILABLE:
-        error = Unavailable(wait=3)
-    else:
-        error = BY_STATUS.get(status_code, ServerError)()
+    error = of_status(status_code, str(request.method))
     with translation.override(translation.get_language_from_request(request)):
         body = answer_body(error)
     return JsonResponse(

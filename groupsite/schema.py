@@ -8,9 +8,11 @@ from rest_framework import serializers
 
 from accounts.serializers import IGNORED_KEYS, StrictSerializer, Text
 
+from .errors import CATALOGUE
+
 
 class ErrorOutput(serializers.Serializer[Any]):
-    code = serializers.CharField()
+    code = serializers.ChoiceField([(row.code, row.when) for row in CATALOGUE])
     detail = serializers.CharField(help_text="A sentence in the request's language.")
     requestId = serializers.CharField()
     fields = serializers.DictField(  # type: ignore[assignment]
