@@ -11,6 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from wechat.crypto import OPAQUE_ID
+
 from .models import Token, WeChatUser
 from .serializers import Nickname, NoInput, StrictSerializer, Text, Time, UserOutput
 from .services import log_in
@@ -54,7 +56,7 @@ class LoginInput(StrictSerializer):
     """The code of `wx.login`, and the appid where several mini-programs are configured."""
 
     code = Text(max_length=512)
-    appid = Text(required=False, max_length=64)
+    appid = Text(required=False, trim_whitespace=False, pattern=f"^{OPAQUE_ID.pattern}$")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Fill in the appid where only one mini-program is configured."""

@@ -36,9 +36,17 @@ class NoInput(StrictSerializer):
 
 
 class Text(serializers.CharField):
-    """A JSON string and nothing else: DRF's own field would take 5 for "5"."""
+    """A JSON string and nothing else: DRF's own field would take 5 for "5".
+
+    `pattern` only tells the API's schema what is checked elsewhere, as a regular expression that
+    Python and JavaScript read alike.
+    """
 
     default_error_messages = {"invalid": _("Not a string.")}
+
+    def __init__(self, *, pattern: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pattern = pattern
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

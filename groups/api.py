@@ -35,15 +35,24 @@ from accounts.serializers import (
     UserOutput,
     Whole,
 )
-from wechat.crypto import Envelope, MalformedEnvelope, is_opaque_id
+from wechat.crypto import (
+    DATA_PATTERN,
+    IV_PATTERN,
+    OPAQUE_ID,
+    Envelope,
+    MalformedEnvelope,
+    is_opaque_id,
+)
 
-from . import ranking
+from . import periods, ranking
 from .links import Link
 from .models import Board, Group, Membership, describe
 from .periods import UnreadablePeriod, Window
 from .services import TICKET_LIFETIME, Entry, bind, leave, redeem, resolve, ticket_for
 
 PAGE = 20
+KEY_PATTERN = f"^{OPAQUE_ID.pattern}$"
+SIGNED_PATTERN = "^[A-Za-z0-9_.:-]+$"  # Django's signing
 
 # Input
 
@@ -52,6 +61,9 @@ class OpaqueId(Text):
     """An openid or openGId."""
 
     default_error_messages = {"format": _("Not an id of WeChat.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, pattern=KEY_PATTERN, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -63,8 +75,8 @@ class OpaqueId(Text):
 class EnvelopeInput(StrictSerializer):
     """What wx.getGroupEnterInfo or wx.getShareInfo gave, as it gave it."""
 
-    encryptedData = Text(trim_whitespace=False)
-    iv = Text(trim_whitespace=False)
+    encryptedData = Text(trim_whitespace=False, pattern=DATA_PATTERN)
+    iv = Text(trim_whitespace=False, pattern=IV_PATTERN)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -91,7 +103,7 @@ class BindTicketInput(StrictSerializer):
 
     openGId = OpaqueId()
     openid = OpaqueId()
-    ticket = Text()
+    ticket = Text(pattern=SIGNED_PATTERN)
     scene = SceneField()
 
 
@@ -105,10 +117,10 @@ class MembershipInput(StrictSerializer):
 class LinkInput(StrictSerializer):
     """The key of the board that the page shows."""
 
-    board = Text(required=False, max_length=64)
+    board = Text(required=False, trim_whitespace=False, max_length=64, pattern=KEY_PATTERN)
 
 
-class Word(serializers.CharField):
+class Word(Text):
     """A query parameter taken as it is: a space before or after it is part of it."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -125,12 +137,15 @@ class Number(serializers.IntegerField):
 
 
 class PageQuery(serializers.Serializer[Any]):
-    cursor = Word()
+    cursor = Word(pattern=SIGNED_PATTERN)
 
 
 class BoardQuery(serializers.Serializer[Any]):
-    board = Word(help_text=_("A board's key."))
-    period = Word(help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`")
+    board = Word(pattern=KEY_PATTERN, help_text=_("A board's key."))
+    period = Word(
+        pattern=periods.PATTERN,
+        help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`",
+    )
 
 
 class AroundQuery(BoardQuery):
@@ -139,7 +154,7 @@ class AroundQuery(BoardQuery):
 
 class RankingQuery(BoardQuery):
     limit = Number(default=ranking.DEFAULT_LIMIT, min_value=1, max_value=ranking.MAX_LIMIT)
-    cursor = Word()
+    cursor = Word(pattern=SIGNED_PATTERN)
 
 
 # Output

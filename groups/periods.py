@@ -27,6 +27,9 @@ KEYS = {
     Window.MONTH: re.compile(r"\d{4}-\d{2}", re.ASCII),
 }
 
+# What `Period.parse` can read, for a JSON schema; that it exists and has begun is not said.
+PATTERN = f"^(?:{'|'.join([*Window.values, *(key.pattern for key in KEYS.values())])})$"
+
 
 def day_of(moment: datetime) -> date:
     """The day it is in Asia/Shanghai."""

@@ -23,7 +23,8 @@ class ErrorOutput(serializers.Serializer[Any]):
 
 class ApiSchema(AutoSchema):
     """Adds the contract's error object to every call as its `default` response, and says of input
-    what serializers enforce without telling: no unknown key, no empty text."""
+    what serializers enforce without telling: no unknown key, no empty text, no
+    text that does not match."""
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
@@ -36,9 +37,7 @@ class ApiSchema(AutoSchema):
         self, field: Any, direction: Any, bypass_extensions: bool = False
     ) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
-        if isinstance(field, Text) and not field.allow_blank:
-            schema["minLength"] = 1
-        return schema
+        return schema | told_of(field) if isinstance(field, Text) else schema
 
     def _get_response_bodies(
         self, direction: Literal["request", "response"] = "response"
@@ -47,6 +46,15 @@ class ApiSchema(AutoSchema):
         if self.path.startswith("/api/v1/"):
             bodies["default"] = self._get_response_for_code(ErrorOutput, "default")  # type: ignore[no-untyped-call]
         return bodies
+
+
+def told_of(field: Text) -> dict[str, Any]:
+    """What `field` refuses without having said so to drf-spectacular."""
+    if field.pattern:
+        return {"pattern": field.pattern}
+    if field.allow_blank:
+        return {}
+    return {"minLength": 1} | ({"pattern": r"\S"} if field.trim_whitespace else {})
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -28,6 +28,13 @@ MAX_CLOCK_SKEW = 60
 
 OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
+# What `Envelope.parse` takes, for a JSON schema: canonical base64 of one block, of two, of three.
+_ONE = "[A-Za-z0-9+/]{21}[AQgw]=="
+_TWO = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
+_THREE = "[A-Za-z0-9+/]{64}"
+IV_PATTERN = f"^{_ONE}$"
+DATA_PATTERN = f"^(?:{_THREE})*(?:{_ONE}|{_TWO}|{_THREE})$"
+
 
 class MalformedEnvelope(ValueError):
     """Not base64, or not of the sizes AES-CBC has: the request itself is broken."""
