@@ -3,13 +3,15 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
-export HOST PORT
+EXAMPLES ?= 100
+SEED ?= 1
+export HOST PORT EXAMPLES SEED
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e docs lock messages clean
+.PHONY: help demo test lint e2e fuzz docs lock messages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +33,9 @@ lint: $(VENV)/.dev ## ruff, mypy, templates, migrations, docs
 
 e2e: $(VENV)/.dev ## the pages in a real browser (needs chromium)
 	@$(BIN)/python -m pytest e2e
+
+fuzz: $(VENV)/.dev ## schemathesis against the whole site (EXAMPLES and SEED override)
+	@$(BIN)/python -m fuzz
 
 docs: $(VENV)/.dev ## what is written from the code: docs/errors.md
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc

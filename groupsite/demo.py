@@ -42,17 +42,17 @@ def main() -> None:
         serve(host, port, sandbox)
 
 
-def set_environment(sandbox_url: str) -> None:
+def set_environment(sandbox_url: str, home: Path = HOME) -> None:
     """The demo's own settings, whatever `.env` says; its keys last as long as its database."""
-    HOME.mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True)
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DEBUG": "True",
-        "SECRET_KEY": kept("demo.secret", secrets.token_urlsafe(50)),
-        "FIELD_KEYS": kept("demo.key", urlsafe_b64encode(os.urandom(32)).decode()),
+        "SECRET_KEY": kept(home / "demo.secret", secrets.token_urlsafe(50)),
+        "FIELD_KEYS": kept(home / "demo.key", urlsafe_b64encode(os.urandom(32)).decode()),
         "ALLOWED_HOSTS": "*",
         "NUM_PROXIES": "0",
-        "DATABASE_URL": f"sqlite:///{HOME / 'demo.sqlite3'}",
+        "DATABASE_URL": f"sqlite:///{home / 'demo.sqlite3'}",
         "REDIS_URL": "",
         "WECHAT_APPS": f"{APP_ID}:{APP_SECRET}",
         "WECHAT_API_URL": sandbox_url,
@@ -61,9 +61,8 @@ def set_environment(sandbox_url: str) -> None:
     }
 
 
-def kept(name: str, fresh: str) -> str:
-    """What the file of that name holds, which is `fresh` the first time."""
-    path = HOME / name
+def kept(path: Path, fresh: str) -> str:
+    """What that file holds, which is `fresh` the first time."""
     if not path.exists() or not path.read_text():
         path.touch(mode=0o600)
         path.write_text(fresh)
@@ -105,7 +104,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
         say("Stopped 已停止")
 
 
-def enter_groups(sandbox_url: str, base_url: str) -> None:
+def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
     """A few people log in and tap a card in each group, over HTTP from end to end."""
     http, api = http_session(), f"{base_url}/api/v1"
 
@@ -118,7 +117,7 @@ def enter_groups(sandbox_url: str, base_url: str) -> None:
     for name in PEOPLE_IN_REAL_FLOW:
         phone = Phone(sandbox_url, name)
         token = call("POST", "/login", {"code": phone.login()})["token"]
-        for number in range(1, GROUPS + 1):
+        for number in range(1, groups + 1):
             launch = phone.open_card(f"demo-chat-{number}")
             envelope = phone.share_info(launch["shareTicket"])
             call("POST", "/groups/bind", {**envelope, "scene": launch["scene"]}, token)

@@ -1,0 +1,1 @@
+GROUPS = 25  # more than one page of `GET groups`
