@@ -101,12 +101,12 @@ def _files(data: bytes) -> dict[int, bytes]:
         return {size: _webp_of(picture, size) for size in SIZES}
     except UnacceptablePicture:
         raise
-    except Exception as error:  # Pillow and its codecs raise nearly any kind on a broken file
+    except Exception as error:  # Pillow and its codecs have no exception in common
         raise UnacceptablePicture("not_a_picture") from error
 
 
 def _stripped(data: bytes) -> _Stripped:
-    """Raises UnacceptablePicture, ValueError or IndexError."""
+    """Raises UnacceptablePicture, or nearly any exception for a file that is broken."""
     for magic, strip in _STRIP.items():
         if magic.match(data):
             stripped = strip(data)

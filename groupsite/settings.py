@@ -4,8 +4,10 @@ What is wrong in production is found by `manage.py check` (groupsite/checks.py a
 which the web server runs as well before it serves anything.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 import environ
@@ -42,6 +44,46 @@ def push_channels(text: str) -> dict[str, dict[str, str]]:
             raise ImproperlyConfigured("WECHAT_PUSH must read appid:token:encodingaeskey,…")
         channels[app_id] = {"TOKEN": token, "AES_KEY": aes_key}
     return channels
+
+
+def origin(url: str) -> list[str]:
+    """The origin of an absolute address, for a Content-Security-Policy; nothing of a path."""
+    parts = urlsplit(url)
+    return [f"{parts.scheme}://{parts.netloc}"] if parts.netloc else []
+
+
+def object_storage(
+    bucket: str, endpoint_url: str, region: str, access_key: str, secret_key: str
+) -> dict[str, Any]:
+    """A bucket of Amazon S3, or of what speaks its protocol (COS, OSS, MinIO), for STORAGES.
+
+    Objects are readable or not as the bucket's policy says, and may be cached for a day. A store
+    that does not answer is given up after two attempts of 3 s for connecting and each read.
+    """
+    from botocore.config import Config
+
+    options = {
+        "bucket_name": bucket,
+        "endpoint_url": endpoint_url or None,
+        "region_name": region or None,
+        "access_key": access_key,
+        "secret_key": secret_key,
+        "location": "",
+        "default_acl": None,
+        "querystring_auth": False,
+        "file_overwrite": True,
+        "object_parameters": {"CacheControl": "public, max-age=86400"},
+        "client_config": Config(
+            signature_version="s3v4",
+            connect_timeout=3,
+            read_timeout=3,
+            retries={"total_max_attempts": 2},
+            # Amazon's newer checksums are not known to every store that speaks the protocol.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    }
+    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
 
 
 # Secrets and hosts
@@ -177,6 +219,23 @@ STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 
+MEDIA_ROOT = env.str("MEDIA_ROOT", default=str(BASE_DIR / "media"))
+MEDIA_URL = env.str("MEDIA_URL", default="/media/").rstrip("/") + "/"
+S3_BUCKET = env.str("S3_BUCKET", default="")
+S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", default="")
+S3_REGION = env.str("S3_REGION", default="")
+S3_ACCESS_KEY = env.str("S3_ACCESS_KEY", default="")
+S3_SECRET_KEY = env.str("S3_SECRET_KEY", default="")
+
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+if S3_BUCKET and find_spec("boto3"):
+    STORAGES["default"] = object_storage(
+        S3_BUCKET, S3_ENDPOINT_URL, S3_REGION, S3_ACCESS_KEY, S3_SECRET_KEY
+    )
+
 # Security
 
 SECURE_SSL_REDIRECT = NUM_PROXIES > 0
@@ -195,7 +254,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", *origin(MEDIA_URL)],
         "font-src": [SELF],
         "connect-src": [SELF],
         "form-action": [SELF],

@@ -1,12 +1,18 @@
 """The project's own settings in an environment of the tests' own."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "sqlite:///:memory:")
 REDIS_URL = os.environ.get("REDIS_URL", "")
 
 APP_ID = "wxtest0000000000001"
 OTHER_APP_ID = "wxtest0000000000002"
+
+MEDIA = tempfile.mkdtemp(prefix="groupsite-tests-")
+atexit.register(shutil.rmtree, MEDIA, ignore_errors=True)
 
 os.environ |= {
     "DEBUG": "False",
@@ -23,6 +29,9 @@ os.environ |= {
     "WECHAT_API_URL": "http://127.0.0.1:9",
     "ALLOW_SANDBOX": "True",
     "LOG_LEVEL": "INFO",
+    "MEDIA_ROOT": MEDIA,
+    "MEDIA_URL": "/media/",
+    "S3_BUCKET": "",
 }
 for _name in ("WATERMARK_MAX_AGE", "WATERMARK_REQUIRED", "MEMBERSHIP_PROOF_DAYS", "LINK_MAX_AGE"):
     os.environ.pop(_name, None)

@@ -35,6 +35,8 @@ UNSET = {
     "WECHAT_API_URL": "https://api.weixin.qq.com",
     "CONTENT_SAFETY": "True",
     "LOG_LEVEL": "INFO",
+    "MEDIA_URL": "/media/",
+    "S3_BUCKET": "",
 }
 
 
@@ -43,6 +45,7 @@ def manage(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.Comple
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "MEDIA_ROOT": str(tmp_path / "media"),
         **UNSET,
         **GOOD,
         **changes,
@@ -80,6 +83,9 @@ def test_a_good_deployment_passes_every_check(tmp_path):
     run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
     assert run.returncode == 0, said(run)
     assert "no issues" in said(run)
+    bucket = {"S3_BUCKET": "avatars", "MEDIA_URL": "https://avatars.example.com/"}
+    run = manage(tmp_path, "check", "--fail-level", "WARNING", MEDIA_ROOT="/dev/null", **bucket)
+    assert run.returncode == 0, said(run)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,9 @@ def test_a_good_deployment_passes_every_check(tmp_path):
         ("ALLOWED_HOSTS", ["example.com", "*"], "groupsite.E002"),
         ("FIELD_KEYS", [], "accounts.E001"),
         ("FIELD_KEYS", ["c2hvcnQ="], "accounts.E002"),
+        ("S3_BUCKET", "family-pictures", "accounts.E003"),
+        ("MEDIA_ROOT", "/dev/null", "accounts.E005"),
+        ("MEDIA_ROOT", "/dev/null/media", "accounts.E005"),
         ("WECHAT_APPS", {}, "wechat.E001"),
         ("WECHAT_API_URL", "http://127.0.0.1:9000", "wechat.E002"),
         ("WECHAT_API_URL", "http://api.weixin.qq.com", "wechat.E002"),
@@ -105,6 +114,37 @@ def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id)
     assert (found.id, found.level) == (id, ERROR)
     assert found.hint
     assert str(bad) not in str(found) and "Canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/media/", "media/", "http://avatars.example.com/", "//avatars.example.com/", "https:///"],
+)
+def test_a_bucket_needs_a_public_address(settings, address):
+    settings.ALLOW_SANDBOX, settings.S3_BUCKET = True, "avatars"
+    settings.MEDIA_URL = "https://avatars.example.com/"
+    assert run_checks() == []
+    settings.MEDIA_URL = address
+    assert [found.id for found in run_checks()] == ["accounts.E003"]
+
+
+@pytest.mark.parametrize("library", ["storages", "boto3"])
+def test_a_bucket_needs_its_library(settings, monkeypatch, library):
+    settings.S3_BUCKET, settings.MEDIA_URL = "avatars", "https://avatars.example.com/"
+    monkeypatch.setitem(sys.modules, library, None)
+    [found] = run_checks()
+    assert found.id == "accounts.E004"
+    assert "requirements/s3.txt" in found.hint
+
+
+def test_a_directory_for_avatars_is_not_made_by_looking_and_may_come_later(settings, tmp_path):
+    settings.MEDIA_ROOT = str(tmp_path / "deep" / "down")
+    assert run_checks() == []
+    assert list(tmp_path.iterdir()) == []
+    settings.DEBUG, settings.MEDIA_ROOT = True, "/dev/null/media"
+    assert run_checks() == []
+    settings.MEDIA_ROOT = "/dev/null"
+    assert [found.id for found in run_checks()] == ["accounts.E005"]
 
 
 @pytest.mark.parametrize(
