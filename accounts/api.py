@@ -1,11 +1,12 @@
 """The calls about oneself: log in, log out, me."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
+from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,17 +14,24 @@ from rest_framework.views import APIView
 
 from wechat.crypto import OPAQUE_ID
 
-from .models import Token, WeChatUser
-from .serializers import Nickname, NoInput, StrictSerializer, Text, Time, UserOutput
-from .services import log_in
+from .errors import PictureTooLarge
+from .models import Consent, Token, WeChatUser
+from .pictures import MAX_BYTES
+from .serializers import Nickname, NoInput, Picture, StrictSerializer, Text, Time, UserOutput
+from .services import consent, log_in, rename, set_avatar
 
 Serializer = type[serializers.Serializer[Any]]
+
+FORM_OVERHEAD = 16 * 1024  # what a multipart form adds to the picture in it
 
 
 class JsonView(APIView):
     """Reads bodies and queries, and writes answers, through serializers."""
 
     http_method_names = ["get", "head", "post", "put", "delete"]  # all that wx.request knows
+
+    # Methods that ask WeChat, draw pictures or read a great deal: they have a narrower limit.
+    costly: ClassVar[set[str]] = set()
 
     def read(self, serializer: Serializer) -> dict[str, Any]:
         """The validated body. Raises ValidationError."""
@@ -107,6 +115,8 @@ class MeInput(StrictSerializer):
 
 
 class MeView(MemberView):
+    costly = {"PUT"}
+
     @extend_schema(responses=UserOutput, operation_id="me")
     def get(self, request: Request) -> Response:
         """Me."""
@@ -114,7 +124,62 @@ class MeView(MemberView):
 
     @extend_schema(request=MeInput, responses=UserOutput, operation_id="update_me")
     def put(self, request: Request) -> Response:
-        """Change my nickname."""
-        self.user.nickname = self.read(MeInput)["nickname"]
-        self.user.save(update_fields=["nickname"])
-        return self.answer(UserOutput, self.user)
+        """Change my nickname. What WeChat's check doubts waits; until then I alone see it."""
+        return self.answer(UserOutput, rename(self.user, self.read(MeInput)["nickname"]))
+
+
+class PictureParser(MultiPartParser):
+    """A form of bounded size with a picture in it."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        length = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or 0
+        if int(length) > MAX_BYTES + FORM_OVERHEAD:
+            raise PictureTooLarge
+        return super().parse(stream, media_type, parser_context)
+
+
+class AvatarInput(StrictSerializer):
+    """The file of `<button open-type="chooseAvatar">`, as `wx.uploadFile` sends it."""
+
+    avatar = Picture()
+
+
+class AvatarView(MemberView):
+    parser_classes = (PictureParser,)
+    costly = {"POST"}
+
+    @extend_schema(request=AvatarInput, responses=UserOutput, operation_id="update_avatar")
+    def post(self, request: Request) -> Response:
+        """Send my avatar: JPEG, PNG or WebP of at most 2 MiB, cut to a square.
+
+        Until WeChat's check is done I alone see it.
+        """
+        files = self.read(AvatarInput)["avatar"]
+        return self.answer(UserOutput, set_avatar(self.user, files, request.build_absolute_uri))
+
+
+class ConsentInput(StrictSerializer):
+    """What I agree to, and the version of the mini-program's terms that I have read."""
+
+    version = Text(max_length=32)
+    purposes = serializers.ListField(
+        child=serializers.ChoiceField(Consent.Purpose.choices), min_length=1, max_length=10
+    )
+
+
+class ConsentOutput(serializers.Serializer[Consent]):
+    purpose = serializers.ChoiceField(Consent.Purpose.choices)
+    version = serializers.CharField()
+    givenAt = Time(source="given_at")
+
+
+class ConsentsOutput(serializers.Serializer[Any]):
+    consents = ConsentOutput(many=True)
+
+
+class ConsentView(MemberView):
+    @extend_schema(request=ConsentInput, responses=ConsentsOutput, operation_id="consent")
+    def post(self, request: Request) -> Response:
+        """Record that I agree; all that I have agreed to. Agreeing twice keeps the first time."""
+        given = consent(self.user, **self.read(ConsentInput))
+        return self.answer(ConsentsOutput, {"consents": given})

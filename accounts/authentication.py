@@ -2,7 +2,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
-from .errors import InvalidToken, UserBlocked
+from .errors import InvalidToken
 from .models import Token, WeChatUser
 
 
@@ -16,8 +16,6 @@ class BearerAuthentication(BaseAuthentication):
         token = Token.objects.valid(text.strip().decode("latin-1"), timezone.now())
         if token is None:
             raise InvalidToken
-        if token.user.is_blocked:
-            raise UserBlocked
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

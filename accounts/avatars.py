@@ -5,6 +5,7 @@ section 9.4), where equal lightness looks equal: HSL would let yellow glare and 
 """
 
 import random
+from functools import lru_cache
 from io import BytesIO
 from math import cos, radians, sin
 from typing import Final, NamedTuple
@@ -104,6 +105,7 @@ _SCENES: Final = (
 _LEANS: Final = (-50, 50, 105)
 
 
+@lru_cache(maxsize=1024)
 def default_avatar(seed: str) -> bytes:
     """Return a WebP of 192 × 192 pixels and at most 3 kB, made to be cropped round.
 

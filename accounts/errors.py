@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 
 
 class RetryLater(APIException):
@@ -53,3 +53,22 @@ class WeChatUnavailable(RetryLater):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "wechat_unavailable"
     default_detail = _("WeChat cannot be reached at the moment. Try again shortly.")
+
+
+class RiskyName(ValidationError):
+    """A name that WeChat's content check refuses; `field` is what the client calls it."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__({field: [_("WeChat's content check refuses this name. Choose another.")]})
+
+
+class PictureTooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+    default_detail = _("The picture is too large: at most 2 MiB.")
+
+
+class StorageUnavailable(RetryLater):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = _("The picture cannot be kept at the moment. Try again shortly.")

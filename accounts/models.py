@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -19,16 +18,15 @@ from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, unse
 
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField, OpaqueIdField
-from .vault import lock_away, take_out
+from .media import avatar_path, random_key
+from .review import Reviewed, StateField
+from .vault import keyed_digests, lock_away, take_out
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
 TOKEN_LIFETIME = timedelta(days=30)
-
-
-def random_seed() -> str:
-    return secrets.token_urlsafe(16)
+random_seed = random_key  # the name that migration 0001 knows
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,32 @@ class GroupProof:
     watermarked: bool
 
 
-class WeChatUser(models.Model):
-    """A person within one mini-program, known by openid; Django's `User` is an operator."""
+class WeChatUserManager(models.Manager["WeChatUser"]):
+    def meet(self, app_id: str, openid: str) -> "WeChatUser":
+        """The person of that openid, made on their first visit; who comes back after an erasure
+        finds the block and the lock they left."""
+        who = {"app_id": app_id, "openid": openid}
+        if user := self.filter(**who).first():
+            return user
+        kept = Remnant.objects.of(app_id, openid)
+        # In no transaction that goes on: on MariaDB racing inserts keep a shared lock on the row
+        # that won, and two of those could not both take the lock that a log-in needs next.
+        user, created = self.get_or_create(**who, defaults=kept.restrictions() if kept else {})
+        if created and kept:
+            Remnant.objects.filter(pk=kept.pk).update(blocked=False)
+        return user
+
+    def lock(self, pk: int) -> "WeChatUser":
+        """The person's row, locked until the transaction ends: the first lock of whatever changes
+        a person, so that their changes come one after another. Raises DoesNotExist once erased."""
+        return self.select_for_update().get(pk=pk)
+
+
+class WeChatUser(Reviewed):
+    """A person within one mini-program, known by openid; Django's `User` is an operator.
+
+    Nickname and avatar are under review: see accounts/review.py.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "active", pgettext_lazy("member", "active")
@@ -50,7 +72,12 @@ class WeChatUser(models.Model):
     openid = OpaqueIdField(_("openid"))
     unionid = OpaqueIdField(_("unionid"), blank=True)
     nickname = NicknameField(_("nickname"))
+    nickname_draft = NicknameField(_("new nickname"), default="", db_default="", editable=False)
+    nickname_state = StateField(_("nickname's review"))
     avatar_seed = models.CharField(max_length=22, default=random_seed, editable=False)
+    avatar = models.CharField(max_length=22, default="", db_default="", editable=False)
+    avatar_draft = models.CharField(max_length=22, default="", db_default="", editable=False)
+    avatar_state = StateField(_("avatar's review"))
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
     )
@@ -65,7 +92,7 @@ class WeChatUser(models.Model):
     stale_count = models.PositiveSmallIntegerField(default=0, editable=False)
     stale_since = models.DateTimeField(null=True, editable=False)
 
-    objects: ClassVar[models.Manager["WeChatUser"]] = models.Manager()
+    objects: ClassVar[WeChatUserManager] = WeChatUserManager()
 
     is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
 
@@ -84,12 +111,20 @@ class WeChatUser(models.Model):
         return self.nickname or gettext("WeChat user")
 
     @property
+    def own_nickname(self) -> str:
+        return self.own("nickname")
+
+    @property
     def profile_complete(self) -> bool:
-        return bool(self.nickname)
+        return bool(self.own("nickname") and self.own("avatar"))
 
     @property
     def avatar_path(self) -> str:
-        return reverse("default-avatar", args=[self.avatar_seed])
+        return avatar_path(self.avatar, self.avatar_seed)
+
+    @property
+    def own_avatar_path(self) -> str:
+        return avatar_path(self.own("avatar"), self.avatar_seed)
 
     @property
     def is_blocked(self) -> bool:
@@ -195,6 +230,105 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"token {self.pk}"
+
+
+class Consent(models.Model):
+    """That a person agreed to a purpose, as a version of the mini-program's terms put it."""
+
+    class Purpose(models.TextChoices):
+        NICKNAME = "nickname", _("to show my nickname")
+        AVATAR = "avatar", _("to show my avatar")
+        GROUPS = "groups", _("to list me in the groups I enter")
+
+    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="consents")
+    purpose = models.CharField(_("purpose"), max_length=8, choices=Purpose.choices)
+    version = OpaqueIdField(_("version"), max_length=32)
+    given_at = models.DateTimeField(_("given"))
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("consent")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "purpose", "version"], name="one_consent_per_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.version}"
+
+
+class AvatarCheck(models.Model):
+    """WeChat's check of one avatar: what it is about, and the verdict, in whichever order the two
+    arrive. The verdict comes by push, more than once at times, and the first one counts."""
+
+    app_id = OpaqueIdField(_("appid"))
+    trace_id = OpaqueIdField(max_length=128)
+    user = models.ForeignKey(WeChatUser, models.CASCADE, null=True, related_name="avatar_checks")
+    avatar = models.CharField(max_length=22, default="")
+    suggestion = models.CharField(max_length=6, default="")
+    label = models.CharField(max_length=20, default="")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["app_id", "trace_id"], name="one_check_per_trace")
+        ]
+
+    def __str__(self) -> str:
+        return self.trace_id
+
+
+class RemnantManager(models.Manager["Remnant"]):
+    def of(self, app_id: str, openid: str) -> "Remnant | None":
+        """What is left of somebody who was erased, and has not lapsed."""
+        lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
+        return self.filter(lasting, digest__in=keyed_digests(app_id, openid)).first()
+
+    def replace(self, user: WeChatUser, foundings: int, until: datetime) -> None:
+        """Keep what `user` must not shed by an erasure, in place of what was kept before."""
+        digests = keyed_digests(user.app_id, user.openid)
+        self.filter(digest__in=digests).delete()
+        kept = Remnant(
+            digest=digests[0],
+            blocked=user.is_blocked,
+            stale_count=user.stale_count,
+            stale_since=user.stale_since,
+            foundings=foundings,
+            expires_at=until,
+        )
+        if kept.blocked or kept.foundings or kept.is_stale(timezone.now()):
+            kept.save()
+
+
+class Remnant(models.Model):
+    """What outlives an erasure, lest it shed a block or a lock: a keyed digest, no id and no name.
+
+    All but a block lapses at `expires_at`.
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    blocked = models.BooleanField()
+    stale_count = models.PositiveSmallIntegerField()
+    stale_since = models.DateTimeField(null=True)
+    foundings = models.PositiveSmallIntegerField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    objects: ClassVar[RemnantManager] = RemnantManager()
+
+    def __str__(self) -> str:
+        return f"remnant {self.pk}"
+
+    def is_stale(self, now: datetime) -> bool:
+        return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
+
+    def restrictions(self) -> dict[str, Any]:
+        """The columns with which its owner begins again."""
+        status = WeChatUser.Status.BLOCKED if self.blocked else WeChatUser.Status.ACTIVE
+        return {
+            "status": status,
+            "stale_count": self.stale_count,
+            "stale_since": self.stale_since,
+        }
 
 
 def digest_of(text: str) -> str:

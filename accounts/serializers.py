@@ -9,8 +9,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from .errors import PictureTooLarge
 from .fields import acceptable_nickname
 from .models import WeChatUser
+from .pictures import MAX_BYTES, UnacceptablePicture, avatar_files
+from .review import State
 
 # An error names this many unknown keys, and this much of each: no long echo of what was sent.
 MAX_UNKNOWN, MAX_ECHO = 20, 64
@@ -92,6 +95,24 @@ class Nickname(Text):
         return acceptable_nickname(super().to_internal_value(data))
 
 
+class Picture(serializers.FileField):
+    """An uploaded JPEG, PNG or WebP, as the square WebP of each size that is kept of it."""
+
+    default_error_messages = {
+        "not_a_picture": _("Not a picture that can be read. Send a JPEG, PNG or WebP file."),
+        "too_many_pixels": _("This picture has too many pixels. Send a smaller one."),
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        file = super().to_internal_value(data)
+        if file.size > MAX_BYTES:
+            raise PictureTooLarge
+        try:
+            return avatar_files(file.read())
+        except UnacceptablePicture as error:
+            self.fail(error.reason)
+
+
 class AvatarUrl(serializers.CharField):
     """The absolute address of a WebP that needs no token."""
 
@@ -100,9 +121,11 @@ class AvatarUrl(serializers.CharField):
 
 
 class UserOutput(serializers.Serializer[WeChatUser]):
-    """Me, as I see myself; an empty nickname is one I have not chosen yet."""
+    """Me, as I see myself: with what awaits review; an empty nickname is one not chosen yet."""
 
     id = serializers.CharField(source="pk")
-    nickname = serializers.CharField()
-    avatar = AvatarUrl(source="avatar_path")
+    nickname = serializers.CharField(source="own_nickname")
+    nicknameState = serializers.ChoiceField(State.choices, source="nickname_state")
+    avatar = AvatarUrl(source="own_avatar_path")
+    avatarState = serializers.ChoiceField(State.choices, source="avatar_state")
     profileComplete = serializers.BooleanField(source="profile_complete")

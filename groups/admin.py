@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import ComesFromWeChat, face
+from accounts.admin import ComesFromWeChat, UnderReview, face
 
 from .models import Board, Group, Membership, Score
 
@@ -49,15 +49,19 @@ class OfMember(ComesFromWeChat):
 
     @admin.display(description=_("avatar"))
     def face(self, row: Any) -> SafeString:
-        return face(row.user)
+        return face(row.user.avatar_path)
 
 
 @admin.register(Membership)
-class MembershipAdmin(OfMember):
-    list_display = ("face", "user", "group", "joined_at", "verified_at", "hidden", "left_at")
+class MembershipAdmin(OfMember, UnderReview):
+    reviewed = ("alias",)
+    list_display = (
+        *("face", "user", "group", "alias_draft"),
+        *("joined_at", "verified_at", "hidden", "left_at"),
+    )
     list_display_links = ("face", "user")
     list_select_related = ["user", "group"]
-    list_filter = ("hidden", "watermarked")
+    list_filter = ("alias_state", "hidden", "watermarked")
     search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
     search_help_text = _("A member's nickname, a group's label, or a whole openGId")
     readonly_fields = (
@@ -68,9 +72,13 @@ class MembershipAdmin(OfMember):
         "left_at",
         "scene",
         "watermarked",
+        "alias_draft",
     )
     fields = (*readonly_fields, "hidden", "alias")
     ordering = ("-pk",)
+
+    def person_of(self, row: Membership) -> int:
+        return row.user_id
 
 
 @admin.register(Board)

@@ -23,7 +23,10 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api import MemberView
+from accounts.api import ConsentOutput, MemberView
+from accounts.api import MeView as ProfileView
+from accounts.models import AvatarCheck, Token, WeChatUser
+from accounts.review import State
 from accounts.serializers import (
     AvatarUrl,
     Flag,
@@ -44,11 +47,20 @@ from wechat.crypto import (
     is_opaque_id,
 )
 
-from . import periods, ranking
+from . import periods, privacy, ranking
 from .links import Link
-from .models import Board, Group, Membership, describe
+from .models import Board, Group, Membership, Score, describe
 from .periods import UnreadablePeriod, Window
-from .services import TICKET_LIFETIME, Entry, bind, leave, redeem, resolve, ticket_for
+from .services import (
+    TICKET_LIFETIME,
+    Entry,
+    bind,
+    change_membership,
+    leave,
+    redeem,
+    resolve,
+    ticket_for,
+)
 
 PAGE = 20
 KEY_PATTERN = f"^{OPAQUE_ID.pattern}$"
@@ -164,7 +176,8 @@ class MembershipOutput(serializers.Serializer[Membership]):
     joinedAt = Time(source="joined_at")
     verifiedAt = Time(source="verified_at")
     hidden = serializers.BooleanField()
-    alias = serializers.CharField()
+    alias = serializers.CharField(source="own_alias")
+    aliasState = serializers.ChoiceField(State.choices, source="alias_state")
 
 
 class GroupHead(serializers.Serializer[Group]):
@@ -218,6 +231,65 @@ class PeriodOutput(serializers.Serializer[ranking.Ranking]):
     end = Time(source="period.end", allow_null=True, help_text=_("exclusive"))
     previous = serializers.CharField(source="period.previous.key", allow_null=True)
     next = serializers.CharField(source="next_period.key", allow_null=True)
+
+
+class MyProfileOutput(UserOutput):
+    """Who I am, what others see of me, and what awaits review."""
+
+    appid = serializers.CharField(source="app_id")
+    openid = serializers.CharField()
+    unionid = serializers.CharField()
+    shownNickname = serializers.CharField(source="nickname", help_text=_("what others see"))
+    shownAvatar = AvatarUrl(source="avatar_path", help_text=_("what others see"))
+    status = serializers.ChoiceField(WeChatUser.Status.choices)
+    firstSeen = Time(source="created_at")
+    sessionSince = Time(source="session_key_at", allow_null=True)
+    staleEnvelopes = serializers.IntegerField(source="stale_count")
+    staleSince = Time(source="stale_since", allow_null=True)
+
+
+class MyTokenOutput(serializers.Serializer[Token]):
+    createdAt = Time(source="created_at")
+    expiresAt = Time(source="expires_at")
+
+
+class MyAvatarCheckOutput(serializers.Serializer[AvatarCheck]):
+    """One check of an avatar of mine by WeChat."""
+
+    traceId = serializers.CharField(source="trace_id")
+    sentAt = Time(source="created_at")
+    suggestion = serializers.CharField(help_text=_("empty until WeChat has answered"))
+    label = serializers.CharField()  # type: ignore[assignment]
+
+
+class MyMembershipOutput(MembershipOutput):
+    """Me in one group, be it that I have left or lapsed."""
+
+    openGId = serializers.CharField(source="group.open_gid")
+    shownAlias = serializers.CharField(source="alias", help_text=_("what others see"))
+    leftAt = Time(source="left_at", allow_null=True)
+    scene = serializers.IntegerField(allow_null=True)
+    watermarked = serializers.BooleanField()
+    founded = serializers.BooleanField(help_text=_("whether I was the first to enter"))
+
+
+class MyScoreOutput(serializers.Serializer[Score]):
+    board = serializers.CharField(source="board.key")
+    period = serializers.CharField()
+    openGId = serializers.CharField(source="open_gid", allow_null=True)
+    value = serializers.IntegerField()
+    achievedAt = Time(source="achieved_at")
+
+
+class MyDataOutput(serializers.Serializer[Any]):
+    """Everything held about me but secrets: keys and tokens are kept as ciphertext or digest."""
+
+    user = MyProfileOutput()
+    tokens = MyTokenOutput(many=True)
+    consents = ConsentOutput(many=True)
+    avatarChecks = MyAvatarCheckOutput(many=True, source="avatar_checks")
+    memberships = MyMembershipOutput(many=True)
+    scores = MyScoreOutput(many=True)
 
 
 class MemberOutput(serializers.Serializer[ranking.Member]):
@@ -280,7 +352,7 @@ class GroupView(MemberView):
         return get_object_or_404(groups, app_id=self.user.app_id, open_gid=open_gid)
 
     def membership(self, open_gid: str) -> Membership:
-        mine = Membership.objects.of(self.user, timezone.now()).select_related("group")
+        mine = Membership.objects.of(self.user, timezone.now()).select_related("group", "user")
         return get_object_or_404(mine, group__open_gid=open_gid)
 
     def board(self, key: str | None) -> Board:
@@ -382,17 +454,19 @@ class OneGroupView(GroupView):
 
 
 class MembershipView(GroupView):
+    costly = {"PUT"}
+
     @extend_schema(
         request=MembershipInput, responses=MembershipOutput, operation_id="update_membership"
     )
     def put(self, request: Request, openGId: str) -> Response:
-        """Hide me from this group's rankings, or name me differently there."""
+        """Hide me from this group's rankings, or name me differently there.
+
+        A name that WeChat's check doubts waits; until then I alone see it.
+        """
         membership = self.membership(openGId)
-        changes = self.read(MembershipInput)
-        for name, value in changes.items():
-            setattr(membership, name, value)
-        membership.save(update_fields=changes)
-        return self.answer(MembershipOutput, membership)
+        changed = change_membership(membership, self.read(MembershipInput))
+        return self.answer(MembershipOutput, changed)
 
     @extend_schema(responses={204: None}, operation_id="leave")
     def delete(self, request: Request, openGId: str) -> Response:
@@ -435,6 +509,30 @@ class LinkView(GroupView):
             "expires_at": timezone.now() + timedelta(seconds=settings.LINK_MAX_AGE),
         }
         return self.answer(LinkOutput, answer)
+
+
+class MeView(ProfileView):
+    """The calls about me of `accounts`, and my erasure, which reaches into every group."""
+
+    open_to_blocked = {"DELETE"}
+    costly = {"PUT", "DELETE"}
+
+    @extend_schema(responses={204: None}, operation_id="erase_me")
+    def delete(self, request: Request) -> Response:
+        """Erase me and everything held about me, at once and for good."""
+        self.read(NoInput)
+        privacy.erase(self.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class MyDataView(MemberView):
+    open_to_blocked = {"GET"}
+    costly = {"GET"}
+
+    @extend_schema(responses=MyDataOutput, operation_id="my_data")
+    def get(self, request: Request) -> Response:
+        """Everything held about me."""
+        return self.answer(MyDataOutput, privacy.data_about(self.user))
 
 
 class BoardsView(MemberView):

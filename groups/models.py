@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import NicknameField, OpaqueIdField
 from accounts.models import WeChatUser
+from accounts.review import Reviewed, StateField
 
 from .periods import Period, Window
 
@@ -122,8 +123,11 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         return names
 
 
-class Membership(models.Model):
-    """A person in a group, as proven by an envelope only WeChat could have made."""
+class Membership(Reviewed):
+    """A person in a group, as proven by an envelope only WeChat could have made.
+
+    The alias is under review: see accounts/review.py.
+    """
 
     group = models.ForeignKey(
         Group,
@@ -139,6 +143,10 @@ class Membership(models.Model):
     left_at = models.DateTimeField(_("left"), null=True, blank=True)
     hidden = models.BooleanField(_("hidden"), default=False)
     alias = NicknameField(_("name in this group"))
+    alias_draft = NicknameField(
+        _("new name in this group"), default="", db_default="", editable=False
+    )
+    alias_state = StateField(_("review of the name in this group"))
     scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
     watermarked = models.BooleanField(
         _("watermarked"),
@@ -157,6 +165,10 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} @ {self.group}"
+
+    @property
+    def own_alias(self) -> str:
+        return self.own("alias")
 
 
 class BoardManager(models.Manager["Board"]):

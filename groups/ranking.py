@@ -7,16 +7,16 @@ other.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, Self
 
 from django.core import signing
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from accounts.media import SMALL, avatar_path
 from accounts.models import WeChatUser
 
 from .models import Board, Group, Membership, Score, describe
@@ -24,6 +24,12 @@ from .periods import Period
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 DEFAULT_AROUND, MAX_AROUND = 5, 25
+
+COLUMNS = (
+    *("user_id", "joined_at", "hidden", "user__avatar_seed"),
+    *("alias", "alias_draft", "user__nickname", "user__nickname_draft"),
+    *("user__avatar", "user__avatar_draft"),
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -82,11 +88,12 @@ class Ranking:
 
 
 class Member(NamedTuple):
-    """A member as the group sees them."""
+    """A member as the viewer sees them: others as approved, oneself as drafted."""
 
     id: int
     alias: str
     chosen_name: str
+    avatar: str
     avatar_seed: str
 
     @property
@@ -95,7 +102,11 @@ class Member(NamedTuple):
 
     @property
     def avatar_path(self) -> str:
-        return reverse("default-avatar", args=[self.avatar_seed])
+        return avatar_path(self.avatar, self.avatar_seed)
+
+    @property
+    def small_avatar_path(self) -> str:
+        return avatar_path(self.avatar, self.avatar_seed, SMALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +228,7 @@ class _Table:
     @classmethod
     def of(cls, group: Group, board: Board, period: Period, viewer: WeChatUser | None) -> Self:
         now = timezone.now()
-        rows = _read_rows(group, board, period, now)
+        rows = _read_rows(group, board, period, now, viewer)
         listed = sorted(
             (row for row in rows if not row.hidden), key=lambda row: row.sort_key(board)
         )
@@ -287,23 +298,26 @@ class _Table:
         return cursor.write(self.group, self.board)
 
 
-def _read_rows(group: Group, board: Board, period: Period, now: datetime) -> list[_Row]:
-    members = (
-        Membership.objects.current(now)
-        .filter(group=group)
-        .values_list(
-            "user_id", "alias", "user__nickname", "user__avatar_seed", "joined_at", "hidden"
-        )
-    )
+def _read_rows(
+    group: Group, board: Board, period: Period, now: datetime, viewer: WeChatUser | None
+) -> list[_Row]:
+    members = Membership.objects.current(now).filter(group=group)
     scores = _read_scores(group, board, period)
     before = period.previous.key if period.previous else None
     rows = []
-    for user_id, alias, nickname, seed, joined_at, hidden in members:
+    for user_id, joined_at, hidden, seed, *faces in members.values_list(*COLUMNS):
         score, achieved_at = scores.get((user_id, period.key), (None, None))
         score_before, _at = scores.get((user_id, before), (None, None))
-        member = Member(user_id, alias, nickname, seed)
+        alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
+        member = Member(user_id, alias, name, avatar, seed)
         rows.append(_Row(member, joined_at, hidden, score, achieved_at, score_before))
     return rows
+
+
+def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:
+    """Alias, nickname and avatar out of pairs of what is approved and what is drafted."""
+    pairs = zip(columns[::2], columns[1::2], strict=True)
+    return [(drafted and draft) or approved for approved, draft in pairs]
 
 
 def _read_scores(

@@ -7,9 +7,11 @@ from typing import Any
 
 from django.core import signing
 from django.db import transaction
+from django.db.models import Count, Min
 from django.utils import timezone
 
-from accounts.models import GroupProof, WeChatUser
+from accounts.models import GroupProof, Remnant, WeChatUser
+from accounts.services import judge_name, write_name
 from wechat.crypto import Envelope
 
 from .errors import FoundedTooMany, GroupNotProven, NotAGroup
@@ -78,7 +80,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
     with transaction.atomic():
         # First of all locks, so that one person's binds come one after another: the cap is exact,
         # a day counts once, and nobody holds a row that another of them waits for.
-        WeChatUser.objects.select_for_update().get(pk=user.pk)
+        WeChatUser.objects.lock(user.pk)
         group = _find_or_found(user, entry.open_gid, now)
         seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
         membership, created = Membership.objects.get_or_create(
@@ -111,10 +113,9 @@ def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
     known = Group.objects.filter(app_id=user.app_id, open_gid=open_gid).first()
     if known:
         return known
-    lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
-    if lately.count() >= FOUNDING_LIMIT:
-        oldest = lately.earliest("created_at").created_at
-        raise FoundedTooMany(wait=(oldest + FOUNDING_WINDOW - now).total_seconds())
+    lately = founded_lately(user, now)
+    if lately.count >= FOUNDING_LIMIT:
+        raise FoundedTooMany(wait=(lately.until - now).total_seconds())
     group, _founded = Group.objects.get_or_create(
         app_id=user.app_id,
         open_gid=open_gid,
@@ -123,7 +124,47 @@ def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
     return group
 
 
+@dataclass(frozen=True)
+class Foundings:
+    """How many groups somebody founded within the last day, and when the first of them lapses."""
+
+    count: int
+    until: datetime
+
+
+def founded_lately(user: WeChatUser, now: datetime) -> Foundings:
+    """Those of `user`, and those from before an erasure."""
+    lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
+    found = lately.aggregate(count=Count("pk"), first=Min("created_at"))
+    before = Remnant.objects.of(user.app_id, user.openid)
+    ends = [found["first"] + FOUNDING_WINDOW] if found["first"] else []
+    count = found["count"]
+    if before and before.expires_at > now:
+        ends.append(before.expires_at)
+        count += before.foundings
+    return Foundings(count, min(ends, default=now))
+
+
+def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Membership:
+    """Hide or show oneself (`hidden`), take another name in the group (`alias`, "" for none), or
+    begin that name's review; the membership as it now is.
+
+    Raises RiskyName, and WeChatError as WeChat refuses; nothing is changed then.
+    """
+    alias = changes.get("alias")
+    if alias is not None:
+        suggestion = judge_name(membership.user, "alias", alias, known=membership.alias)
+    with transaction.atomic():
+        WeChatUser.objects.lock(membership.user_id)
+        membership.refresh_from_db()
+        if alias is not None:
+            write_name(membership, "alias", alias, suggestion)
+        if "hidden" in changes:
+            membership.hidden = changes["hidden"]
+            membership.save(update_fields=["hidden"])
+    return membership
+
+
 def leave(membership: Membership) -> None:
     """Gone from the group's next read; entering again from the group brings everything back."""
-    membership.left_at = timezone.now()
-    membership.save(update_fields=["left_at"])
+    Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())

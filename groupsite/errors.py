@@ -18,11 +18,15 @@ from accounts.errors import (
     BindLocked,
     InvalidCode,
     InvalidToken,
+    PictureTooLarge,
     RetryLater,
+    RiskyName,
     SessionStale,
+    StorageUnavailable,
     UserBlocked,
     WeChatUnavailable,
 )
+from accounts.models import WeChatUser
 from groups.errors import FoundedTooMany, GroupNotProven, NotAGroup
 from wechat import errors as wechat
 
@@ -82,8 +86,11 @@ class Row:
 
 CATALOGUE = (
     Row(
-        (Invalid, exceptions.ValidationError),
-        _("The body is not JSON, a key is unknown or missing, or a value is not allowed."),
+        (Invalid, exceptions.ValidationError, RiskyName),
+        _(
+            "The body is not JSON, a key is unknown or missing, or a value is not allowed; a name "
+            "that WeChat's content check refuses is not."
+        ),
         _("Mend the request. `fields` says what is wrong where, if one place is to blame."),
     ),
     Row(
@@ -146,7 +153,7 @@ CATALOGUE = (
         _("Explain that the card must be opened in a group; do not retry."),
     ),
     Row(
-        (TooLarge,),
+        (TooLarge, PictureTooLarge),
         _("The body is larger than 256 KiB, or an upload larger than 2 MiB."),
         _("Send less."),
     ),
@@ -182,8 +189,8 @@ CATALOGUE = (
         _("Wait `retryAfter` seconds, then repeat the call; a log-in with a new code."),
     ),
     Row(
-        (Unavailable,),
-        _("The database does not answer at the moment."),
+        (Unavailable, StorageUnavailable),
+        _("The database, or the storage of avatars, does not answer at the moment."),
         _("Wait `retryAfter` seconds, then repeat the call."),
     ),
 )
@@ -201,6 +208,8 @@ def as_api_exception(error: Exception) -> APIException:
             return Throttled(wait=getattr(error, "wait", None) or 1)
         case APIException() if error.default_code in CODES:
             return error
+        case WeChatUser.DoesNotExist():
+            return InvalidToken()  # erased since this call began
         case Http404():
             return exceptions.NotFound()
         case PermissionDenied():

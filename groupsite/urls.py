@@ -1,10 +1,13 @@
 """Every address of the site, on one page."""
 
+from urllib.parse import urlsplit
+
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
-from accounts.views import default_avatar_view, sign_in
+from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
 from groups import api as groups
 from groups import views as pages
 from wechat.crypto import OPAQUE_ID
@@ -24,10 +27,15 @@ class OpaqueIdConverter:
 
 register_converter(OpaqueIdConverter, "opaque")
 
+MEDIA = urlsplit(settings.MEDIA_URL).path.lstrip("/")  # also where a CDN asks us for it
+
 api = [
     path("login", accounts.LoginView.as_view()),
     path("logout", accounts.LogoutView.as_view()),
-    path("me", accounts.MeView.as_view()),
+    path("me", groups.MeView.as_view()),
+    path("me/avatar", accounts.AvatarView.as_view()),
+    path("me/consent", accounts.ConsentView.as_view()),
+    path("me/data", groups.MyDataView.as_view()),
     path("groups", groups.GroupsView.as_view()),
     path("groups/resolve", groups.ResolveView.as_view()),
     path("groups/bind", groups.BindView.as_view()),
@@ -47,7 +55,9 @@ urlpatterns = [
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
     path("g/<str:signed>/", pages.member_page, name="member-page"),
-    path("avatars/<slug:seed>.webp", default_avatar_view, name="default-avatar"),
+    path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
+    path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
+    path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),

@@ -91,7 +91,7 @@ def test_a_bind_answers_exactly_what_the_contract_says(alice: Person) -> None:
     assert group.keys() == {"openGId", "title", "memberCount", "membership"}
     assert (group["openGId"], group["memberCount"]) == (FAMILY, 1)
     assert group["title"] and group["membership"] == membership
-    assert membership.keys() == {"joinedAt", "verifiedAt", "hidden", "alias"}
+    assert membership.keys() == {"joinedAt", "verifiedAt", "hidden", "alias", "aliasState"}
     assert TIME.fullmatch(membership["joinedAt"]) and TIME.fullmatch(membership["verifiedAt"])
     assert (membership["hidden"], membership["alias"]) == (False, "")
     assert body["user"] == alice.get("me").json()

@@ -293,7 +293,7 @@ def provoked(person: Person) -> dict[str, Any]:
     """One of each kind of error, as functions of the headers."""
     return {
         "not_found": lambda **h: person.get("/api/nothing", **h),
-        "method_not_allowed": lambda **h: person.delete("me", **h),
+        "method_not_allowed": lambda **h: person.delete("boards", **h),
         "not_acceptable": lambda **h: person.get("me", **{**h, "Accept": "text/html"}),
         "invalid": lambda **h: person.post("groups/bind", {}, **h),
         "invalid_code": lambda **h: person.post("login", {"code": "x"}, **h),

@@ -18,7 +18,7 @@ import accounts
 import groups
 import groupsite
 import wechat
-from accounts.errors import RetryLater
+from accounts.errors import RetryLater, RiskyName
 from groupsite.api import answer_body, answer_headers
 from groupsite.errors import CATALOGUE, CODES, ServerError, as_api_exception, of_status
 from groupsite.management.commands.errors_doc import document
@@ -104,6 +104,7 @@ def test_the_exceptions_of_one_row_agree() -> None:
 ARGUMENTS: dict[type[APIException], list[Any]] = {
     exceptions.MethodNotAllowed: ["GET"],
     exceptions.UnsupportedMediaType: ["text/plain"],
+    RiskyName: ["nickname"],
 }
 
 

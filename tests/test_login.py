@@ -46,8 +46,8 @@ def log_in(person: Person, **body: Any) -> Any:
     return person.post("login", {"code": person.phone.login(), **body})
 
 
-def fault(sandbox: Sandbox, times: int = 1, **what: Any) -> None:
-    sandbox.world.request_fault(CODE2SESSION, Fault(**what), times)
+def fault(sandbox: Sandbox, times: int = 1, path: str = CODE2SESSION, **what: Any) -> None:
+    sandbox.world.request_fault(path, Fault(**what), times)
 
 
 def stored(user: WeChatUser) -> tuple[Any, ...]:
@@ -68,7 +68,10 @@ def test_a_log_in_answers_exactly_what_the_contract_says(nobody: Person) -> None
     assert TIME.fullmatch(body["expiresAt"])
     assert datetime.fromisoformat(body["expiresAt"]) > NOW
     user = body["user"]
-    assert user.keys() == {"id", "nickname", "avatar", "profileComplete"}
+    assert user.keys() == {
+        *("id", "nickname", "avatar", "profileComplete"),
+        *("nicknameState", "avatarState"),
+    }
     assert isinstance(user["id"], str) and user["id"]
     assert (user["nickname"], user["profileComplete"]) == ("", False)
 
@@ -84,7 +87,7 @@ def test_the_first_visit_makes_a_user_and_the_next_finds_it(nobody: Person) -> N
 def test_me_is_the_user_of_the_log_in(alice: Person) -> None:
     answer = alice.get("me")
     assert answer.status_code == 200
-    assert answer.json() == {**alice.body["user"], "nickname": "小明", "profileComplete": True}
+    assert answer.json() == {**alice.body["user"], "nickname": "小明"}
 
 
 def test_the_avatar_is_an_absolute_address_of_a_webp_that_needs_no_token(alice: Person) -> None:
@@ -438,7 +441,7 @@ def test_an_answer_without_unionid_keeps_the_one_known(nobody: Person, sandbox: 
 def test_a_nickname_is_cleaned_and_kept(alice: Person, given: str, kept: str) -> None:
     answer = alice.put("me", {"nickname": given})
     assert answer.status_code == 200, answer.content
-    assert answer.json() == {**alice.body["user"], "nickname": kept, "profileComplete": True}
+    assert answer.json() == {**alice.body["user"], "nickname": kept}
     assert alice.get("me").json()["nickname"] == kept
 
 

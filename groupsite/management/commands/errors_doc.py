@@ -38,7 +38,7 @@ def document() -> str:
 
 def chapter(language: str) -> Iterator[str]:
     with translation.override(language):
-        yield f"\n# {_('Errors')}\n"
+        yield "\n# " + _("Errors") + "\n"
         yield _("Every error below `/api/` has this shape, whatever went wrong:")
         yield f"\n```json\n{SHAPE}\n```\n"
         yield _(

@@ -1,0 +1,59 @@
+"""What a person shows of themselves, and what WeChat or an operator has yet to approve.
+
+A value under review has three columns: `name`, which others see; `name_draft`, which its owner
+alone sees while it waits; and `name_state`, how the owner's last one fared. So waiting never takes
+a person, or the name they had, off a ranking.
+"""
+
+from typing import Any
+
+from django.db import models
+from django.utils.translation import pgettext_lazy
+
+
+class State(models.TextChoices):
+    APPROVED = "approved", pgettext_lazy("review", "approved")
+    PENDING = "pending", pgettext_lazy("review", "awaiting review")
+    REFUSED = "refused", pgettext_lazy("review", "refused")
+
+
+class StateField(models.CharField[str, str]):
+    """How the last value fared; the database knows the default too, for code older than it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        fixed = {"max_length": 8, "choices": State.choices, "editable": False}
+        default = {"default": State.APPROVED.value, "db_default": State.APPROVED.value}
+        super().__init__(*args, **{**fixed, **default, **kwargs})
+
+
+class Reviewed(models.Model):
+    """A record with values under review. Its methods change the instance; saving is the caller's,
+    who holds the lock on the person."""
+
+    class Meta:
+        abstract = True
+
+    @staticmethod
+    def columns_of(name: str) -> list[str]:
+        """The three columns that `save(update_fields=…)` has to write."""
+        return [name, f"{name}_draft", f"{name}_state"]
+
+    def own(self, name: str) -> str:
+        """What the owner sees: the draft, or else what everybody sees."""
+        return str(getattr(self, f"{name}_draft") or getattr(self, name))
+
+    def approve(self, name: str, value: str) -> None:
+        """Everybody sees `value` from now on."""
+        self._put(name, value, "", State.APPROVED)
+
+    def propose(self, name: str, value: str) -> None:
+        """`value` waits; others go on seeing what they saw."""
+        self._put(name, getattr(self, name), value, State.PENDING)
+
+    def refuse(self, name: str) -> None:
+        """The draft is gone; others go on seeing what they saw."""
+        self._put(name, getattr(self, name), "", State.REFUSED)
+
+    def _put(self, name: str, value: str, draft: str, state: State) -> None:
+        for column, content in zip(self.columns_of(name), (value, draft, state.value), strict=True):
+            setattr(self, column, content)

@@ -1,0 +1,142 @@
+"""How long what is about people stays. docs/privacy.md tells them the same; change both together.
+
+A purge works in batches, each a transaction of its own: it can be stopped at any moment, and the
+site goes on serving meanwhile.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Length
+
+from accounts.media import FOLDER
+from accounts.models import AvatarCheck, Remnant, Token, WeChatUser
+
+from .models import Membership, Score
+from .periods import KEYS, Period, day_of
+from .privacy import erase
+
+SCORES_KEPT = MEMBERSHIPS_KEPT = PEOPLE_KEPT = timedelta(days=400)  # a year, and time to look back
+CHECKS_KEPT = timedelta(days=30)
+UPLOADS_KEPT = timedelta(hours=1)  # a picture is stored before the row that names it
+BATCH = 500
+
+Expired = Callable[[datetime], QuerySet[Any]]
+Remove = Callable[[QuerySet[Any]], int]
+
+
+def delete(rows: QuerySet[Any]) -> int:
+    """Delete rows that nothing hangs on; how many."""
+    return rows.delete()[0]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Rows that `expired` finds at a moment, and `remove` takes away; it returns how many."""
+
+    expired: Expired
+    remove: Remove = delete
+
+    def count(self, now: datetime) -> int:
+        return self.expired(now).count()
+
+    def purge(self, now: datetime) -> Iterator[int]:
+        """The number of rows gone, batch after batch."""
+        last = 0
+        while pks := self._pks_after(last, now):
+            yield self.remove(self.expired(now).filter(pk__in=pks))
+            last = pks[-1]
+
+    def _pks_after(self, last: int, now: datetime) -> Sequence[int]:
+        rows = self.expired(now).filter(pk__gt=last).order_by("pk")
+        return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def old_scores(now: datetime) -> QuerySet[Score]:
+    """Those of days, weeks and months that ended more than SCORES_KEPT ago."""
+    day = day_of(now - SCORES_KEPT)
+    over = Q()
+    for window in KEYS:
+        # Keys of one window sort as their periods do, and no two windows' are of one length.
+        kept_from = Period.holding(window, day).key
+        over |= Q(length=len(kept_from), period__lt=kept_from)
+    return Score.objects.alias(length=Length("period")).filter(over)
+
+
+def stale_memberships(now: datetime) -> QuerySet[Membership]:
+    """Those left, or proven for the last time, more than MEMBERSHIPS_KEPT ago."""
+    since = now - MEMBERSHIPS_KEPT
+    return Membership.objects.filter(Q(left_at__lt=since) | Q(verified_at__lt=since))
+
+
+def forget_memberships(rows: QuerySet[Membership]) -> int:
+    """Delete memberships with the scores of their groups, unless they are proven again just now."""
+    people = set(rows.values_list("user", flat=True))
+    with transaction.atomic():
+        list(WeChatUser.objects.select_for_update().filter(pk__in=people).order_by("pk"))
+        pairs = list(rows.values_list("group", "user"))
+        for group, user in pairs:
+            Score.objects.filter(scope=group, user=user).delete()
+        return delete(rows)
+
+
+def absent_people(now: datetime) -> QuerySet[WeChatUser]:
+    """Who is in no group and has not logged in for PEOPLE_KEPT."""
+    since = now - PEOPLE_KEPT
+    return WeChatUser.objects.filter(
+        Q(session_key_at__lt=since) | Q(session_key_at=None, created_at__lt=since), memberships=None
+    )
+
+
+def erase_people(rows: QuerySet[WeChatUser]) -> int:
+    people = list(rows)
+    for user in people:
+        erase(user)
+    return len(people)
+
+
+def lapsed_remnants(now: datetime) -> QuerySet[Remnant]:
+    return Remnant.objects.filter(blocked=False, expires_at__lte=now)
+
+
+class OrphanRule:
+    """Files that no row names: of an upload that was cut short, or a deletion that failed."""
+
+    def count(self, now: datetime) -> int:
+        return len(self._orphans(now))
+
+    def purge(self, now: datetime) -> Iterator[int]:
+        for name in self._orphans(now):
+            default_storage.delete(name)
+            yield 1
+
+    def _orphans(self, now: datetime) -> list[str]:
+        try:
+            _folders, files = default_storage.listdir(FOLDER)
+        except FileNotFoundError:
+            return []
+        named = WeChatUser.objects.exclude(avatar="", avatar_draft="")
+        keys = {key for row in named.values_list("avatar", "avatar_draft") for key in row}
+        names = [f"{FOLDER}/{file}" for file in files if file.rpartition("-")[0] not in keys]
+        return [name for name in names if self._is_old(name, now)]
+
+    @staticmethod
+    def _is_old(name: str, now: datetime) -> bool:
+        return default_storage.get_modified_time(name) < now - UPLOADS_KEPT
+
+
+# Memberships before people: who is in no group any more may go next.
+RULES: dict[str, Rule | OrphanRule] = {
+    "scores": Rule(old_scores),
+    "memberships": Rule(stale_memberships, forget_memberships),
+    "people": Rule(absent_people, erase_people),
+    "tokens": Rule(lambda now: Token.objects.filter(expires_at__lte=now)),
+    "checks": Rule(lambda now: AvatarCheck.objects.filter(created_at__lt=now - CHECKS_KEPT)),
+    "remnants": Rule(lapsed_remnants),
+    "files": OrphanRule(),
+}
