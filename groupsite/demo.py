@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -20,6 +19,7 @@ from wechat.transport import http_session
 
 APP_ID = "wxdemo0000000001"
 APP_SECRET = "the-sandbox-takes-any"  # noqa: S105
+PUSH_TOKEN = "groupsitedemo"  # noqa: S105
 HOME = Path(__file__).resolve().parent.parent / "var"
 PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
 GROUPS = 12
@@ -45,6 +45,7 @@ def main() -> None:
 def set_environment(sandbox_url: str, home: Path = HOME) -> None:
     """The demo's own settings, whatever `.env` says; its keys last as long as its database."""
     home.mkdir(exist_ok=True)
+    push_key = kept(home / "demo.push", secrets.token_hex(22)[:43])
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DEBUG": "True",
@@ -54,8 +55,15 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "NUM_PROXIES": "0",
         "DATABASE_URL": f"sqlite:///{home / 'demo.sqlite3'}",
         "REDIS_URL": "",
+        "MEDIA_ROOT": str(home / "media"),
+        "MEDIA_URL": "/media/",
+        "S3_BUCKET": "",
         "WECHAT_APPS": f"{APP_ID}:{APP_SECRET}",
         "WECHAT_API_URL": sandbox_url,
+        "WECHAT_PUSH": f"{APP_ID}:{PUSH_TOKEN}:{push_key}",
+        "CONTENT_SAFETY": "True",
+        "THROTTLES": "",
+        "SENTRY_DSN": "",
         "LINK_MAX_AGE": str(LINK_HOURS * 3600),
         "LOG_LEVEL": "WARNING",
     }
@@ -70,6 +78,7 @@ def kept(path: Path, fresh: str) -> str:
 
 
 def serve(host: str, port: int, sandbox: Sandbox) -> None:
+    from django.conf import settings
     from django.core.management import call_command
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
@@ -90,6 +99,12 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
+    sandbox.world.push_to(
+        APP_ID,
+        f"{base_url}/wechat/push/{APP_ID}/",
+        PUSH_TOKEN,
+        settings.WECHAT_PUSH[APP_ID]["AES_KEY"],
+    )
     say("Entering groups as phones do 通过真实流程入群：wx.login → encryptedData → bind")
     enter_groups(sandbox.url, base_url)
     print_addresses(base_url)
@@ -106,22 +121,27 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
 
 def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
     """A few people log in and tap a card in each group, over HTTP from end to end."""
+    from accounts.avatars import default_avatar
+
     http, api = http_session(), f"{base_url}/api/v1"
 
-    def call(method: str, path: str, body: Mapping[str, Any], token: str = "") -> dict[str, Any]:
+    def call(method: str, path: str, token: str = "", **sent: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        answer = http.request(method, api + path, json=body, headers=headers, timeout=60)
+        answer = http.request(method, api + path, headers=headers, timeout=60, **sent)
         answer.raise_for_status()
         return dict(answer.json())
 
     for name in PEOPLE_IN_REAL_FLOW:
         phone = Phone(sandbox_url, name)
-        token = call("POST", "/login", {"code": phone.login()})["token"]
+        token = call("POST", "/login", json={"code": phone.login()})["token"]
         for number in range(1, groups + 1):
             launch = phone.open_card(f"demo-chat-{number}")
             envelope = phone.share_info(launch["shareTicket"])
-            call("POST", "/groups/bind", {**envelope, "scene": launch["scene"]}, token)
-    call("PUT", "/me", {"nickname": "新来的同学"}, token)
+            body = {**envelope, "scene": launch["scene"]}
+            call("POST", "/groups/bind", token, json=body)
+    call("PUT", "/me", token, json={"nickname": "新来的同学"})
+    picture = ("avatar.webp", default_avatar("the newcomer's own"))
+    call("POST", "/me/avatar", token, files={"avatar": picture})
 
 
 def print_addresses(base_url: str) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from threading import Barrier
@@ -27,9 +28,11 @@ import requests
 
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
+from wechat.push import channel_for
 from wechat.sandbox import Phone, Sandbox
 
 from .settings import APP_ID, DATABASE_URL
+from .test_profile import GREEN, RED, YELLOW, picture
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = f"groupsite_races_{os.getpid()}"
@@ -187,7 +190,7 @@ class Caller:
         with requests.Session() as http:
             http.trust_env = False
             answer = http.request(method, url, headers=headers, timeout=PATIENCE, **sent)
-        return answer.status_code, answer.json()
+        return answer.status_code, answer.json() if answer.content else None
 
     def envelope(self, chat: str) -> dict[str, str]:
         return self.phone.share_info(self.phone.open_card(chat)["shareTicket"])
@@ -377,3 +380,76 @@ def test_a_person_founds_exactly_a_hundred_groups_a_day_however_fast(site):
     me = answers[0][1]["user"]["id"]
     assert site.ask(f"Group.objects.filter(founded_by={me}).count()") == FOUNDING_LIMIT
     assert site.ask(f"Membership.objects.filter(user={me}).count()") == FOUNDING_LIMIT
+
+
+def test_who_hides_leaves_is_blocked_or_erased_is_gone_from_the_other_servers_next_read(site):
+    chat = "a family of five"
+    alice = site.somebody("watching")
+    open_gid = alice.post("groups/bind", alice.envelope(chat))[1]["openGId"]
+    link = alice.post(f"groups/{open_gid}/link", {})[1]["url"]
+    others = {}
+    for name in ("hider", "leaver", "blocked", "eraser"):
+        others[name] = site.somebody(name)
+        others[name].post("groups/bind", others[name].envelope(chat), server=1)
+        others[name].call("PUT", "me", 1, json={"nickname": f"the {name}"})
+    me = f"groups/{open_gid}/membership"
+    acts = {
+        "hider": lambda: others["hider"].call("PUT", me, 0, json={"hidden": True}),
+        "leaver": lambda: others["leaver"].call("DELETE", me, 0),
+        "blocked": lambda: site.ask(BLOCK),
+        "eraser": lambda: others["eraser"].call("DELETE", "me", 0),
+    }
+    for name, act in acts.items():
+        assert all(f"the {name}" in text for text in shown(alice, open_gid, link))
+        act()
+        assert not any(f"the {name}" in text for text in shown(alice, open_gid, link))
+
+
+BLOCK = "WeChatUser.objects.filter(nickname='the blocked').update(status='blocked')"
+
+
+def shown(viewer: Caller, open_gid: str, link: str) -> tuple[str, str]:
+    """What the other server's API and page say of a group."""
+    status, ranking = viewer.get(f"groups/{open_gid}/ranking", server=1)
+    page = requests.get(
+        viewer.site.urls[1].replace("/api/v1/", urlsplit(link).path), timeout=PATIENCE
+    )
+    assert (status, page.status_code) == (200, 200)
+    return str(ranking), page.text
+
+
+@pytest.mark.parametrize("name", [f"restless-{number}" for number in range(5)])
+def test_an_erasure_among_other_calls_leaves_nothing_and_troubles_nobody(site, name):
+    person = site.somebody(name)
+    openid = site.ask("WeChatUser.objects.latest('pk').openid")
+    envelopes = [person.envelope(f"{name}-{chat}") for chat in range(4)]
+    calls = [("POST", "groups/bind", envelope) for envelope in envelopes]
+    calls += [("PUT", "me", {"nickname": f"{name} {turn}"}) for turn in range(4)]
+    calls += [("POST", "me/consent", {"version": "1", "purposes": ["groups"]})] * 3
+    calls += [("DELETE", "me", None), ("GET", "me/data", None)] * 2
+
+    def send(server: int) -> int:
+        method, path, body = calls[server]
+        return person.call(method, path, server, json=body)[0]
+
+    got = at_once([partial(send, server) for server in range(len(calls))])
+    assert set(got) <= {200, 201, 204, 401} and got.count(204) == 1, got
+    assert site.ask(f"WeChatUser.objects.filter(openid={openid!r}).count()") == 0
+
+
+FATES = {"red": (RED, "refused"), "yellow": (YELLOW, "pending"), "green": (GREEN, "approved")}
+
+
+@pytest.mark.parametrize(("colour", "fate"), FATES.values(), ids=FATES)
+def test_wechat_fetches_an_avatar_judges_it_and_pushes_the_verdict(site, colour, fate):
+    """Uploaded to one server, fetched from it, and the verdict pushed to the other."""
+    channel = channel_for(APP_ID)
+    address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}/")
+    site.sandbox.world.push_to(APP_ID, address, channel.token, channel.aes_key)
+    painter = site.somebody(f"painter-of-{fate}")
+    status, me = painter.call(
+        "POST", "me/avatar", 0, files={"avatar": ("tmp.png", picture(colour))}
+    )
+    assert (status, me["avatarState"]) in {(200, "pending"), (200, fate)}
+    site.sandbox.settle(PATIENCE)
+    assert painter.get("me", server=1)[1]["avatarState"] == fate

@@ -1,0 +1,77 @@
+"""Migrations run while the code before them still serves: they add, and the database fills in."""
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from django.db import connection, models
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations import AddField, AddIndex, CreateModel
+from django.db.models import NOT_PROVIDED
+
+OURS = ("accounts", "groups")
+ADDING = (AddField, AddIndex, CreateModel)
+serial = count(1)
+
+
+def migrations() -> dict[tuple[str, str], Any]:
+    """Those of our apps, by app and name."""
+    nodes = MigrationLoader(None).disk_migrations
+    return {key: nodes[key] for key in sorted(nodes) if key[0] in OURS}
+
+
+LATER = {key: node for key, node in migrations().items() if not node.initial}
+
+
+@pytest.mark.parametrize("key", LATER, ids=".".join)
+def test_a_migration_only_adds(key: tuple[str, str]) -> None:
+    for operation in LATER[key].operations:
+        assert isinstance(operation, ADDING), operation
+
+
+@pytest.mark.parametrize("key", LATER, ids=".".join)
+def test_the_database_fills_in_what_older_code_does_not_write(key: tuple[str, str]) -> None:
+    for operation in LATER[key].operations:
+        if isinstance(operation, AddField):
+            field = operation.field
+            assert field.null or field.db_default is not NOT_PROVIDED, operation.describe()
+
+
+def earlier() -> list[tuple[str, str]]:
+    """All but each app's newest."""
+    newest = MigrationLoader(None).graph.leaf_nodes()
+    return [node for node in migrations() if node not in newest]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("node", earlier(), ids=".".join)
+def test_older_code_writes_and_reads_on_todays_tables(node: tuple[str, str]) -> None:
+    apps = MigrationLoader(connection).project_state(node).apps
+    for name in apps.all_models[node[0]]:
+        row = made(apps.get_model(node[0], name))
+        again = type(row)._default_manager.get(pk=row.pk)
+        again.save()
+        again.delete()
+
+
+def made(model: type[models.Model]) -> Any:
+    """A row with something in every column that has no default."""
+    values = {}
+    for field in model._meta.concrete_fields:
+        if not field.primary_key and not field.has_default():
+            values[field.name] = filled(field)
+    return model._default_manager.create(**values)
+
+
+def filled(field: Any) -> Any:
+    match field:
+        case models.ForeignKey():
+            return None if field.null else made(field.related_model)
+        case models.DateTimeField():
+            return datetime(2026, 11, 25, tzinfo=UTC)
+        case models.BooleanField():
+            return False
+        case models.IntegerField():
+            return next(serial)
+    return f"x{next(serial)}"[: field.max_length]
