@@ -44,8 +44,8 @@ lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv
 
 messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
-	@$(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*'
-	@$(BIN)/python manage.py compilemessages --locale zh_Hans
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*'
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore '.venv/*'
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) var
