@@ -664,19 +664,24 @@ def test_a_renewal_is_forced_only_where_the_platform_hands_out_what_it_refuses()
 
 
 def test_a_token_that_another_thread_renewed_meanwhile_is_used() -> None:
-    """Both are refused the old one; whoever comes second finds the new one there."""
-    both = threading.Barrier(2)
+    """Bob's call is refused the old token only after Alice's has found and replaced it."""
+    arrived, renewed = threading.Event(), threading.Event()
 
-    def rejects(server: Server, line: socket.socket) -> None:
-        both.wait(5)
+    def rejects_late(server: Server, line: socket.socket) -> None:
+        arrived.set()
+        renewed.wait(5)
         says(rejected())(server, line)
 
-    steps = [says(token_answer("old")), rejects, rejects, says(token_answer("new")), says(PASSED)]
-    with Server(*steps) as server:
-        Client(APP, SECRET, server.url).access_token()
-        with ThreadPoolExecutor(2) as threads:
-            verdicts = list(threads.map(lambda _: check(server), range(2)))
-        assert [verdict.suggestion for verdict in verdicts] == [Suggestion.PASS] * 2
+    answers = map(says, [rejected(), token_answer("new"), PASSED])
+    with (
+        Server(says(token_answer("old")), rejects_late, *answers) as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        bob = threads.submit(check, server, 5)
+        assert arrived.wait(5)
+        check(server)
+        renewed.set()
+        assert bob.result().suggestion is Suggestion.PASS
         assert asked(server) == [
             "stable_token",
             *["msg_sec_check old"] * 2,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.http import QueryDict
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -138,6 +138,7 @@ events = st.fixed_dictionaries(
 
 @examples(max_examples=200, deadline=None)
 @given(event=events, way=st.sampled_from(WAYS))
+@example(event={"ToUserName": "<![CDATA[a]]>b]]>&amp;"}, way=(True, True))
 def test_read_is_the_inverse_of_write_all_four_ways(event: Any, way: tuple[bool, bool]) -> None:
     query, body = CHANNEL.write(event, safe=way[0], xml=way[1])
     assert CHANNEL.read(query, body) == event

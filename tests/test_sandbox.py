@@ -824,6 +824,7 @@ def test_where_to_push_can_be_said_from_another_process(
         {"url": 5},
         {"token": None},
         {"aesKey": "short"},
+        {"aesKey": "A" * 23},
         {"aesKey": "密" * 43},
     ],
 )

@@ -86,9 +86,7 @@ def _judge(url: str) -> dict[str, Any]:
 
 
 def _fetch(url: str) -> bytes:
-    """What is at `url`. Raises ValueError, HTTPError, and OSError, as all of requests' are."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("neither http nor https")
+    """What is at an http or https `url`. Raises ValueError, HTTPError and (requests) OSError."""
     with http_session().get(url, timeout=PATIENCE, allow_redirects=False, stream=True) as response:
         data: bytes = response.raw.read(MAX_PICTURE + 1, decode_content=True)
     if response.status_code != 200 or len(data) > MAX_PICTURE:
