@@ -41,8 +41,8 @@ class NoInput(StrictSerializer):
 class Text(serializers.CharField):
     """A JSON string and nothing else: DRF's own field would take 5 for "5".
 
-    `pattern` only tells the API's schema what is checked elsewhere, as a regular expression that
-    Python and JavaScript read alike.
+    `pattern` is for the API's schema only, a regular expression of JavaScript: what it says is
+    enforced by whoever reads the text.
     """
 
     default_error_messages = {"invalid": _("Not a string.")}

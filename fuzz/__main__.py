@@ -33,6 +33,7 @@ def main() -> int:
             "DEBUG": "False",
             "ALLOW_SANDBOX": "True",
             "ALLOWED_HOSTS": "127.0.0.1",
+            "CONTENT_SAFETY": "True",
             "THROTTLES": "off",
             "LOG_LEVEL": "ERROR",
         }
@@ -127,4 +128,7 @@ def operations(url: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Stopped 已停止")
