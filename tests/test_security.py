@@ -16,7 +16,7 @@ from datetime import timedelta
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import time_machine
@@ -29,11 +29,13 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from accounts.models import WeChatUser
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.signin import sign_in_path
 from accounts.vault import take_out
 from groups.models import Board, Group, Membership, Score
+from wechat.client import Suggestion
 from wechat.crypto import seal
+from wechat.push import channel_for
 from wechat.sandbox import Sandbox, open_gid_of
 
 from .conftest import API, Person, path_of, refused, routes, sealed_for
@@ -42,7 +44,7 @@ from .test_bind import FAMILY, GARBAGE, STALE, ticket
 from .test_crypto import KEY as KNOWN_KEY
 from .test_crypto import REFUSED_TEXTS, b64, encrypted, padded
 from .test_login import fault
-from .test_profile import send
+from .test_profile import DOUBTFUL, RISKY, event, send
 
 QUERIES = int(os.environ.get("ATTACK_QUERIES", "2000"))
 ROOT = Path(__file__).resolve().parent.parent
@@ -304,6 +306,8 @@ class Canaries:
 
 FIELD_CANARY = urlsafe_b64encode(b"canary-of-the-field-keys-at-rest").decode()
 
+PUSH_CANARY, AES_CANARY = "canaryOfThePushToken", "canaryOfTheEncodingAESKey".ljust(43, "0")
+
 
 @pytest.fixture
 def canaries(
@@ -318,14 +322,24 @@ def canaries(
         app_secret="canary-of-the-app-secret",
         field_key=FIELD_CANARY,
         signing_key="canary-of-the-signing-key-" * 3,
+        push_token=PUSH_CANARY,
+        push_key=AES_CANARY,
     )
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "canary-of-the-app-secret"}}
     monkeypatch.setitem(sandbox.world.apps, APP_ID, "canary-of-the-app-secret")
+    settings.WECHAT_PUSH = {APP_ID: {"TOKEN": PUSH_CANARY, "AES_KEY": AES_CANARY}}
     settings.FIELD_KEYS = [FIELD_CANARY]
     settings.SECRET_KEY = "canary-of-the-signing-key-" * 3
     for name in ("", "django", "urllib3", "requests", "wechat", "groupsite"):
         caplog.set_level(logging.DEBUG, logger=name or None)
     return canaries
+
+
+def verdict(browser: Browser, trace_id: str) -> Any:
+    """WeChat's push that a picture is fine."""
+    check = AvatarCheck(app_id=APP_ID, trace_id=trace_id)
+    query, body = channel_for(APP_ID).write(event(check, Suggestion.PASS), safe=True, xml=False)
+    return browser.post(f"/wechat/push/{APP_ID}/?{urlencode(query)}", body, "application/json")
 
 
 def log_in_watched(person: Person, canaries: Canaries) -> Any:
@@ -376,6 +390,7 @@ def test_no_secret_comes_out_of_any_success_or_failure(
     canaries.add(code=used)
     for _ in range(2):
         canaries.answered(alice.post("login", {"code": used}), alice.token)
+    show_oneself_while_wechat_fails(alice, canaries, sandbox)
     settings.WECHAT_API_URL = f"http://127.0.0.1:{unused_port()}"
     assert log_in_watched(alice, canaries).status_code == 503
     misplace_tokens(alice, canaries)
@@ -388,6 +403,27 @@ def test_no_secret_comes_out_of_any_success_or_failure(
     assert canaries.hits_in(str(everything_stored())) == set()
     for path in admin_pages():
         assert canaries.hits_in(olga.get(path).content.decode()) == set(), path
+
+
+CHECKS = ("/wxa/msg_sec_check", "/wxa/media_check_async", "/cgi-bin/stable_token")
+
+
+def show_oneself_while_wechat_fails(alice: Person, canaries: Canaries, sandbox: Sandbox) -> None:
+    for what in [*FAULTS, {"errcode": 40001}, {"errcode": 61010}]:
+        for path in CHECKS:
+            fault(sandbox, path=path, times=2, **what)
+        canaries.answered(alice.put("me", {"nickname": "小红"}))
+        canaries.answered(send(alice))
+        canaries.add(access_token=sandbox.world.stable_token(**CREDENTIALS)["access_token"])
+    for path in CHECKS:
+        fault(sandbox, path=path, times=0)
+
+
+CREDENTIALS = {
+    "appid": APP_ID,
+    "secret": "canary-of-the-app-secret",
+    "grant_type": "client_credential",
+}
 
 
 def use_everything(alice: Person, canaries: Canaries) -> None:
@@ -406,6 +442,17 @@ def use_everything(alice: Person, canaries: Canaries) -> None:
         alice.post("groups/bind", {**ticket(resolved.json()), "hat": proof}),
         alice.get("me"),
         alice.put("me", {"nickname": "小明"}),
+        alice.put("me", {"nickname": RISKY}),
+        alice.put("me", {"nickname": DOUBTFUL}),
+        alice.put(f"{mine}/membership", {"alias": DOUBTFUL}),
+        send(alice),
+        send(alice, b"no picture"),
+        verdict(alice.browser, AvatarCheck.objects.latest("pk").trace_id),
+        alice.browser.post(
+            f"/wechat/push/{APP_ID}/?msg_signature={PUSH_CANARY}", b"{}", "text/xml"
+        ),
+        alice.post("me/consent", {"version": "1", "purposes": ["groups"]}),
+        alice.get("me/data"),
         alice.get("groups"),
         alice.get(mine),
         alice.get(f"{mine}/ranking"),
@@ -473,6 +520,13 @@ CRASHES = {
     "reading what was opened": "accounts.models.check_watermark",
     "redeeming a ticket": "groups.services.signing.loads",
     "binding": "groups.services._find_or_found",
+    "asking about a name": "accounts.services.write_name",
+    "asking about an avatar": "accounts.services._draft_avatar",
+    "reading a verdict": "wechat.client.read_verdict",
+    "opening a push": "wechat.push.unseal_push",
+    "taking a verdict": "accounts.services.settle_avatar",
+    "telling what is held": "groups.privacy._scores_of",
+    "erasing": "accounts.models.RemnantManager.replace",
 }
 
 
@@ -501,6 +555,11 @@ def test_no_secret_stands_in_djangos_error_report(
             alice.post("groups/bind", sealed),
             alice.post("groups/bind", ticket(resolved)),
             alice.post("login", {"code": code}),
+            alice.put("me", {"nickname": "小红"}),
+            send(alice),
+            verdict(alice.browser, "nobody's"),
+            alice.get("me/data"),
+            alice.delete("me"),
         ]
     crashes = [record for record in caplog.records if record.exc_info and record.exc_info[0]]
     assert crashes and 500 in [answer.status_code for answer in answers]
