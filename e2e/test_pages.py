@@ -1,9 +1,16 @@
+from io import BytesIO
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.translation import gettext, override
+from PIL import Image
 from playwright.sync_api import Page, expect
 
+from accounts.media import store_avatar
+from accounts.models import WeChatUser
+from accounts.pictures import avatar_files
+from accounts.review import State
 from accounts.signin import sign_in_path
 from groups.models import Group
 from tests.settings import APP_ID
@@ -145,6 +152,64 @@ def test_a_member_sees_the_podium_and_their_own_row(
     expect(page.locator(".rows li.me")).to_have_count(1)
     expect(page.locator(".mine")).to_have_count(0)
     looks_right(page)
+
+
+PAINTED = {"郑辰嘉": (200, 60, 40), "许文博": (40, 120, 220), "老王": (120, 80, 200)}
+
+
+def paint(member: WeChatUser, column: str, colour: tuple[int, int, int]) -> None:
+    """An avatar of one colour, as others see it or as it awaits review."""
+    out = BytesIO()
+    Image.new("RGB", (300, 200), colour).save(out, "PNG")
+    key = store_avatar(avatar_files(out.getvalue()))
+    state = {"avatar": State.APPROVED, "avatar_draft": State.PENDING}[column]
+    WeChatUser.objects.filter(pk=member.pk).update(**{column: key, "avatar_state": state})
+
+
+@every_width
+@both_schemes
+def test_faces_are_the_ones_that_have_been_approved(visit, crowd, width: int, scheme: str) -> None:
+    family = crowd("全家福")
+    for place, name in enumerate(NAMES):
+        member = family.add(name, 9000 - place)
+        if name in PAINTED:
+            paint(member, "avatar", PAINTED[name])
+        if name == "Olivia":
+            paint(member, "avatar_draft", (230, 220, 30))
+    visitor = visit(width, scheme)
+    page = visitor.open(family.path_for(family.members[1]))
+    visitor.photograph(f"faces-{width}-{scheme}")
+    sources = page.eval_on_selector_all("img", "all => all.map(one => one.getAttribute('src'))")
+    assert sum(source.startswith("/media/avatars/") for source in sources) == len(PAINTED)
+    podium, rows = sources[:3], sources[3:]
+    assert sum(source.endswith("-192.webp") for source in podium) == 2
+    assert sum(source.endswith("-96.webp") for source in rows) == 1
+    assert page.evaluate("[...document.images].every(one => !one.complete || one.naturalWidth > 0)")
+    looks_right(page)
+
+
+@every_width
+@both_schemes
+def test_an_operator_approves_a_face_and_a_name(
+    visit, crowd, olga: User, width: int, scheme: str
+) -> None:
+    family = crowd("全家福")
+    member = family.add("郑辰嘉", 1)
+    paint(member, "avatar_draft", (230, 120, 30))
+    WeChatUser.objects.filter(pk=member.pk).update(
+        nickname_draft="待审核的名字", nickname_state=State.PENDING
+    )
+    visitor = visit(width, scheme, operator=olga)
+    page = visitor.open("/admin/accounts/wechatuser/?nickname_state__exact=pending")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page.locator(".field-draft")).to_have_text("待审核的名字")
+    visitor.photograph(f"review-{width}-{scheme}", whole=True)
+    page.locator("tbody .action-select").check()
+    page.select_option("select[name=action]", "approve_drafts")
+    page.locator("button[name=index]").click()
+    member.refresh_from_db()
+    assert (member.nickname, member.nickname_state) == ("待审核的名字", State.APPROVED)
+    assert member.avatar and not member.avatar_draft
 
 
 @every_width
