@@ -115,35 +115,42 @@ def set_avatar(
     """
     key = store_avatar(files)
     try:
-        trace_id = None
-        if settings.CONTENT_SAFETY:
-            address = absolute(avatar_path(key, user.avatar_seed))
-            trace_id = client_for(user.app_id).check_media(user.openid, address)
+        address = absolute(avatar_path(key, user.avatar_seed))
+        trace_id = _ask_about_avatar(user, address) if settings.CONTENT_SAFETY else None
         with transaction.atomic():
             user = WeChatUser.objects.lock(user.pk)
-            _draft_avatar(user, key, trace_id)
+            _take_avatar(user, key, trace_id)
     except BaseException:
         delete_avatar(key)
         raise
-    if trace_id is None:
-        return user
-    settle_avatar(user.app_id, trace_id)
-    user.refresh_from_db()
+    if trace_id:
+        settle_avatar(user.app_id, trace_id)
+        user.refresh_from_db()
     return user
 
 
-def _draft_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
-    before = user.avatar_draft
+def _ask_about_avatar(user: WeChatUser, address: str) -> str:
+    """The trace_id of the verdict to come; "" where an operator has to look, as with names."""
+    try:
+        return client_for(user.app_id).check_media(user.openid, address)
+    except UserInactive:
+        return ""
+
+
+def _take_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
+    """Write the new avatar: approved where nobody was asked about it, else as a draft."""
+    replaced = [user.avatar_draft]
     if trace_id is None:
-        _approve_avatar(user, key)
+        replaced.append(user.avatar)
+        user.approve("avatar", key)
     else:
         user.propose("avatar", key)
-        # The verdict may have come first, and stands there without a user then.
-        AvatarCheck.objects.update_or_create(
-            app_id=user.app_id, trace_id=trace_id, defaults={"user": user, "avatar": key}
-        )
     user.save(update_fields=user.columns_of("avatar"))
-    _delete_after_commit(before)
+    if trace_id:
+        # The verdict may have come first, and stands there without a user then.
+        about = {"user": user, "avatar": key}
+        AvatarCheck.objects.update_or_create(app_id=user.app_id, trace_id=trace_id, defaults=about)
+    _delete_after_commit(*replaced)
 
 
 def note_verdict(app_id: str, heard: MediaVerdict) -> None:
@@ -189,11 +196,6 @@ def decide(record: Reviewed, column: str, *, approved: bool) -> None:
     record.save(update_fields=record.columns_of(column))
     if column == "avatar":
         _delete_after_commit(shown if approved else draft)
-
-
-def _approve_avatar(user: WeChatUser, key: str) -> None:
-    _delete_after_commit(user.avatar)
-    user.approve("avatar", key)
 
 
 def _delete_after_commit(*keys: str) -> None:

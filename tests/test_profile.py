@@ -137,6 +137,9 @@ def test_whom_wechat_has_not_seen_for_two_hours_an_operator_looks_at(
 ) -> None:
     fault(sandbox, path="/wxa/msg_sec_check", errcode=61010)
     assert alice.put("me", {"nickname": "新名字"}).json()["nicknameState"] == "pending"
+    fault(sandbox, path="/wxa/media_check_async", errcode=61010)
+    assert send(alice).json()["avatarState"] == "pending"
+    assert not AvatarCheck.objects.exists()
 
 
 @pytest.mark.usefixtures("unchecked")

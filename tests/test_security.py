@@ -521,7 +521,7 @@ CRASHES = {
     "redeeming a ticket": "groups.services.signing.loads",
     "binding": "groups.services._find_or_found",
     "asking about a name": "accounts.services.write_name",
-    "asking about an avatar": "accounts.services._draft_avatar",
+    "asking about an avatar": "accounts.services._take_avatar",
     "reading a verdict": "wechat.client.read_verdict",
     "opening a push": "wechat.push.unseal_push",
     "taking a verdict": "accounts.services.settle_avatar",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
@@ -16,9 +17,15 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.core.management import call_command
 from moto.server import ThreadedMotoServer
 
 from groupsite.settings import object_storage, origin
+from wechat.client import Suggestion
+
+from .conftest import refused
+from .test_profile import push, send, the_check
+from .test_security import later
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "avatars/k3j2h1/192.webp"
@@ -227,3 +234,37 @@ def test_a_bucket_takes_the_avatars_and_nothing_else():
 )
 def test_pages_may_show_images_from_where_avatars_are(url, origins):
     assert origin(url) == origins
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_avatar_lives_and_ends_in_the_bucket(bucket, settings, somebody):
+    settings.MEDIA_URL = "https://faces.example.com/"
+    alice = somebody("alice")
+
+    def kept() -> set[str]:
+        found = bucket.list_objects_v2(Bucket=BUCKET, Prefix="avatars/").get("Contents", [])
+        return {f"https://faces.example.com/{each['Key']}" for each in found}
+
+    addresses = []
+    for _ in range(2):
+        addresses.append(send(alice).json()["avatar"])
+        push(the_check(), Suggestion.PASS)
+        assert addresses[-1] in kept() and len(kept()) == 2
+    assert len(set(addresses)) == 2
+    assert alice.browser.get(f"/avatars/{addresses[-1].rpartition('/')[2]}").status_code == 404
+    default_storage.save("avatars/cut-short-192.webp", ContentFile(b"RIFF"))
+    with later(hours=2):
+        call_command("purge", "files", stdout=StringIO())
+    assert addresses[-1] in kept() and len(kept()) == 2
+    assert alice.delete("me").status_code == 204
+    assert kept() == set()
+
+
+@pytest.mark.django_db
+def test_while_the_bucket_is_away_an_upload_is_put_off(settings, somebody):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        kept_at(settings, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        alice = somebody("alice")
+        refused(send(alice), 503, "unavailable")
+        assert alice.get("me").json()["avatarState"] == "approved"
