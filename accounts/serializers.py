@@ -95,6 +95,7 @@ class Nickname(Text):
         return acceptable_nickname(super().to_internal_value(data))
 
 
+@extend_schema_field({"type": "string", "format": "binary"})
 class Picture(serializers.FileField):
     """An uploaded JPEG, PNG or WebP, as the square WebP of each size that is kept of it."""
 
