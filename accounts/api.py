@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from wechat.crypto import OPAQUE_ID
 
+from .caller import Caller, caller
 from .errors import PictureTooLarge
 from .models import Consent, Token, WeChatUser
 from .pictures import MAX_BYTES
@@ -89,6 +90,7 @@ class LoginOutput(serializers.Serializer[Any]):
 
 
 class LoginView(JsonView):
+    throttle_scope = "login"  # by address: nobody is known yet
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
@@ -96,6 +98,7 @@ class LoginView(JsonView):
     def post(self, request: Request) -> Response:
         """Exchange the code of `wx.login` for a token. Earlier tokens stay valid."""
         body = self.read(LoginInput)
+        caller.set(Caller(app_id=body["appid"]))
         return self.answer(LoginOutput, log_in(body["appid"], body["code"]))
 
 

@@ -2,6 +2,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
+from .caller import Caller, caller
 from .errors import InvalidToken
 from .models import Token, WeChatUser
 
@@ -16,6 +17,7 @@ class BearerAuthentication(BaseAuthentication):
         token = Token.objects.valid(text.strip().decode("latin-1"), timezone.now())
         if token is None:
             raise InvalidToken
+        caller.set(Caller(token.user.pk, token.user.app_id))
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

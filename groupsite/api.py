@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,8 +18,9 @@ from rest_framework.response import Response
 
 from wechat.errors import WeChatError
 
-from .errors import ServerError, TooLarge, as_api_exception, of_status
+from .errors import ServerError, TooLarge, as_api_exception
 from .logs import request_id
+from .outage import database_is_away
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,15 @@ def _refuse_constant(name: str) -> None:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's EXCEPTION_HANDLER: the one place where an exception becomes an answer."""
-    answer = as_api_exception(error)
-    if isinstance(answer, ServerError):
+    refusal = as_api_exception(error)
+    if isinstance(refusal, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
-    elif isinstance(error, WeChatError | OperationalError | InterfaceError):
+    elif isinstance(error, WeChatError):
+        facts = {"errcode": error.errcode, "rid": error.rid}
+        logger.warning("%s: %s", type(error).__name__, error, extra=facts)
+    elif database_is_away(error):
         logger.warning("%s: %s", type(error).__name__, error)
-    return Response(answer_body(answer), answer.status_code, headers=answer_headers(answer))
+    return Response(answer_body(refusal), refusal.status_code, headers=answer_headers(refusal))
 
 
 def answer_body(error: APIException) -> dict[str, Any]:
@@ -103,14 +107,19 @@ def answer_headers(error: APIException) -> dict[str, str]:
     return headers
 
 
-def error_answer(request: HttpRequest, status_code: int) -> JsonResponse:
-    """The contract's answer for an error that Django, not DRF, has met."""
-    error = of_status(status_code, str(request.method))
+def answer(request: HttpRequest, error: APIException) -> HttpResponse:
+    """An error for whoever is not inside DRF: the contract's object below /api/, else a page.
+
+    Needs neither the database nor another middleware; pages are templates named by their status.
+    """
+    headers = answer_headers(error)
     with translation.override(translation.get_language_from_request(request)):
-        body = answer_body(error)
-    return JsonResponse(
-        body,
-        status=status_code,
-        headers=answer_headers(error),
-        json_dumps_params={"ensure_ascii": False},
-    )
+        if not request.path_info.startswith("/api/"):
+            page = render_to_string(f"{error.status_code}.html")
+            return HttpResponse(page, status=error.status_code, headers=headers)
+        return JsonResponse(
+            answer_body(error),
+            status=error.status_code,
+            headers=headers,
+            json_dumps_params={"ensure_ascii": False},
+        )

@@ -1,4 +1,7 @@
 from django.apps import AppConfig
+from django.conf import settings
+
+from . import reports
 
 
 class GroupsiteConfig(AppConfig):
@@ -6,3 +9,7 @@ class GroupsiteConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401
+
+        # Where there is trouble, a check says so and nothing is served.
+        if settings.SENTRY_DSN and not reports.trouble_with(settings.SENTRY_DSN):
+            reports.start(settings.SENTRY_DSN)

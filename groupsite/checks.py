@@ -1,22 +1,43 @@
 """Settings of the whole site that must not go live, each with what to do about it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from limits.errors import ConfigurationError
+
+from .reports import trouble_with
+from .throttles import limits_in, redis_storage
 
 WEAK_PREFIX = "django-insecure-"
 MIN_LENGTH = 50
 MIN_UNIQUE = 5
 
+# `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are everybody's.
+EVERYBODYS_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
+
+# Settings that count something, and the least they can be.
+LEAST = {
+    "NUM_PROXIES": 0,
+    "WATERMARK_MAX_AGE": 1,
+    "MEMBERSHIP_PROOF_DAYS": 1,
+    "LINK_MAX_AGE": 1,
+}
+
 
 @register
 def production_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """With DEBUG off: a strong SECRET_KEY, and hosts by name."""
+    """With DEBUG off: strong keys of one's own, hosts by name, HTTPS."""
     if settings.DEBUG:
         return []
-    return [*_secret_key(settings.SECRET_KEY), *_hosts(settings.ALLOWED_HOSTS)]
+    return [
+        *_secret_key(settings.SECRET_KEY),
+        *_hosts(settings.ALLOWED_HOSTS),
+        *_field_keys(settings.FIELD_KEYS),
+        *_origins(settings.CSRF_TRUSTED_ORIGINS),
+    ]
 
 
 def _secret_key(key: str) -> list[CheckMessage]:
@@ -31,7 +52,77 @@ def _secret_key(key: str) -> list[CheckMessage]:
 
 
 def _hosts(hosts: Sequence[str]) -> list[CheckMessage]:
-    if hosts and "*" not in hosts:
+    if hosts and not any(EVERYBODYS_HOSTS.fullmatch(host) for host in hosts):
         return []
     hint = "Name your domains 请写明域名: ALLOWED_HOSTS=api.example.com"
     return [Error("ALLOWED_HOSTS is empty or allows any host.", hint, id="groupsite.E002")]
+
+
+def _field_keys(keys: Sequence[str]) -> list[CheckMessage]:
+    if settings.DEVELOPMENT_FIELD_KEY not in keys:
+        return []
+    hint = (
+        "It is in the source for all to read; make your own 它是公开的，请生成自己的密钥: "
+        "python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+    )
+    return [Error("FIELD_KEYS holds the key for development.", hint, id="groupsite.E003")]
+
+
+def _origins(origins: Sequence[str]) -> list[CheckMessage]:
+    if not any(origin.lower().startswith("http:") for origin in origins):
+        return []
+    hint = "Write https 请使用 https: CSRF_TRUSTED_ORIGINS=https://api.example.com"
+    return [Error("CSRF_TRUSTED_ORIGINS trusts plain HTTP.", hint, id="groupsite.E004")]
+
+
+@register
+def numbers(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """What is counted in proxies, seconds or days is not negative, and long enough to be of use."""
+    return [
+        Error(
+            f"{name} is too small.",
+            f"Set it to {least} or more, or leave it out 请设为不小于 {least} 的整数，或不设置。",
+            id="groupsite.E005",
+        )
+        for name, least in LEAST.items()
+        if getattr(settings, name) < least
+    ]
+
+
+@register
+def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """THROTTLES can be read, and lets through what clients rely on."""
+    try:
+        limits_in(settings.THROTTLES)
+    except ValueError as error:
+        hint = "For example 例如 THROTTLES=login=300/minute,user=600/minute (docs/settings.md)"
+        return [Error(str(error), hint, id="groupsite.E006")]
+    return []
+
+
+@register
+def redis(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """REDIS_URL can be read, and there is something to read it; Redis itself may be away."""
+    try:
+        if settings.REDIS_URL:
+            redis_storage(settings.REDIS_URL)
+    except (ImportError, ConfigurationError):
+        hint = "pip install --require-hashes -r requirements/redis.txt 请安装 redis 依赖。"
+        return [Error("REDIS_URL is set, but not the package redis.", hint, id="groupsite.E007")]
+    except ValueError:
+        hint = "Write 请写成 REDIS_URL=redis://:password@host:6379/0"
+        return [Error("REDIS_URL cannot be read.", hint, id="groupsite.E008")]
+    return []
+
+
+@register
+def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """SENTRY_DSN, where it is set, works."""
+    trouble = settings.SENTRY_DSN and trouble_with(settings.SENTRY_DSN)
+    if not trouble:
+        return []
+    hint = (
+        "Copy the DSN from the project's settings 请从 Sentry 项目设置复制 DSN, and 并 "
+        "pip install --require-hashes -r requirements/sentry.txt"
+    )
+    return [Error(trouble, hint, id="groupsite.E009")]

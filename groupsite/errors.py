@@ -7,7 +7,6 @@ from the same rows.
 from dataclasses import dataclass
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +28,8 @@ from accounts.errors import (
 from accounts.models import WeChatUser
 from groups.errors import FoundedTooMany, GroupNotProven, NotAGroup
 from wechat import errors as wechat
+
+from .outage import database_is_away
 
 
 class Invalid(APIException):
@@ -218,7 +219,7 @@ def as_api_exception(error: Exception) -> APIException:
             return Invalid()
         case UnreadablePostError():
             return Invalid(_("The body ended early."))
-        case OperationalError() | InterfaceError():
+        case _ if database_is_away(error):
             return Unavailable(wait=3)
         case wechat.CodeRejected():
             return InvalidCode()

@@ -1,41 +1,105 @@
-"""Log lines that carry the request's id and no secret."""
+"""Log lines and error reports that say which request, and hold no secret."""
 
+import json
 import logging
 import re
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.views.debug import SafeExceptionReporterFilter
 
+from accounts.caller import caller
+
+from .outage import database_is_away
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+CALENDAR = ZoneInfo("Asia/Shanghai")
+
+# Of what a caller of `logger.info(…, extra=…)` adds, that which goes into the line.
+EXTRAS = ("method", "route", "status", "ms", "bytes", "errcode", "rid")
+
+# Names of secrets, and of what is personal: openid and unionid.
+NAMES = r"""
+    (?: secret (?: _?access )? (?: _?key )? | (?: access | api | field | server ) _? keys?
+      | session _? (?: key | id ) | (?: encoding _? )? aes _? key | token s? | ticket | signature
+      | credential | nick _? name | password | passwd | encrypted _? data | openid | unionid
+      | (?<! [a-z0-9_] ) (?: js_ )? code )
+"""
+SECRET_NAME = re.compile(rf"(?ix) .* {NAMES}")
+
+# A name, the sign after it and whatever opens the value, also where quotes are escaped as in a
+# JSON text within another; bearers; links that sign in; the user's part of a URL; and the values
+# that PostgreSQL and MariaDB quote when a constraint fails.
 SECRET = re.compile(
-    r"""(?ix)
-    ( \b (?: secret | js_code | code | session_key | access_token | token | ticket )
-      ["']? \s* [=:] \s* ["']? )
-    [^\s"'&,}]+
-    | ( \b bearer \s+ ) \S+
-    | ( / (?: sign-in/\d+ | g ) / ) [^/\s]+
+    rf"""(?ix)
+    ( {NAMES} \\*["']? \s* (?: [=:] | %3[ad] ) (?: [\s\[(] | \\*b?["'] )* )
+      (?: \\(?!["']) | [^\s"'&,}}\\] )+
+    | ( \b bearer \s+ | (?-i: \b Key ) \s+ (?= \S{{16}} ) ) \S+
+    | ( (?: / | %2f ) (?: sign-in (?: / | %2f ) \d+ | g ) (?: / | %2f ) (?! < ) ) [^/\s"']+
+    | ( :// ) [^/\s"'@]+ (?= @ )
+    | ( \b DETAIL: ) [^\n]+
+    | ( Duplicate \s entry \s \\*' ) [^'\\]+
     """
 )
 
 
 def redact(text: str) -> str:
     """`text` with the values of WeChat's and our own secrets starred out."""
-    return SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}***", text)
+    return SECRET.sub(lambda match: f"{match[match.lastindex or 0]}***", text)
 
 
-class RequestIdFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line.
 
-
-class RedactingFormatter(logging.Formatter):
-    """Redacts the finished line, tracebacks included: urllib3 and requests quote whole URLs."""
+    Always `time` (Asia/Shanghai, milliseconds), `level`, `logger`, `message`; where there are such
+    `requestId`, `userId` (our own), `appid`, EXTRAS and `exception`. Redacted before it is escaped,
+    tracebacks included: urllib3 and requests quote whole URLs.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        line = {
+            "time": datetime.fromtimestamp(record.created, CALENDAR).isoformat(
+                timespec="milliseconds"
+            ),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_context(),
+            **{name: getattr(record, name, None) for name in EXTRAS},
+            "exception": self._exception(record),
+        }
+        said = {name: _plain(value) for name, value in line.items() if value not in (None, "")}
+        # A lone surrogate becomes an escape, which JSON reads and no stream refuses.
+        return json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+    def _exception(self, record: logging.LogRecord) -> str | None:
+        if record.exc_info and record.exc_info[0]:
+            return self.formatException(record.exc_info)
+        return record.stack_info
+
+
+def _context() -> dict[str, Any]:
+    """What is known of the request at hand."""
+    id, who = request_id.get(), caller.get()
+    return {"requestId": None if id == "-" else id, "userId": who.user_id, "appid": who.app_id}
+
+
+def _plain(value: Any) -> int | float | str:
+    return value if isinstance(value, int | float) else redact(str(value))
+
+
+class Crashes(logging.Filter):
+    """Of Django's lines about requests only crashes: the access line says the rest.
+
+    A database that is away is no crash, and has been warned of.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return record.levelno >= logging.ERROR and bool(error) and not database_is_away(error)
 
 
 class ReportFilter(SafeExceptionReporterFilter):

@@ -22,6 +22,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
+DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
+
 
 def app_secrets(text: str) -> dict[str, dict[str, str]]:
     """`appid:secret,…` as `{appid: {"SECRET": secret}}`; Django's error reports star SECRET out."""
@@ -86,6 +88,30 @@ def object_storage(
     return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
 
 
+def database(url: str) -> dict[str, Any]:
+    """DATABASE_URL as Django wants it. No error quotes it: it holds a password."""
+    try:
+        found = env.db_url_config(url) if url.partition(":")[0] in DATABASE_SCHEMES else {}
+    except ValueError:
+        found = {}
+    if not found:
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read. 无法识别 DATABASE_URL。\n"
+            "Write 请写成 sqlite:///db.sqlite3, postgres://user:password@host:5432/name "
+            "or 或 mysql://user:password@host:3306/name"
+        )
+    return dict(found)
+
+
+def whole_number(name: str, default: int) -> int:
+    try:
+        return int(env.int(name, default=default))
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} is not a whole number. {name} 必须是整数，例如 {name}={default}"
+        ) from None
+
+
 # Secrets and hosts
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -100,7 +126,7 @@ if not SECRET_KEY:
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-NUM_PROXIES = env.int("NUM_PROXIES", default=0)
+NUM_PROXIES = whole_number("NUM_PROXIES", 0)
 
 # WeChat
 
@@ -109,10 +135,10 @@ WECHAT_API_URL = env.str("WECHAT_API_URL", default="https://api.weixin.qq.com")
 ALLOW_SANDBOX = env.bool("ALLOW_SANDBOX", default=False)
 WECHAT_PUSH = push_channels(env.str("WECHAT_PUSH", default=""))
 CONTENT_SAFETY = env.bool("CONTENT_SAFETY", default=True)
-WATERMARK_MAX_AGE = env.int("WATERMARK_MAX_AGE", default=300)
+WATERMARK_MAX_AGE = whole_number("WATERMARK_MAX_AGE", 300)
 WATERMARK_REQUIRED = env.bool("WATERMARK_REQUIRED", default=False)
-MEMBERSHIP_PROOF_DAYS = env.int("MEMBERSHIP_PROOF_DAYS", default=30)
-LINK_MAX_AGE = env.int("LINK_MAX_AGE", default=3600)
+MEMBERSHIP_PROOF_DAYS = whole_number("MEMBERSHIP_PROOF_DAYS", 30)
+LINK_MAX_AGE = whole_number("LINK_MAX_AGE", 3600)
 
 # Application
 
@@ -134,13 +160,17 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "groupsite.middleware.RequestId",
-    "groupsite.middleware.ApiErrors",
-    "django.middleware.security.SecurityMiddleware",
-    "groupsite.middleware.Private",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # What goes on every answer, whoever gives it …
+    "groupsite.middleware.RequestLog",
+    "groupsite.middleware.Headers",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "groupsite.middleware.Private",
+    "groupsite.middleware.Errors",
+    # … and those who give them.
+    "groupsite.throttles.PerAddress",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -170,7 +200,9 @@ TEMPLATES = [
 # Data
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+    "default": database(
+        env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+    )
 }
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["CONN_MAX_AGE"] = 60
@@ -184,6 +216,8 @@ if _engine == "sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
+elif _engine == "postgresql":
+    _options |= {"connect_timeout": 3}
 elif _engine == "mysql":
     import pymysql
 
@@ -191,6 +225,7 @@ elif _engine == "mysql":
     pymysql.version_info = (2, 2, 1, "final", 0)
     pymysql.install_as_MySQLdb()
     _options |= {"charset": "utf8mb4", "sql_mode": "STRICT_TRANS_TABLES"}
+    _options |= {"connect_timeout": 3, "read_timeout": 20, "write_timeout": 20}
     DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -246,6 +281,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_ENGINE = "groupsite.outage"
 SESSION_COOKIE_AGE = 12 * 3600
 X_FRAME_OPTIONS = "DENY"
 
@@ -279,14 +315,16 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 
 # The API
 
+THROTTLES = env.str("THROTTLES", default="")
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsMember"],
     "DEFAULT_PARSER_CLASSES": ["groupsite.api.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "groupsite.schema.ApiSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.PerCaller"],
     "EXCEPTION_HANDLER": "groupsite.api.exception_handler",
-    "NUM_PROXIES": NUM_PROXIES,
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
     "UNICODE_JSON": True,
@@ -322,26 +360,18 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "groupsite.logs.RequestIdFilter"}},
-    "formatters": {
-        "redacting": {
-            "()": "groupsite.logs.RedactingFormatter",
-            "format": "{asctime} {levelname} {name} [{request_id}] {message}",
-            "style": "{",
-        }
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "filters": ["request_id"],
-            "formatter": "redacting",
-        }
-    },
+    "filters": {"crashes": {"()": "groupsite.logs.Crashes"}},
+    "formatters": {"json": {"()": "groupsite.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
-        "django.server": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
+        "django.request": {"filters": ["crashes"]},
+        # The development server's own line about each request: ours says it without the path.
+        "django.server": {"handlers": [], "level": "ERROR", "propagate": True},
     },
 }
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "groupsite.logs.ReportFilter"
+
+SENTRY_DSN = env.str("SENTRY_DSN", default="")

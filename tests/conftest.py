@@ -5,7 +5,9 @@ Django's test client.
 """
 
 import logging
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,11 +22,12 @@ from django.urls import URLResolver, get_resolver
 from accounts.models import WeChatUser
 from accounts.vault import take_out
 from groups.models import Group
-from groupsite.logs import RedactingFormatter
+from groupsite import throttles
+from groupsite.logs import JsonFormatter
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
 
-from .settings import APP_ID
+from .settings import APP_ID, REDIS_URL
 
 API = "/api/v1/"
 
@@ -41,6 +44,24 @@ def sandbox_server() -> Iterator[Sandbox]:
 def sandbox(sandbox_server: Sandbox, settings: Any) -> Sandbox:
     settings.WECHAT_API_URL = sandbox_server.url
     return sandbox_server
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted() -> None:
+    """Whatever another test did, nobody has been throttled."""
+    throttles.limiter_on.cache_clear()
+    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+        shared.storage.reset()
+
+
+def needs(tool: str) -> str:
+    """The path of a program that a test runs; without it a failure in CI, elsewhere a skip."""
+    if path := shutil.which(tool):
+        return path
+    missing = f"{tool} is not installed"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @dataclass
@@ -190,7 +211,7 @@ def console() -> Iterator[StringIO]:
     [handler] = [
         handler
         for handler in logging.getLogger().handlers
-        if isinstance(handler.formatter, RedactingFormatter)
+        if isinstance(handler.formatter, JsonFormatter)
     ]
     assert isinstance(handler, logging.StreamHandler)
     before = handler.setStream(written := StringIO())

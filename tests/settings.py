@@ -16,7 +16,8 @@ atexit.register(shutil.rmtree, MEDIA, ignore_errors=True)
 
 os.environ |= {
     "DEBUG": "False",
-    "SECRET_KEY": "tests-only-tests-only-tests-only-tests-only-0123456789",
+    # Of this run alone: what throttles count in Redis is named after it.
+    "SECRET_KEY": f"tests-only-tests-only-tests-only-tests-only-0123456789-{os.getpid()}",
     "FIELD_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LTAxMjM0NTY3ODk=",
     "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
     "CSRF_TRUSTED_ORIGINS": "",
@@ -32,6 +33,8 @@ os.environ |= {
     "MEDIA_ROOT": MEDIA,
     "MEDIA_URL": "/media/",
     "S3_BUCKET": "",
+    "THROTTLES": "",
+    "SENTRY_DSN": "",
 }
 for _name in ("WATERMARK_MAX_AGE", "WATERMARK_REQUIRED", "MEMBERSHIP_PROOF_DAYS", "LINK_MAX_AGE"):
     os.environ.pop(_name, None)

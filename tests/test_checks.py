@@ -12,7 +12,7 @@ from django.core.checks import ERROR, INFO, WARNING, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from groupsite.logs import ReportFilter
-from groupsite.settings import push_channels
+from groupsite.settings import DEVELOPMENT_FIELD_KEY, push_channels
 
 from .settings import APP_ID
 
@@ -37,6 +37,8 @@ UNSET = {
     "LOG_LEVEL": "INFO",
     "MEDIA_URL": "/media/",
     "S3_BUCKET": "",
+    "THROTTLES": "",
+    "SENTRY_DSN": "",
 }
 
 
@@ -95,6 +97,12 @@ def test_a_good_deployment_passes_every_check(tmp_path):
         ("SECRET_KEY", "django-insecure-" + "0123456789" * 5, "groupsite.E001"),
         ("ALLOWED_HOSTS", [], "groupsite.E002"),
         ("ALLOWED_HOSTS", ["example.com", "*"], "groupsite.E002"),
+        ("FIELD_KEYS", [DEVELOPMENT_FIELD_KEY], "groupsite.E003"),
+        ("CSRF_TRUSTED_ORIGINS", ["http://example.com"], "groupsite.E004"),
+        ("LINK_MAX_AGE", -77, "groupsite.E005"),
+        ("THROTTLES", "login=1/minute", "groupsite.E006"),
+        ("REDIS_URL", "http://cache", "groupsite.E008"),
+        ("SENTRY_DSN", "sentry.example", "groupsite.E009"),
         ("FIELD_KEYS", [], "accounts.E001"),
         ("FIELD_KEYS", ["c2hvcnQ="], "accounts.E002"),
         ("S3_BUCKET", "family-pictures", "accounts.E003"),

@@ -1,5 +1,6 @@
 """One error object on every path below /api/, whatever went wrong."""
 
+import json
 import re
 from io import StringIO
 from typing import Any
@@ -268,9 +269,12 @@ def test_a_crash_is_logged_with_its_request_id(
 ) -> None:
     monkeypatch.setattr(CRASHES["a view"], crash)
     error = error_of(alice.get("me"))
-    logged = console.getvalue()
-    assert f"[{error['requestId']}] unhandled RuntimeError" in logged
-    assert "canary-of-a-crash" in logged
+    [line] = [
+        line for line in map(json.loads, console.getvalue().splitlines()) if "exception" in line
+    ]
+    assert (line["level"], line["message"]) == ("ERROR", "unhandled RuntimeError")
+    assert line["requestId"] == error["requestId"]
+    assert "canary-of-a-crash" in line["exception"]
 
 
 @pytest.mark.parametrize("place", [CRASHES["a view"], CRASHES["authentication"]])

@@ -117,24 +117,24 @@ def on_mysql(statement: str) -> None:
 
 
 @contextmanager
-def serving(environment: dict[str, str], log: Path) -> Iterator[str]:
+def serving(environment: dict[str, str], log: Path, server: str = SERVER) -> Iterator[str]:
     """The URL of a server in a process of its own."""
     with log.open("w") as errors:
-        server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
+        process = subprocess.Popen(
+            [sys.executable, "-c", server],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
-    with server:
+    with process:
         try:
-            said = next((line for line in server.stdout if line.startswith("port ")), None)
+            said = next((line for line in process.stdout if line.startswith("port ")), None)
             assert said, log.read_text()
             yield f"http://127.0.0.1:{said.split()[1]}/api/v1/"
         finally:
-            server.kill()
+            process.kill()
 
 
 @dataclass

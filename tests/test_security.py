@@ -24,7 +24,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
@@ -33,6 +33,7 @@ from accounts.models import AvatarCheck, WeChatUser
 from accounts.signin import sign_in_path
 from accounts.vault import take_out
 from groups.models import Board, Group, Membership, Score
+from groupsite.settings import DEVELOPMENT_FIELD_KEY
 from wechat.client import Suggestion
 from wechat.crypto import seal
 from wechat.push import channel_for
@@ -61,8 +62,9 @@ def everything_stored() -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attacker's dream: binding is never locked."""
+def no_lock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attacker's dream: binding is never locked, and nobody counts."""
+    settings.THROTTLES = "off"
     monkeypatch.setattr("accounts.models.STALE_LIMIT", 30_000)
 
 
@@ -496,8 +498,9 @@ def test_no_members_link_comes_out_of_the_log(alice: Person, group: Group, conso
     alice.delete(f"groups/{FAMILY}/membership")
     logged = console.getvalue()
     assert Browser().get(path).status_code == 404
-    assert "Not Found" in console.getvalue()
-    assert path not in console.getvalue().removeprefix(logged), "it opens again on coming back"
+    told = console.getvalue().removeprefix(logged)
+    assert '"route": "/g/<str:signed>/", "status": 404' in told
+    assert path.split("/")[2] not in told, "it opens again on coming back"
 
 
 def unused_port() -> int:
@@ -883,6 +886,18 @@ def responses(
     yield "/g/ altered", stranger.get(link[:-2] + "/")
     with later(hours=2):
         yield "/g/ expired", stranger.get(link)
+    for path in ("/static/site.css", "/static/nothing.css", "/favicon.ico"):
+        yield path, stranger.get(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("groupsite.throttles.Limiter.wait", lambda *counts: 7.0)
+        for path in (API + "me", "/groups/"):
+            yield f"throttled {path}", stranger.get(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("django.contrib.auth.middleware.get_user", away)
+        patch.setattr("accounts.models.TokenManager.valid", away)
+        yield "API 503", alice.get("me")
+        for path in ("/groups/", "/admin/"):
+            yield f"unavailable {path}", stranger.get(path)
     with monkeypatch.context() as patch:
         patch.setattr("accounts.api.MeView.get", None)
         yield "API 500", alice.get("me")
@@ -892,11 +907,18 @@ def responses(
             yield f"crash {path}", stranger.get(path)
 
 
+def away(*args: Any) -> None:
+    raise OperationalError("the database is locked")
+
+
 @pytest.fixture
 def every_response(
     alice: Person, bob: Person, group: Group, olga: Browser, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Any]:
-    return dict(responses(alice, group, olga, monkeypatch))
+) -> Iterator[dict[str, Any]]:
+    answers = dict(responses(alice, group, olga, monkeypatch))
+    yield answers
+    for answer in answers.values():
+        answer.close()
 
 
 def policy(answer: Any) -> dict[str, list[str]]:
@@ -910,21 +932,46 @@ def lacking(answers: dict[str, Any], good: Callable[[Any], bool]) -> str:
     return ", ".join(bad)
 
 
-def test_nothing_can_be_framed_and_nothing_runs_inline(every_response: dict[str, Any]) -> None:
-    def strict(answer: Any) -> bool:
-        found = policy(answer)
-        loose = re.search(r"unsafe-|\*|https?:", answer.get("Content-Security-Policy", "unsafe-"))
-        return found.get("frame-ancestors") == ["'none'"] and "default-src" in found and not loose
+def is_guarded(answer: Any) -> bool:
+    """Nothing frames it, runs in it, sniffs it, opens it or learns its address."""
+    found, text = policy(answer), answer.get("Content-Security-Policy", "unsafe-")
+    features = dict(part.split("=") for part in answer.get("Permissions-Policy", "").split(", "))
+    return (
+        found.get("frame-ancestors") == found.get("default-src") == ["'none'"]
+        and not re.search(r"unsafe-|\*|https?:", text)
+        and answer.get("X-Frame-Options") == "DENY"
+        and answer.get("X-Content-Type-Options") == "nosniff"
+        and answer.get("Referrer-Policy") in {"same-origin", "no-referrer"}
+        and answer.get("Cross-Origin-Opener-Policy") == "same-origin"
+        and {"camera", "geolocation", "microphone"} <= features.keys()
+        and set(features.values()) == {"()"}
+    )
 
-    assert len(every_response) >= 25
-    assert not lacking(every_response, strict)
-    assert not lacking(every_response, lambda answer: answer.get("X-Frame-Options") == "DENY")
+
+def test_every_kind_of_response_is_guarded(every_response: dict[str, Any]) -> None:
+    statuses = {answer.status_code for answer in every_response.values()}
+    assert statuses >= {200, 204, 301, 302, 400, 401, 403, 404, 405, 410, 429, 500, 503}
+    assert not lacking(every_response, is_guarded)
 
 
-def test_nothing_is_sniffed_and_no_address_is_passed_on(every_response: dict[str, Any]) -> None:
-    private = {"same-origin", "no-referrer"}
-    assert not lacking(every_response, lambda one: one.get("X-Content-Type-Options") == "nosniff")
-    assert not lacking(every_response, lambda answer: answer.get("Referrer-Policy") in private)
+def test_every_route_is_guarded(personas: dict[str, Person], group: Group) -> None:
+    paths = [
+        address(shape, group, personas["member"]) for shape in {shape for _method, shape in MATRIX}
+    ]
+    paths += [path for path in admin_pages() if not path.endswith("/logout/")]
+    for path in paths:
+        for person in (personas["anonymous"], personas["member"], personas["operator"]):
+            for method in ("GET", "POST", "PATCH"):
+                answer = person.call(method, path)
+                assert is_guarded(answer), (method, path, person.name, answer.status_code)
+
+
+@pytest.mark.parametrize("host", ["testserver", "evil.example"])
+def test_the_way_to_https_is_guarded_too(settings: Any, host: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = Browser().get("/groups/", headers={"Host": host})
+    assert answer.status_code == (301 if host == "testserver" else 400)
+    assert is_guarded(answer)
 
 
 def test_a_members_page_is_for_nobody_but_its_holder(every_response: dict[str, Any]) -> None:
@@ -973,7 +1020,8 @@ def directives(answer: Any) -> set[str]:
 
 # The same for everybody, whoever asks.
 PUBLIC = {"avatar", "CSRF", "page bad host", "docs 405", "crash /groups/", "/groups"}
-PUBLIC |= {"/api/docs/", "/api/schema/", "/livez", "/readyz", "/", "/nothing"}
+PUBLIC |= {"/api/docs/", "/api/schema/", "/livez", "/readyz", "/", "/nothing", "/favicon.ico"}
+PUBLIC |= {"/static/site.css", "/static/nothing.css", "unavailable /admin/"}
 
 
 def test_no_cache_keeps_what_depends_on_who_asks(every_response: dict[str, Any]) -> None:
@@ -1029,6 +1077,8 @@ GOOD = {
     "WECHAT_APPS": "wx1:secret",
     "WECHAT_API_URL": "https://api.weixin.qq.com",
     "ALLOW_SANDBOX": "False",
+    "THROTTLES": "",
+    "SENTRY_DSN": "",
 }
 # The name that is bad, its value, and what the hint has to say.
 BAD: dict[str, tuple[str, str, str]] = {
@@ -1040,6 +1090,35 @@ BAD: dict[str, tuple[str, str, str]] = {
     "no field key": ("FIELD_KEYS", "", "urlsafe_b64encode"),
     "a bad field key": ("FIELD_KEYS", f"{FIELD_CANARY},Y2FuYXJ5LXNob3J0", "urlsafe_b64encode"),
     "the sandbox": ("WECHAT_API_URL", "http://127.0.0.1:9000", "ALLOW_SANDBOX"),
+    "everybody's host": ("ALLOWED_HOSTS", "example.com,.com", "ALLOWED_HOSTS="),
+    "the field key of development": ("FIELD_KEYS", DEVELOPMENT_FIELD_KEY, "urlsafe_b64encode"),
+    "a field key of development": (
+        "FIELD_KEYS",
+        f"{FIELD_CANARY},{DEVELOPMENT_FIELD_KEY}",
+        "urlsafe_b64encode",
+    ),
+    "the secret key of development": (
+        "SECRET_KEY",
+        "django-insecure-development-only",
+        "token_urlsafe",
+    ),
+    "plain HTTP": ("CSRF_TRUSTED_ORIGINS", "https://a.example,http://b.example", "https://"),
+    "fewer than no proxies": ("NUM_PROXIES", "-1", "0"),
+    "proxies in words": ("NUM_PROXIES", "canary", "NUM_PROXIES=0"),
+    "envelopes that are never fresh": ("WATERMARK_MAX_AGE", "0", "1"),
+    "memberships that end at once": ("MEMBERSHIP_PROOF_DAYS", "-30", "1"),
+    "links that never open": ("LINK_MAX_AGE", "0", "1"),
+    "links of a day": ("LINK_MAX_AGE", "1 day", "LINK_MAX_AGE=3600"),
+    "an unknown limit": ("THROTTLES", "logins=300/minute", "THROTTLES=login=300/minute"),
+    "an unreadable limit": ("THROTTLES", "login=many", "THROTTLES=login=300/minute"),
+    "a limit below the contract": ("THROTTLES", "login=119/minute", "THROTTLES=login="),
+    "an unknown cache": ("REDIS_URL", "memcached://:canary@cache:6379", "REDIS_URL=redis://"),
+    "no URL of a cache": ("REDIS_URL", "canary:6379", "REDIS_URL=redis://"),
+    "an unknown database": ("DATABASE_URL", "oracle://u:canary@db/x", "DATABASE_URL"),
+    "no URL of a database": ("DATABASE_URL", "canary.sqlite3", "sqlite:///"),
+    "a database at no port": ("DATABASE_URL", "postgres://u:canary@db:port/x", "sqlite:///"),
+    "no DSN": ("SENTRY_DSN", "canary", "DSN"),
+    "a DSN without a project": ("SENTRY_DSN", "https://canary@sentry.example/", "Sentry"),
 }
 
 
@@ -1089,6 +1168,20 @@ def test_a_server_starts_with_good_settings_and_with_the_sandbox_where_it_is_all
         ("SECRET_KEY", "x7Qw-2bVnx9_LzR4tYp0sHdEa6MfGuJc8iXo1WqZ5vBnT3r"),
         ("ALLOWED_HOSTS", []),
         ("ALLOWED_HOSTS", ["*"]),
+        ("ALLOWED_HOSTS", ["example.com", ".com.cn"]),
+        ("ALLOWED_HOSTS", [".CO.uk"]),
+        ("ALLOWED_HOSTS", ["."]),
+        ("CSRF_TRUSTED_ORIGINS", ["HTTP://example.com"]),
+        ("FIELD_KEYS", [FIELD_CANARY, DEVELOPMENT_FIELD_KEY]),
+        ("THROTTLES", "user=299/minute"),
+        ("THROTTLES", "call=1/3second"),
+        ("THROTTLES", "login=300/minute;1/second"),
+        ("THROTTLES", "address=0/minute"),
+        ("THROTTLES", "on"),
+        ("NUM_PROXIES", -1),
+        ("MEMBERSHIP_PROOF_DAYS", 0),
+        ("REDIS_URL", "redis://:canary@cache:port/0"),
+        ("SENTRY_DSN", "https://sentry.example/1"),
         ("FIELD_KEYS", ["canary 密钥"]),
         ("WECHAT_API_URL", "http://api.weixin.qq.com"),
         ("WECHAT_API_URL", "https://api.weixin.qq.com.evil.cn"),
@@ -1103,6 +1196,42 @@ def test_the_checks_see_through_what_only_looks_good(settings: Any, name: str, v
     [found] = run_checks()
     assert found.is_serious() and found.hint and name in found.msg
     assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALLOWED_HOSTS", [".example.com", "localhost", "127.0.0.1", "[::1]", ".example.com.cn"]),
+        ("CSRF_TRUSTED_ORIGINS", ["https://*.example.com"]),
+        ("THROTTLES", "off"),
+        ("THROTTLES", " login = 120 per minute , user=5/second,call=off,"),
+        ("THROTTLES", "login=7200/hour"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0"),
+        ("REDIS_URL", "rediss://:secret@cache.example/0"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("SENTRY_DSN", "https://0123456789@sentry.example/1"),
+    ],
+)
+def test_the_checks_leave_good_settings_alone(settings: Any, name: str, value: Any) -> None:
+    setattr(settings, name, value)
+    assert run_checks() == []
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "value"),
+    [
+        ("redis", "REDIS_URL", "redis://cache:6379/0"),
+        ("sentry_sdk.utils", "SENTRY_DSN", "https://0123456789@sentry.example/1"),
+    ],
+)
+def test_a_setting_that_needs_a_package_names_what_to_install(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, package: str, name: str, value: str
+) -> None:
+    for module in [module for module in sys.modules if module.startswith(package)]:
+        monkeypatch.setitem(sys.modules, module, None)
+    setattr(settings, name, value)
+    [found] = run_checks()
+    assert name in found.msg and "pip install" in found.hint
 
 
 # One-time sign-in links

@@ -1,0 +1,25 @@
+"""What a database that is away looks like from the inside."""
+
+from typing import Any
+
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import UpdateError
+from django.db import InterfaceError, OperationalError
+
+
+def database_is_away(error: BaseException | None) -> bool:
+    """Whether the database could not be reached, was lost, locked or too busy: try again later."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+class SessionStore(db.SessionStore):
+    """Django's, but a database that is away is not taken for a session that somebody deleted."""
+
+    def save(self, must_create: bool = False) -> Any:
+        try:
+            super().save(must_create)
+        except UpdateError as error:
+            cause = error.__context__
+            if cause is not None and database_is_away(cause):
+                raise cause from None
+            raise

@@ -1,0 +1,349 @@
+"""What the console and an error tracker are told: which request, whose, what; and no secret."""
+
+import gzip
+import json
+import logging
+import os
+import re
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+
+from accounts.signin import sign_in_path
+from groupsite.logs import redact
+from wechat.sandbox import Phone, Sandbox
+
+from .conftest import Person
+from .settings import APP_ID
+from .test_bind import FAMILY
+from .test_login import fault
+from .test_races import SERVER, Caller, Site, scratch_database, serving
+from .test_throttles import wait_for
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00")
+
+
+def lines(console: StringIO) -> list[dict[str, Any]]:
+    """Everything logged so far, each line read as the JSON object it has to be."""
+    return [json.loads(line) for line in console.getvalue().splitlines()]
+
+
+# The access line
+
+
+def test_each_request_is_one_line_that_says_whose_and_how_it_went(
+    alice: Person, console: StringIO
+) -> None:
+    answer = alice.get("me?x=1")
+    [line] = lines(console)
+    assert TIME.fullmatch(line.pop("time"))
+    assert 0 < line.pop("ms") < 60_000
+    assert line == {
+        "level": "INFO",
+        "logger": "groupsite.request",
+        "message": "GET /api/v1/me 200",
+        "requestId": answer["X-Request-ID"],
+        "userId": alice.user.pk,
+        "appid": APP_ID,
+        "method": "GET",
+        "route": "/api/v1/me",
+        "status": 200,
+        "bytes": len(answer.content),
+    }
+
+
+def test_nobody_is_taken_for_who_came_before(alice: Person, console: StringIO) -> None:
+    alice.get("me")
+    Browser().get("/api/v1/me")
+    alice.post("login", {"code": alice.phone.login()})
+    Browser().get("/livez")
+    told = [(line.get("userId"), line.get("appid")) for line in lines(console)]
+    assert told == [(alice.user.pk, APP_ID), (None, None), (None, APP_ID), (None, None)]
+
+
+def test_django_adds_no_line_of_its_own_but_about_a_crash(
+    olga: Browser, console: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    olga.raise_request_exception = False
+    for path in ("/nothing", "/api/nothing", "/groups/0/", "/groups", "/static/nothing.css"):
+        olga.get(path)
+    assert [line["status"] for line in lines(console)] == [404, 404, 404, 301, 404]
+    monkeypatch.setattr("groups.views.describe", None)
+    olga.get("/groups/")
+    crash, access = lines(console)[5:]
+    assert (crash["level"], crash["logger"]) == ("ERROR", "django.request")
+    assert crash["exception"].endswith("TypeError: 'NoneType' object is not callable")
+    assert (access["status"], access["requestId"]) == (500, crash["requestId"])
+
+
+def test_the_line_has_the_route_and_not_the_path(alice: Person, console: StringIO) -> None:
+    alice.enter("family")
+    link = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    sign_in = sign_in_path(User.objects.create_superuser("otto"))
+    browser = Browser()
+    for path in (link, sign_in, f"/nothing/{alice.token}", f"/?token={alice.token}"):
+        browser.get(path)
+    told = [line["route"] for line in lines(console)[-4:]]
+    assert told == ["/g/<str:signed>/", "/sign-in/<int:pk>/<str:token>/", "-", "/"]
+    for secret in (link.split("/")[2], sign_in.split("/")[3], alice.token, FAMILY):
+        assert secret not in console.getvalue()
+
+
+# Other lines
+
+
+def test_what_wechat_refused_is_told_with_its_errcode_and_rid(
+    alice: Person, sandbox: Sandbox, console: StringIO
+) -> None:
+    fault(sandbox, errcode=45009)
+    assert alice.post("login", {"code": alice.phone.login()}).status_code == 503
+    line, access = lines(console)
+    assert (line["level"], line["appid"], line["errcode"]) == ("WARNING", APP_ID, 45009)
+    assert re.fullmatch(r"[\w-]+", line["rid"]) and line["rid"] in line["message"]
+    assert line["requestId"] == access["requestId"]
+
+
+def test_whatever_is_logged_is_one_line_of_json(console: StringIO) -> None:
+    logger = logging.getLogger("groupsite.anything")
+    logger.warning('two\nlines, "quoted", 中文 and half a pair: \ud83d', extra={"rid": object()})
+    try:
+        raise ValueError("of\ntwo lines")
+    except ValueError:
+        logger.exception("crashed with %s", {"a": 1})
+    first, second = lines(console)
+    assert first["message"] == 'two\nlines, "quoted", 中文 and half a pair: \ud83d'
+    assert "中文" in console.getvalue()
+    assert second["exception"].endswith("ValueError: of\ntwo lines")
+    assert "requestId" not in first or first["requestId"]
+
+
+def test_a_real_server_writes_nothing_but_such_lines(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'nothing.sqlite3'}",
+    }
+    log = tmp_path / "server.log"
+    with serving(environment, log) as url, requests.Session() as http:
+        http.trust_env = False
+        for path in ("me", "nothing", "../../livez", "../../nothing", "login"):
+            http.get(url + path, timeout=60)
+        wait_for(lambda: len(log.read_text().splitlines()) >= 5)
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["status"] for line in told] == [401, 404, 200, 404, 405]
+
+
+# Redaction
+
+CANARY = "q7-Canary_0123456789+/w=="
+# Each § is the secret.
+HOLDING = [
+    "secret=§",
+    "https://api.weixin.qq.com/sns/jscode2session?appid=wx1&secret=§&js_code=§",
+    '{"session_key": "§", "openid": "§"}',
+    "{'session_key': '§', 'unionid': '§'}",
+    '{\\"session_key\\": \\"§\\", \\"token\\":\\"§\\"}',
+    '"{\\\\\\"access_token\\\\\\": \\\\\\"§\\\\\\"}"',
+    'b\'{"code": "§"}\'',
+    "Session(openid='§', session_key=b'§')",
+    "{'code': ['§']}",
+    "sessionKey: §",
+    "next=%2Fsign-in%2F1%2F§%2F",
+    "redirect?token%3D§",
+    "Authorization: Bearer §",
+    "{'HTTP_AUTHORIZATION': 'Bearer §'}",
+    "Authorization: Key §",
+    "Cookie: sessionid=§; csrftoken=§",
+    "csrfmiddlewaretoken=§",
+    "POST /sign-in/1/§/",
+    "GET /g/§/",
+    "msg_signature=§&encrypt_type=aes",
+    "EncodingAESKey=§",
+    "aes_key: §",
+    "ticket=§",
+    "FIELD_KEYS = ['§']",
+    "SECRET_KEY=§",
+    "AWS_SECRET_ACCESS_KEY=§",
+    "X-Amz-Signature=§&X-Amz-Credential=§&X-Amz-Security-Token=§",
+    "secret_key='§', access_key='§'",
+    "password=§",
+    "encryptedData=§",
+    "nickname: §",
+    "Key (app_id, openid)\nDETAIL:  Key (app_id, openid)=(wx1, §) already exists.",
+    "DETAIL:  Failing row contains (1, wx1, §, §).",
+    "(1062, \"Duplicate entry 'wx1-§' for key 'one_user_per_openid'\")",
+]
+URLS = [
+    "redis://:canary-of-redis@cache:6379/0",
+    "postgres://groupsite:canary-of-it@db/x",
+    "https://canary0123456789@sentry.example/1",
+]
+
+
+@pytest.mark.parametrize("text", HOLDING)
+def test_what_is_secret_or_personal_is_starred_out(text: str) -> None:
+    told = redact(text.replace("§", CANARY))
+    assert "***" in told and "Canary" not in told and "0123456789" not in told
+
+
+@pytest.mark.parametrize("text", URLS)
+def test_no_url_tells_its_password(text: str) -> None:
+    assert "canary" not in redact(f"cannot connect to {text}: refused")
+    assert redact(text).endswith(text.rpartition("@")[2])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CodeRejected: WeChat refused the call (errcode 40029, rid 6564-1a2b-3c4d)",
+        '{"errcode": 40029, "status_code": 200}',
+        "GET /g/<str:signed>/ 404",
+        "Key figures of the group",
+        "a token was revoked; 2 tokens are left",
+        "Redis is away: Error 111 connecting to 127.0.0.1:6379. Connection refused.",
+        "https://api.weixin.qq.com/cgi-bin/token",
+    ],
+)
+def test_what_is_neither_can_still_be_read(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_a_line_is_redacted_in_every_part(console: StringIO) -> None:
+    logger = logging.getLogger("groupsite.anything")
+    try:
+        raise ValueError(f'{{"session_key": "{CANARY}"}}')
+    except ValueError as error:
+        logger.exception("failed on token=%s", CANARY, extra={"rid": f"code={CANARY}"})
+        logger.error("failed: %r", json.dumps({"a": str(error)}))
+    assert CANARY not in console.getvalue()
+    assert [line["message"][:6] for line in lines(console)] == ["failed", "failed"]
+
+
+# Error reports
+
+
+CRASHING = f"""
+import django
+django.setup()
+import accounts.api, accounts.models, groups.views
+
+def crash(*args, **kwargs):
+    raise RuntimeError(f"session_key={{args[0]}}" if isinstance(args[0], str) else "a crash")
+
+accounts.api.MeView.put = accounts.models.lock_away = groups.views._ranking_context = crash
+{SERVER}
+"""
+
+
+class Tracker(ThreadingHTTPServer):
+    """Where Sentry would be: keeps the events that are posted to it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), TrackersEar)
+        self.events: list[dict[str, Any]] = []
+        self.bodies: list[str] = []
+        self.dsn = f"http://{'0' * 32}@127.0.0.1:{self.server_port}/1"
+
+
+class TrackersEar(BaseHTTPRequestHandler):
+    server: Tracker
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.server.bodies.append(body.decode())
+        parts = [json.loads(line) for line in body.decode().splitlines() if line]
+        self.server.events += [part for part in parts if "exception" in part]
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    with Tracker() as tracker:
+        Thread(target=tracker.serve_forever, daemon=True).start()
+        yield tracker
+        tracker.shutdown()
+
+
+def test_an_unhandled_error_is_reported_without_a_secret_or_a_person(
+    tracker: Tracker, tmp_path: Path
+) -> None:
+    secrets = {
+        "app secret": "canary-of-the-app-secret",
+        "field key": urlsafe_b64encode(b"canary-of-the-field-keys-at-rest").decode(),
+        "signing key": "canary-of-the-signing-key-" * 3,
+    }
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox({APP_ID: secrets["app secret"]}))
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DATABASE_URL": stack.enter_context(scratch_database(tmp_path)),
+            "WECHAT_APPS": f"{APP_ID}:{secrets['app secret']}",
+            "WECHAT_API_URL": sandbox.url,
+            "FIELD_KEYS": secrets["field key"],
+            "SECRET_KEY": secrets["signing key"],
+            "SENTRY_DSN": tracker.dsn,
+        }
+        logs = [tmp_path / "healthy.log", tmp_path / "crashing.log"]
+        site = Site(environment, [], logs, sandbox)
+        site.run("manage.py", "migrate", "--verbosity", "0")
+        for log, code in zip(logs, (SERVER, CRASHING), strict=True):
+            site.urls.append(stack.enter_context(serving(environment, log, code)))
+        crash_everywhere(site, secrets)
+        wait_for(lambda: len(tracker.events) >= 3)
+        said = site.said() + "".join(tracker.bodies)
+    assert {name: secret for name, secret in secrets.items() if secret in said} == {}
+    crashes = [event["exception"]["values"][-1] for event in tracker.events]
+    assert {crash["type"] for crash in crashes} == {"RuntimeError"}
+    assert sorted(crash["value"] for crash in crashes) == ["a crash", "a crash", "session_key=***"]
+    for event in tracker.events:
+        assert event["request"].keys() == {"method", "url"}
+        assert "user" not in event
+        assert all("vars" not in frame for frame in frames(event))
+    assert any(frame.get("context_line") for event in tracker.events for frame in frames(event))
+
+
+def frames(event: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        frame for value in event["exception"]["values"] for frame in value["stacktrace"]["frames"]
+    ]
+
+
+def crash_everywhere(site: Site, secrets: dict[str, str]) -> None:
+    """Alice uses the healthy server, then the crashing one; `secrets` learns what was hers."""
+    alice = site.somebody("alice")
+    open_gid = alice.post("groups/bind", alice.envelope("family"))[1]["openGId"]
+    link = urlsplit(alice.post(f"groups/{open_gid}/link", {})[1]["url"]).path
+    code = alice.phone.login()
+    secrets |= {
+        "token": alice.token,
+        "code": code,
+        "nickname": "金丝雀",
+        "link": link.split("/")[2],
+    }
+    [[openid, key]] = site.ask(
+        "[[user.openid, take_out(user.session_key)] for user in WeChatUser.objects.all()]"
+    )
+    secrets |= {"openid": openid, "session_key": key, "raw key": repr(b64decode(key))}
+    bob = Caller(site, Phone(site.sandbox.url, "bob", APP_ID))
+    server = site.urls[1].removesuffix("/api/v1/")
+    assert alice.call("PUT", "me", 1, json={"nickname": secrets["nickname"]})[0] == 500
+    assert bob.post("login", {"code": code}, 1)[0] == 500
+    assert requests.get(server + link, timeout=60).status_code == 500

@@ -1,0 +1,472 @@
+"""The database goes away and comes back: whoever asks meanwhile is told to wait, and nothing else.
+
+SQLite is taken away by moving its folder and frozen by a lock; PostgreSQL and MariaDB, where
+DATABASE_URL names one, stand behind a relay that is cut or stops forwarding.
+"""
+
+import os
+import socket
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from django.db import InterfaceError, OperationalError
+from django.test import Client as Browser
+
+from wechat.sandbox import Phone, Sandbox
+
+from .conftest import Person, refused
+from .settings import APP_ID
+from .test_races import Site, scratch_database, serving
+
+PATIENCE = 60  # seconds that anything may take
+RECOVERY = 5  # seconds after which all is well again
+
+LOG_IN, PASSWORD = "/admin/login/", "long and secret"
+OPERATOR = f"""
+import django
+django.setup()
+from django.contrib.auth.models import User
+from django.test import Client
+from accounts.signin import sign_in_path
+
+olga, browser = User.objects.create_superuser("olga", password="{PASSWORD}"), Client()
+browser.force_login(olga)
+print(browser.cookies["sessionid"].value, sign_in_path(User.objects.create_superuser("otto")))
+"""
+
+
+# Databases that can be taken away
+
+
+class SQLiteFile:
+    """A database whose folder can be moved elsewhere."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.path = Path(url.removeprefix("sqlite:///"))
+        self.elsewhere = self.path.parent.with_name("elsewhere")
+        self.lock: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.restore()
+
+    def cut(self) -> None:
+        self.path.parent.rename(self.elsewhere)
+
+    def freeze(self) -> None:
+        self.lock = sqlite3.connect(self.path, isolation_level=None)
+        self.lock.execute("BEGIN EXCLUSIVE")
+
+    def restore(self) -> None:
+        if self.elsewhere.exists():
+            self.elsewhere.rename(self.path.parent)
+        if self.lock:
+            self.lock.close()
+            self.lock = None
+
+
+class Relay:
+    """A port that leads to the real server, for as long as it does."""
+
+    def __init__(self, url: str, port: int) -> None:
+        parts = urlsplit(url)
+        self.there = parts.hostname, parts.port or port
+        self.flows = Event()
+        self.lines: set[socket.socket] = set()
+        self.guard = Lock()
+        self.listen()
+        user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+        self.url = parts._replace(netloc=f"{user}127.0.0.1:{self.port}").geturl()
+
+    port = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.cut()
+
+    def listen(self) -> None:
+        self.door = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self.port = self.door.getsockname()[1]
+        self.flows.set()
+        Thread(target=self.accept, args=[self.door], daemon=True).start()
+
+    def accept(self, door: socket.socket) -> None:
+        with suppress(OSError):  # the door has been closed
+            while True:
+                near, _address = door.accept()
+                far = socket.create_connection(self.there)
+                with self.guard:
+                    self.lines |= {near, far}
+                for pair in ((near, far), (far, near)):
+                    Thread(target=self.forward, args=pair, daemon=True).start()
+
+    def forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.flows.wait()
+                target.sendall(data)
+        self.drop(source, target)
+
+    def drop(self, *lines: socket.socket) -> None:
+        """Closed at once, as when the machine at the other end is gone."""
+        for line in lines:
+            with suppress(OSError):
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                line.shutdown(socket.SHUT_RDWR)
+            line.close()
+        with self.guard:
+            self.lines -= set(lines)
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self.door.shutdown(socket.SHUT_RDWR)
+        self.door.close()
+        self.flows.set()
+        self.drop(*self.lines)
+
+    def freeze(self) -> None:
+        self.flows.clear()
+
+    def restore(self) -> None:
+        if self.door.fileno() == -1:
+            self.listen()
+        self.flows.set()
+
+
+def removable(url: str) -> SQLiteFile | Relay:
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        return SQLiteFile(url)
+    return Relay(url, {"postgres": 5432, "mysql": 3306}[scheme])
+
+
+# A site on such a database, and everything one can ask of it
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One kind of request, and the statuses it has while all is well."""
+
+    method: str
+    path: str
+    well: set[int]
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Callable[[], dict[str, Any]] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def send(self, http: requests.Session, server: str) -> requests.Response:
+        sent: dict[str, Any] = {}
+        if self.body:
+            kind = "json" if self.path.startswith("/api/") else "data"
+            sent[kind] = self.body()
+        return http.request(
+            self.method,
+            server + self.path,
+            headers=self.headers,
+            timeout=PATIENCE,
+            allow_redirects=False,
+            **sent,
+        )
+
+
+@dataclass
+class Place:
+    """Two servers, one of them with DEBUG on, and the way to their database."""
+
+    database: SQLiteFile | Relay
+    servers: list[str]
+    asks: list[Ask]
+    keeps_connections: bool
+
+    def visitor(self) -> requests.Session:
+        """A connection to a server is a thread there, and that has its own to the database."""
+        http = requests.Session()
+        http.trust_env = False
+        return http
+
+    def status(self, ask: Ask, server: str) -> int:
+        with self.visitor() as http:
+            return ask.send(http, server).status_code
+
+    def ailing(self) -> list[str]:
+        """What is not well, each with its status."""
+        found = [(ask, self.status(ask, server)) for ask in self.asks for server in self.servers]
+        return [f"{ask}: {status}" for ask, status in found if status not in ask.well]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("outage")
+    (directory / "database").mkdir()
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox({APP_ID: "secret"}))
+        real = stack.enter_context(scratch_database(directory / "database"))
+        database = stack.enter_context(removable(real))
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DATABASE_URL": database.url,
+            "REDIS_URL": "",
+            "THROTTLES": "off",
+            "WECHAT_APPS": f"{APP_ID}:secret",
+            "WECHAT_API_URL": sandbox.url,
+        }
+        logs = [directory / f"server-{number}.log" for number in (0, 1)]
+        site = Site(environment, [], logs, sandbox)
+        site.run("manage.py", "migrate", "--verbosity", "0")
+        for debug, log in zip(("False", "True"), logs, strict=True):
+            site.urls.append(stack.enter_context(serving(environment | {"DEBUG": debug}, log)))
+        servers = [url.removesuffix("/api/v1/") for url in site.urls]
+        yield Place(database, servers, list(everything(site)), not real.startswith("sqlite"))
+
+
+def everything(site: Site) -> Iterator[Ask]:
+    """Every kind of route that needs the database, as those ask who may."""
+    session, sign_in = site.run("-c", OPERATOR).split()
+    bob, alice = Phone(site.sandbox.url, "bob", APP_ID), site.somebody("alice")
+    open_gid = alice.post("groups/bind", alice.envelope("family"))[1]["openGId"]
+    link = alice.post(f"groups/{open_gid}/link", {})[1]["url"]
+    bearer = {"Authorization": f"Bearer {alice.token}"}
+    yield Ask("POST", "/api/v1/login", {200}, {}, lambda: {"code": bob.login()})
+    for path in ("me", "groups", "boards", f"groups/{open_gid}", f"groups/{open_gid}/ranking"):
+        yield Ask("GET", f"/api/v1/{path}", {200}, bearer)
+    yield Ask("PUT", "/api/v1/me", {200}, bearer, lambda: {"nickname": "小明"})
+    yield Ask("POST", f"/api/v1/groups/{open_gid}/link", {200}, bearer)
+    yield Ask("POST", "/api/v1/groups/bind", {200}, bearer, lambda: alice.envelope("family"))
+    yield Ask("GET", urlsplit(link).path, {200})
+    olga = {"Cookie": f"sessionid={session}"}
+    for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/group/"):
+        yield Ask("GET", path, {200}, olga)
+    yield Ask("GET", sign_in, {200})
+    csrf = {"Cookie": f"csrftoken={'x' * 32}"}
+    form = {"csrfmiddlewaretoken": "x" * 32, "username": "olga", "password": PASSWORD}
+    yield Ask("POST", LOG_IN, {302}, csrf, lambda: form)
+    yield Ask("GET", "/readyz", {200})
+
+
+WITHOUT_DATABASE = ("/livez", "/static/site.css", "/api/docs/", "/api/schema/", "/sign-in")
+
+
+@pytest.fixture(autouse=True)
+def _well_before_and_after(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "place" not in request.fixturenames:
+        yield
+        return
+    place = request.getfixturevalue("place")
+    assert place.ailing() == []
+    try:
+        yield
+    finally:
+        place.database.restore()
+
+
+def test_without_its_database_every_route_says_503_and_when_to_come_again(place: Place) -> None:
+    place.database.cut()
+    for server in place.servers:
+        for ask in place.asks:
+            with place.visitor() as http:
+                answer = ask.send(http, server)
+            assert answer.status_code == 503, str(ask)
+            assert answer.headers["X-Request-ID"] and answer.headers["Content-Security-Policy"]
+            if ask.path == "/readyz":
+                continue
+            assert answer.headers["Retry-After"] == "3", str(ask)
+            if ask.path.startswith("/api/"):
+                assert (answer.json()["code"], answer.json()["retryAfter"]) == ("unavailable", 3)
+            else:
+                assert "<h1>" in answer.text and "Traceback" not in answer.text, str(ask)
+
+
+def test_what_needs_no_database_goes_on_without_it(place: Place) -> None:
+    place.database.cut()
+    for server in place.servers:
+        for path in WITHOUT_DATABASE:
+            assert place.status(Ask("GET", path, {200}), server) != 503, path
+        assert place.status(Ask("GET", "/livez", {200}), server) == 200
+
+
+def test_when_the_database_returns_all_is_well_within_five_seconds(place: Place) -> None:
+    place.database.cut()
+    assert len(place.ailing()) == len(place.asks) * len(place.servers)
+    place.database.restore()
+    well_soon(place)
+
+
+def well_soon(place: Place) -> None:
+    deadline = time.monotonic() + RECOVERY
+    while (ailing := place.ailing()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not ailing or place.ailing() == []
+
+
+def test_under_load_a_cut_is_503_for_as_long_as_it_lasts_and_never_anything_else(
+    place: Place,
+) -> None:
+    """Connections are kept, as those of a server's threads are; but for SQLite, where one that
+    is open does not notice that its file has moved."""
+    asks = [ask for ask in place.asks if ask.path != LOG_IN]  # which costs a second of hashing
+    stop, seen = Event(), {str(ask): set[int]() for ask in asks}
+    wrong: list[str] = []
+
+    def keep_asking(ask: Ask, server: str) -> None:
+        http = place.visitor()
+        while not stop.is_set():
+            status = ask.send(http, server).status_code
+            seen[str(ask)].add(status)
+            if status not in {503, *ask.well}:
+                wrong.append(f"{ask}: {status}")
+            if not place.keeps_connections:
+                http.close()
+        http.close()
+
+    with ThreadPoolExecutor(len(asks)) as pool:
+        for number, ask in enumerate(asks):
+            pool.submit(keep_asking, ask, place.servers[number % 2])
+        try:
+            wait_for(lambda: all(seen.values()))
+            for _ in range(3):
+                place.database.cut()
+                for statuses in seen.values():
+                    statuses.clear()
+                wait_for(lambda: all(503 in statuses for statuses in seen.values()))
+                place.database.restore()
+                well_soon(place)
+        finally:
+            stop.set()
+    assert wrong == []
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_database_that_hangs_makes_nobody_fail_and_all_is_well_when_it_goes_on(
+    place: Place,
+) -> None:
+    place.database.freeze()
+    with ThreadPoolExecutor(len(place.asks)) as pool:
+        waiting = [pool.submit(place.status, ask, place.servers[0]) for ask in place.asks]
+        time.sleep(1)  # until they wait
+        place.database.restore()
+        statuses = [answer.result(PATIENCE) for answer in waiting]
+    for ask, status in zip(place.asks, statuses, strict=True):
+        assert status in {503, *ask.well}, str(ask)
+    well_soon(place)
+
+
+# Wherever it is noticed
+
+
+def away(*args: Any, **kwargs: Any) -> Any:
+    raise OperationalError("the canary's database is locked")
+
+
+def lost(*args: Any, **kwargs: Any) -> Any:
+    raise InterfaceError("the canary's connection already closed")
+
+
+PLACES = {
+    "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
+    "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
+    "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
+    "a page's view": ("groups.views.describe", "/groups/"),
+    "a page's template": ("django.contrib.admin.templatetags.log.AdminLogNode.render", "/admin/"),
+    "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
+    "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
+    "saving the session": ("django.contrib.sessions.models.Session.save", "/groups/"),
+    "a middleware": ("django.middleware.common.CommonMiddleware.process_request", "/nothing"),
+    "the outer middleware": (
+        "django.middleware.security.SecurityMiddleware.process_request",
+        "/api/nothing",
+    ),
+    "on the way back": (
+        "django.middleware.locale.LocaleMiddleware.process_response",
+        "/admin/login/",
+    ),
+    "a member's page": ("groups.links.Link.open", "/g/x/"),
+    "a sign-in link": ("accounts.views.sign_in_tokens.check_token", "/sign-in/1/x-y/"),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["DEBUG off", "DEBUG on"])
+@pytest.mark.parametrize("failure", [away, lost])
+@pytest.mark.parametrize("where", PLACES)
+def test_wherever_it_is_noticed_the_answer_is_the_same(
+    alice: Person,
+    olga: Browser,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    failure: Any,
+    debug: bool,
+) -> None:
+    settings.DEBUG, settings.SESSION_SAVE_EVERY_REQUEST = debug, True
+    target, path = PLACES[where]
+    monkeypatch.setattr(target, failure)
+    olga.raise_request_exception = False
+    answer = olga.get(path, headers={"Authorization": f"Bearer {alice.token}"})
+    assert "canary" not in answer.content.decode()
+    if path.startswith("/api/"):
+        refused(answer, 503, "unavailable")
+    else:
+        assert (answer.status_code, answer["Retry-After"]) == (503, "3")
+        assert answer["Content-Type"].startswith("text/html")
+        assert "Content-Security-Policy" in answer and "X-Request-ID" in answer
+
+
+def test_the_page_about_it_is_in_the_readers_language(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    olga.raise_request_exception = False
+    monkeypatch.setattr("groups.views.describe", away)
+    pages = {
+        language: olga.get("/groups/", headers={"Accept-Language": language}).content.decode()
+        for language in ("zh-CN", "en")
+    }
+    assert 'lang="zh-hans"' in pages["zh-CN"]
+    assert 'lang="en"' in pages["en"] and "Back in a moment" in pages["en"]
+
+
+def test_it_is_a_warning_of_one_line_and_no_crash(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch, console: Any
+) -> None:
+    olga.raise_request_exception = False
+    monkeypatch.setattr("groups.views.describe", away)
+    olga.get("/groups/")
+    logged = console.getvalue()
+    assert "OperationalError: the canary's database is locked" in logged
+    assert "Traceback" not in logged and '"ERROR"' not in logged
+
+
+def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
+    olga: Browser, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.sessions.models import Session
+
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+
+    def end_it(*args: Any) -> None:
+        Session.objects.all().delete()
+
+    monkeypatch.setattr("groups.views.describe", end_it)
+    assert olga.get("/groups/").status_code == 400

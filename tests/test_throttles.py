@@ -1,0 +1,453 @@
+"""How often one may ask: by user, token, call and address, in one process and in several."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import requests
+import time_machine
+from django.test import Client as Browser
+from django.test import RequestFactory
+
+from groupsite import throttles
+
+from .conftest import API, Person, needs, refused
+from .settings import APP_ID
+from .test_races import at_once, serving
+
+PATIENCE = 60  # seconds that anything may take
+
+
+def calls(person: Person, path: str, times: int, method: str = "GET") -> Counter[int]:
+    """That many calls; how often which status came back."""
+    return Counter(person.call(method, path).status_code for _ in range(times))
+
+
+def throttled(answer: Any) -> int:
+    """Checks that this is the contract's refusal; the seconds it names."""
+    seconds: int = refused(answer, 429, "throttled")["retryAfter"]
+    assert 1 <= seconds <= 60
+    return seconds
+
+
+# By user, token and call
+
+
+def test_one_call_too_often_is_refused_and_others_are_not(
+    alice: Person, bob: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "call=30/minute"
+    assert calls(alice, "me", 30) == {200: 30}
+    throttled(alice.get("me"))
+    assert alice.get("boards").status_code == 200
+    assert alice.put("me", {"nickname": "小明"}).status_code == 200
+    assert bob.get("me").status_code == 200
+
+
+def test_looking_with_head_is_the_same_call(alice: Person, settings: Any) -> None:
+    settings.THROTTLES = "call=30/minute"
+    assert calls(alice, "me", 30, "HEAD") == {200: 30}
+    throttled(alice.get("me"))
+
+
+def test_a_token_too_often_is_refused_and_the_persons_other_one_is_not(
+    alice: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "token=300/minute,user=off,call=off"
+    assert calls(alice, "boards", 300) == {200: 300}
+    throttled(alice.get("boards"))
+    assert alice.log_in().get("boards").status_code == 200
+
+
+def test_a_second_token_makes_nobody_a_second_person(
+    alice: Person, bob: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "user=300/minute,token=off,call=off"
+    assert calls(alice, "boards", 150) == {200: 150}
+    alice.log_in()
+    assert calls(alice, "me", 200) == {200: 150, 429: 50}
+    throttled(alice.log_in().get("groups"))
+    assert bob.get("boards").status_code == 200
+
+
+def test_a_costly_method_has_a_limit_of_its_own(
+    alice: Person, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accounts.api.MeView.costly", {"PUT"})
+    settings.THROTTLES = "costly=30/minute"
+    assert calls(alice, "me", 40, "PUT") == {400: 30, 429: 10}
+    assert calls(alice, "me", 40) == {200: 40}
+    settings.THROTTLES = "costly=off,call=50/minute"
+    assert calls(alice, "me", 60, "PUT") == {400: 50, 429: 10}
+
+
+def test_limits_that_are_off_refuse_nobody(alice: Person, settings: Any) -> None:
+    settings.THROTTLES = "call=30/minute"
+    assert calls(alice, "me", 40) == {200: 30, 429: 10}
+    settings.THROTTLES = "call=off"
+    assert calls(alice, "me", 300) == {200: 300}
+    settings.THROTTLES = "off"
+    assert calls(alice, "me", 600) == {200: 600}
+
+
+# What a refusal costs, and how long it lasts
+
+
+def test_a_refusal_says_when_to_come_again_and_is_not_held_against_anybody(
+    alice: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "call=30/minute"
+    with time_machine.travel(time.time(), tick=False) as clock:
+        assert calls(alice, "me", 10) == {200: 10}
+        clock.shift(40)
+        assert calls(alice, "me", 20) == {200: 20}
+        assert throttled(alice.get("me")) == 20
+        clock.shift(15)
+        assert calls(alice, "me", 50) == {429: 50}
+        assert throttled(alice.get("me")) == 5
+        clock.shift(5.1)
+        assert calls(alice, "me", 11) == {200: 10, 429: 1}
+        assert throttled(alice.get("me")) == 40
+
+
+def test_what_one_limit_refuses_does_not_count_for_another(alice: Person, settings: Any) -> None:
+    settings.THROTTLES = "user=300/minute,call=240/minute"
+    with time_machine.travel(time.time(), tick=False) as clock:
+        assert calls(alice, "me", 240) + calls(alice, "boards", 60) == {200: 300}
+        clock.shift(50)
+        assert calls(alice, "groups", 240) == {429: 240}
+        clock.shift(11)
+        assert calls(alice, "groups", 240) == {200: 240}
+
+
+def test_the_longest_of_two_waits_is_told(alice: Person, settings: Any) -> None:
+    settings.THROTTLES = "user=300/minute,call=60/90second"
+    with time_machine.travel(time.time(), tick=False) as clock:
+        for method, path in (
+            ("GET", "me"),
+            ("PUT", "me"),
+            ("GET", "boards"),
+            ("GET", "groups"),
+            ("POST", "groups/resolve"),
+        ):
+            assert calls(alice, path, 60, method)[429] == 0
+        clock.shift(40)
+        assert throttled(alice.post("groups/bind", {})) == 20
+        assert throttled(alice.get("me")) == 50
+
+
+# By address
+
+
+def test_log_ins_count_by_address(db: None, settings: Any) -> None:
+    settings.THROTTLES = "login=120/minute"
+    visitor = Person("visitor", phone=None)  # type: ignore[arg-type]
+    assert calls(visitor, "login", 120, "POST") == {400: 120}
+    throttled(visitor.post("login", {"code": "x"}))
+    elsewhere = Browser(REMOTE_ADDR="192.0.2.7")
+    assert elsewhere.post(API + "login", {}, "application/json").status_code == 400
+
+
+def test_an_address_counts_for_all_that_costs_something(
+    alice: Person, bob: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "address=300/minute"
+    bob.token = "no token of ours"
+    assert calls(bob, "me", 200) == {401: 200}
+    assert calls(bob, "/admin/", 50) == {302: 50}
+    assert calls(bob, "/wp-login.php", 50) == {404: 50}
+    for path in ("me", "nothing", "/api/", "/api/schema/"):
+        throttled(alice.get(path))
+    for path in ("/livez", "/readyz", "/static/site.css", f"/avatars/{'x' * 22}.webp"):
+        answer = alice.get(path)
+        assert answer.status_code == 200, path
+        answer.close()
+
+
+def test_a_browser_that_asks_too_often_gets_a_page_in_its_language(db: None, settings: Any) -> None:
+    settings.THROTTLES = "address=300/minute"
+    browser = Browser()
+    assert {browser.get("/").status_code for _ in range(300)} == {302}
+    answer = browser.get("/groups/")
+    assert (answer.status_code, answer["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert 1 <= int(answer["Retry-After"]) <= 60
+    assert 'lang="zh-hans"' in answer.content.decode()
+    english = browser.get("/groups/", headers={"Accept-Language": "en"}).content.decode()
+    assert 'lang="en"' in english and "Too many requests" in english
+
+
+ADDRESSES: dict[str, tuple[int, str | None, str]] = {
+    "without proxies the header is not read": (0, "192.0.2.1", "203.0.113.9"),
+    "one proxy": (1, "192.0.2.1", "192.0.2.1"),
+    "one proxy, and an invention": (1, "198.51.100.1, 192.0.2.1", "192.0.2.1"),
+    "two proxies": (2, "192.0.2.1, 10.0.0.1", "192.0.2.1"),
+    "two proxies, and inventions": (2, "1.1.1.1, 2.2.2.2,192.0.2.1 ,10.0.0.1", "192.0.2.1"),
+    "fewer entries than proxies": (2, "192.0.2.1", "203.0.113.9"),
+    "no header": (1, None, "203.0.113.9"),
+    "an empty header": (1, "", "203.0.113.9"),
+    "garbage": (1, "192.0.2.1, <script>", "203.0.113.9"),
+    "half a bracket": (1, "[2001:db8::1", "203.0.113.9"),
+    "a name": (1, "localhost", "203.0.113.9"),
+    "an endless number": (1, "9" * 9000, "203.0.113.9"),
+    "a port": (1, "192.0.2.1:4711", "192.0.2.1"),
+    "IPv6": (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    "IPv6, the same network": (1, "2001:DB8:1:2:ffff::1", "2001:db8:1:2::/64"),
+    "IPv6 with a port": (1, "[2001:db8:1:2::1]:4711", "2001:db8:1:2::/64"),
+    "IPv4 spelled as IPv6": (1, "::ffff:192.0.2.1", "192.0.2.1"),
+}
+
+
+@pytest.mark.parametrize("what", ADDRESSES)
+def test_whose_address_counts(settings: Any, what: str) -> None:
+    settings.NUM_PROXIES, header, address = ADDRESSES[what]
+    headers = {} if header is None else {"X-Forwarded-For": header}
+    request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="203.0.113.9")
+    assert throttles.client_address(request) == address
+
+
+def test_a_server_on_a_unix_socket_knows_no_address_and_counts_all_as_one(settings: Any) -> None:
+    assert throttles.client_address(RequestFactory().get("/", REMOTE_ADDR="")) == "unknown"
+
+
+def test_a_process_forgets_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttles, "MOST_CALLERS", 100)
+    limiter = throttles.Limiter("")
+    limit = throttles.limits_in("")["address"]
+    for minute in range(3):
+        with time_machine.travel(time.time() + 61 * minute, tick=False):
+            for number in range(99):
+                assert not limiter.wait([(limit, "address", f"{minute} {number}")])
+            assert len(limiter.local.storage.events) <= 100
+    for number in range(1000):
+        assert not limiter.wait([(limit, "address", f"many at once {number}")])
+    assert len(limiter.local.storage.events) <= 101
+
+
+# Real servers
+
+
+@contextmanager
+def servers(directory: Path, number: int = 1, **changed: str) -> Iterator[list[str]]:
+    """URLs of that many servers with the same settings; their logs are in the directory."""
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{directory / 'nothing.sqlite3'}",
+        "REDIS_URL": "",
+        "WECHAT_APPS": f"{APP_ID}:secret",
+        "THROTTLES": "login=120/minute",
+        **changed,
+    }
+    with ExitStack() as stack:
+        logs = [directory / f"server-{place}.log" for place in range(number)]
+        yield [stack.enter_context(serving(environment, log)) for log in logs]
+
+
+def guess(url: str, **headers: str) -> int:
+    """A log-in that is not even valid: 400 is a guess that was let through."""
+    with requests.Session() as http:  # one each, since a kept connection waits for delayed ACKs
+        http.trust_env = False
+        answer = http.post(f"{url}login", json={}, headers=headers, timeout=PATIENCE)
+    assert answer.status_code != 429 or throttled(Answer(answer))
+    return answer.status_code
+
+
+class Answer:
+    """An answer of `requests` as Django's test client would give it."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        self.status_code, self.content, self.json = answer.status_code, answer.text, answer.json
+        self.headers = answer.headers
+
+    def __getitem__(self, name: str) -> str:
+        return self.headers[name]
+
+
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_a_thousand_invented_addresses_are_one(tmp_path: Path, proxies: int) -> None:
+    def header(number: int) -> str:
+        invented = f"10.0.{number // 256}.{number % 256}"
+        return f"{invented}, 192.0.2.1" if proxies else invented
+
+    with servers(tmp_path, NUM_PROXIES=str(proxies)) as [url]:
+        headers = [{"X-Forwarded-For": header(number)} for number in range(1000)]
+        got = Counter(guess(url, **header) for header in headers)
+        assert got == {400: 120, 429: 880}
+        other = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}
+        assert guess(url, **other) == (400 if proxies else 429)
+
+
+@contextmanager
+def redis_server(directory: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A Redis of our own, empty."""
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with subprocess.Popen(
+        [needs("redis-server"), *arguments, "--dir", str(directory)], stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_for(lambda: can_connect(port))
+            yield process
+        finally:
+            process.kill()
+
+
+def can_connect(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(happens: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def guess_everywhere(urls: list[str], times: int, stop: Event | None = None) -> Counter[int]:
+    """Eight guessers at once, who take the servers in turn."""
+
+    def guesses(first: int) -> Counter[int]:
+        got = Counter[int]()
+        for number in range(first, first + times) if stop is None else count(first):
+            got[guess(urls[number % len(urls)])] += 1
+            if stop is not None and stop.is_set():
+                break
+        return got
+
+    return sum(at_once([lambda first=first: guesses(first) for first in range(8)]), Counter())
+
+
+def test_two_processes_let_exactly_the_limit_through_between_them(
+    tmp_path: Path, port: int
+) -> None:
+    with (
+        redis_server(tmp_path, port),
+        servers(tmp_path, 2, REDIS_URL=f"redis://127.0.0.1:{port}/0") as urls,
+    ):
+        assert guess_everywhere(urls, 40) == {400: 120, 429: 200}
+
+
+def test_when_redis_dies_under_load_nothing_fails_and_each_process_keeps_the_limit(
+    tmp_path: Path, port: int
+) -> None:
+    def told(sentence: str) -> list[int]:
+        return [path.read_text().count(sentence) for path in sorted(tmp_path.glob("*.log"))]
+
+    redis_url = f"redis://127.0.0.1:{port}/0"
+    stop = Event()
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path, port))
+        # An hour's limit, so that how long it takes does not matter.
+        urls = stack.enter_context(
+            servers(tmp_path, 2, REDIS_URL=redis_url, THROTTLES="login=7200/hour,address=off")
+        )
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        assert guess_everywhere(urls, 20) == {400: 160}
+        load = pool.submit(guess_everywhere, urls, 0, stop)
+        try:
+            redis.kill()
+            redis.wait(PATIENCE)
+            wait_for(lambda: told("Redis is away") == [1, 1])
+            stack.enter_context(redis_server(tmp_path, port))
+            wait_for(lambda: told("Redis answers again") == [1, 1])
+        finally:
+            stop.set()
+        during = load.result(PATIENCE)
+        assert set(during) <= {400, 429}
+        assert told("Redis is away") == [1, 1], "once, not at every request"
+        assert told("Traceback") == [0, 0]
+
+
+def test_a_process_counts_by_itself_once_redis_is_gone(tmp_path: Path, port: int) -> None:
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path, port))
+        urls = stack.enter_context(servers(tmp_path, 2, REDIS_URL=f"redis://127.0.0.1:{port}/0"))
+        before = guess_everywhere(urls, 10)
+        assert before == {400: 80}
+        redis.kill()
+        redis.wait(PATIENCE)
+        after = guess_everywhere(urls, 60)
+        assert set(after) == {400, 429}
+        assert before[400] + after[400] == 2 * 120, (
+            "the limit of each, what it let through before included"
+        )
+
+
+def test_a_redis_that_never_answers_is_asked_now_and_then_and_nobody_waits_for_it_twice(
+    tmp_path: Path,
+) -> None:
+    asked: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):  # nobody listens any more
+            while True:
+                asked.append(silent.accept()[0])
+
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+        stack.enter_context(ThreadPoolExecutor(1)).submit(accept)
+        stack.callback(silent.shutdown, socket.SHUT_RDWR)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with servers(tmp_path, REDIS_URL=url) as urls:
+            start = time.monotonic()
+            assert guess_everywhere(urls, 40) == {400: 120, 429: 200}
+            pauses = (time.monotonic() - start) / throttles.REDIS_PAUSE
+    for line in asked:
+        line.close()
+    # Eight at the same moment, before any of them knew; then one after each pause.
+    assert 1 <= len(asked) <= 8 + 1 + pauses
+
+
+def test_what_all_processes_together_refuse_does_not_count_either(
+    tmp_path: Path, port: int
+) -> None:
+    limits = throttles.limits_in("user=300/minute,call=240/minute")
+
+    def count(call: str) -> list[throttles.Count]:
+        return [(limits["call"], "call", call), (limits["user"], "user", "alice")]
+
+    with redis_server(tmp_path, port), time_machine.travel(time.time(), tick=False) as clock:
+        one, other = (throttles.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
+        assert not any(one.wait(count("me")) for _ in range(240))
+        assert not any(one.wait(count("boards")) for _ in range(60))
+        clock.shift(50)
+        assert {round(other.wait(count("groups"))) for _ in range(240)} == {10}
+        clock.shift(11)
+        assert not any(other.wait(count("groups")) for _ in range(240))
+        for limiter in (one, other):
+            limiter.shared.storage.storage.close()
+
+
+def test_what_redis_holds_names_people_by_our_ids_alone(
+    alice: Person, settings: Any, tmp_path: Path, port: int
+) -> None:
+    import redis
+
+    with redis_server(tmp_path, port):
+        settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
+        assert calls(alice, "me", 3) == {200: 3}
+        alice.log_in()
+        with redis.Redis(port=port) as client:
+            keys = [key.decode() for key in client.scan_iter()]
+            assert all(0 < client.ttl(key) <= 60 for key in keys)
+        throttles.limiter_on(settings.REDIS_URL).shared.storage.storage.close()
+    scopes = sorted(re.fullmatch(r"groupsite:\w+:?/?LIMITER/(\w+)/.*", key)[1] for key in keys)
+    assert scopes == ["address", "call", "login", "token", "user"]
+    assert not any(secret in key for key in keys for secret in (alice.openid, alice.token))
