@@ -4,7 +4,7 @@ from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiRequest, extend_schema
 from rest_framework import serializers, status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny
@@ -17,7 +17,7 @@ from wechat.crypto import OPAQUE_ID
 from .caller import Caller, caller
 from .errors import PictureTooLarge
 from .models import Consent, Token, WeChatUser
-from .pictures import MAX_BYTES
+from .pictures import MAX_BYTES, TYPES
 from .serializers import Nickname, NoInput, Picture, StrictSerializer, Text, Time, UserOutput
 from .services import consent, log_in, rename, set_avatar
 
@@ -151,7 +151,11 @@ class AvatarView(MemberView):
     parser_classes = (PictureParser,)
     costly = {"POST"}
 
-    @extend_schema(request=AvatarInput, responses=UserOutput, operation_id="update_avatar")
+    @extend_schema(
+        request=OpenApiRequest(AvatarInput, encoding={"avatar": {"contentType": ", ".join(TYPES)}}),
+        responses=UserOutput,
+        operation_id="update_avatar",
+    )
     def post(self, request: Request) -> Response:
         """Send my avatar: JPEG, PNG or WebP of at most 2 MiB, cut to a square.
 

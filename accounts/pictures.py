@@ -22,6 +22,7 @@ from PIL import Image, ImageCms
 
 Reason = Literal["too_large", "not_a_picture", "too_many_pixels"]
 
+TYPES: Final = ("image/jpeg", "image/png", "image/webp")
 SIZES: Final = (96, 192)
 
 MAX_BYTES: Final = 2 * 1024 * 1024
