@@ -21,7 +21,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 
 from accounts.signin import sign_in_path
-from groupsite.logs import redact
+from groupsite.logs import JsonFormatter, redact
 from wechat.sandbox import Phone, Sandbox
 
 from .conftest import Person
@@ -116,13 +116,19 @@ def test_what_wechat_refused_is_told_with_its_errcode_and_rid(
 
 def test_whatever_is_logged_is_one_line_of_json(console: StringIO) -> None:
     logger = logging.getLogger("groupsite.anything")
-    logger.warning('two\nlines, "quoted", 中文 and half a pair: \ud83d', extra={"rid": object()})
+    # By our handler alone: what pytest captures beside it has to be sendable between processes.
+    [handler] = [h for h in logging.getLogger().handlers if isinstance(h.formatter, JsonFormatter)]
+    text = 'two\nlines, "quoted", 中文 and half a pair: \ud83d'
+    extra = {"rid": object()}
+    handler.handle(
+        logger.makeRecord(logger.name, logging.WARNING, "", 0, text, (), None, extra=extra)
+    )
     try:
         raise ValueError("of\ntwo lines")
     except ValueError:
         logger.exception("crashed with %s", {"a": 1})
     first, second = lines(console)
-    assert first["message"] == 'two\nlines, "quoted", 中文 and half a pair: \ud83d'
+    assert first["message"] == text
     assert "中文" in console.getvalue()
     assert second["exception"].endswith("ValueError: of\ntwo lines")
     assert "requestId" not in first or first["requestId"]
