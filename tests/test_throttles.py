@@ -172,7 +172,7 @@ def test_an_address_counts_for_all_that_costs_something(
     for path in ("/livez", "/readyz", alice.user.avatar_path, "/static/site.css"):
         answer = alice.get(path)
         assert answer.status_code == 200, path
-        answer.close()
+    answer.close()  # the file; closing an answer within a test ends the database's connection
 
 
 def test_a_browser_that_asks_too_often_gets_a_page_in_its_language(db: None, settings: Any) -> None:
