@@ -4,7 +4,7 @@ from rest_framework.request import Request
 
 from .caller import Caller, caller
 from .errors import InvalidToken
-from .models import Token, WeChatUser
+from .models import ServerKey, Token, WeChatUser
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -22,3 +22,20 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Key <server key>`; request.user and request.auth are the ServerKey row."""
+
+    def authenticate(self, request: Request) -> tuple[ServerKey, ServerKey] | None:
+        scheme, _space, text = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"key":
+            return None
+        key = ServerKey.objects.valid(text.strip().decode("latin-1"))
+        if key is None:
+            raise InvalidToken
+        caller.set(Caller(app_id=key.app_id))
+        return key, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Key"

@@ -131,9 +131,12 @@ class WeChatUser(Reviewed):
         return self.status == self.Status.BLOCKED
 
     def keep_session(self, session: Session, now: datetime) -> None:
-        """Remember WeChat's answer to a log-in; the key before it opens for ten minutes more."""
+        """Remember WeChat's answer to a log-in; the key before it opens for ten minutes more.
+
+        A session that comes without a key, from a team's own log-in, leaves ours as they are.
+        """
         self.unionid = session.unionid or self.unionid
-        if take_out(self.session_key) != session.session_key:
+        if session.session_key and take_out(self.session_key) != session.session_key:
             self.previous_session_key = self.session_key
             self.session_key = lock_away(session.session_key)
             self.session_key_at = now
@@ -329,6 +332,51 @@ class Remnant(models.Model):
             "stale_count": self.stale_count,
             "stale_since": self.stale_since,
         }
+
+
+class ServerKeyManager(models.Manager["ServerKey"]):
+    def issue(self, app_id: str, name: str, now: datetime) -> tuple[str, "ServerKey"]:
+        """A new key and its row; the text exists nowhere else afterwards."""
+        key = ServerKey(app_id=app_id, name=name)
+        return key.rotate(now), key
+
+    def valid(self, text: str) -> "ServerKey | None":
+        """The row of a key that has not been revoked."""
+        return self.filter(digest=digest_of(text), revoked_at=None).first()
+
+
+class ServerKey(models.Model):
+    """What a team's own back end calls with, for one mini-program; only its SHA-256 is kept."""
+
+    app_id = OpaqueIdField(_("appid"))
+    name = models.CharField(
+        _("name"), max_length=40, help_text=_("Which server or job uses it, for you to tell apart.")
+    )
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("made"), editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+
+    objects: ClassVar[ServerKeyManager] = ServerKeyManager()
+
+    is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("server key")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def rotate(self, now: datetime) -> str:
+        """A new text for this key, saved; the old one ends at once."""
+        text = secrets.token_urlsafe(32)
+        self.digest, self.created_at, self.revoked_at = digest_of(text), now, None
+        self.save()
+        return text
+
+    def revoke(self, now: datetime) -> None:
+        """End this key for good; `rotate` would begin it anew."""
+        self.revoked_at = now
+        self.save(update_fields=["revoked_at"])
 
 
 def digest_of(text: str) -> str:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from wechat.client import Suggestion, Verdict, client_for
+from wechat.client import Session, Suggestion, Verdict, client_for
 from wechat.errors import UserInactive
 from wechat.push import MediaVerdict
 
@@ -35,8 +35,17 @@ def log_in(app_id: str, code: str) -> LogIn:
     WeChatUser.DoesNotExist where an erasure comes between. Earlier tokens stay valid: one person
     may hold two phones.
     """
-    session = client_for(app_id).code_to_session(code)
+    return begin_session(app_id, client_for(app_id).code_to_session(code))
+
+
+def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
+    """A token for whoever `session` is about, as WeChat or a team's own server knows them.
+
+    A nickname is taken or reviewed as `rename` does. Raises as `log_in`, and RiskyName; nothing is
+    changed then.
+    """
     now = timezone.now()
+    suggestion = _judge_stranger(app_id, session.openid, nickname) if nickname else None
     met = WeChatUser.objects.meet(app_id, session.openid)
     with transaction.atomic():
         # Locked, so that two log-ins at once keep both their keys: one current, one previous.
@@ -44,8 +53,16 @@ def log_in(app_id: str, code: str) -> LogIn:
         if user.is_blocked:
             raise UserBlocked
         user.keep_session(session, now)
+        if suggestion:
+            write_name(user, "nickname", nickname, suggestion)
         text, row = Token.objects.issue(user, now)
     return LogIn(user, text, row.expires_at)
+
+
+def _judge_stranger(app_id: str, openid: str, nickname: str) -> Suggestion:
+    who = {"app_id": app_id, "openid": openid}
+    user = WeChatUser.objects.filter(**who).first() or WeChatUser(**who)
+    return judge_name(user, "nickname", nickname, known=user.nickname)
 
 
 def consent(user: WeChatUser, purposes: list[str], version: str) -> list[Consent]:

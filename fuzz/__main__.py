@@ -60,6 +60,7 @@ def site() -> Iterator[tuple[str, Tally]]:
     say("Inventing people and groups 生成数据")
     call_command("migrate", verbosity=0)
     call_command("seed_demo")
+    add_board()
     server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
     tally = Tally(get_wsgi_application())
     server.set_app(tally)
@@ -67,6 +68,31 @@ def site() -> Iterator[tuple[str, Tally]]:
     yield f"http://127.0.0.1:{server.server_port}", tally
     server.shutdown()
     server.server_close()
+
+
+def add_board() -> None:
+    """A board that phones may write to; the demo has none."""
+    from groups.models import Board
+
+    Board.objects.create(
+        app_id=APP_ID,
+        key="steps",
+        title_zh="步数",
+        title_en="Steps",
+        scope=Board.Scope.APP,
+        policy=Board.Policy.LATEST,
+        writer=Board.Writer.CLIENT,
+    )
+
+
+def server_key() -> str:
+    """What a team's own back end sends as its Authorization."""
+    from django.utils import timezone
+
+    from accounts.models import ServerKey
+
+    text, _row = ServerKey.objects.issue(APP_ID, "fuzz", timezone.now())
+    return f"Key {text}"
 
 
 def cast_of(sandbox_url: str, url: str, folder: Path) -> dict[str, str]:
@@ -86,6 +112,7 @@ def cast_of(sandbox_url: str, url: str, folder: Path) -> dict[str, str]:
         "FUZZ_SANDBOX": sandbox_url,
         "FUZZ_USERS": str(users),
         "FUZZ_ALICE": tokens["alice"],
+        "FUZZ_SERVER": server_key(),
         "FUZZ_CACHE": str(folder / "cache"),
         "PYTHONPATH": str(HERE.parent),
     }

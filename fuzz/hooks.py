@@ -27,6 +27,7 @@ from . import GROUPS
 API = os.environ["FUZZ_SITE"] + "/api/v1/"
 SANDBOX = os.environ["FUZZ_SANDBOX"]
 ALICE = os.environ["FUZZ_ALICE"]
+SERVER = os.environ["FUZZ_SERVER"]
 CHATS = {
     open_gid_of(APP_ID, chat): chat for chat in (f"demo-chat-{n}" for n in range(1, GROUPS + 1))
 }
@@ -110,6 +111,8 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
     if name in CALLERS and case.headers.get("Authorization") == ALICE:
         person = CALLERS[name](case)
         case.headers["Authorization"] = person.authorization
+    if "/server/" in case.path and case.headers.get("Authorization") == ALICE:
+        case.headers["Authorization"] = SERVER
     if crc32(repr((case.body, case.query)).encode()) % 2:
         use_genuine(case, name, person)
 
@@ -122,6 +125,8 @@ def use_genuine(case: Case[Any], name: str, person: Newcomer | None) -> None:
         case.body = body | person.envelope()
     elif person and {"openGId", "openid", "ticket"} <= body.keys():
         case.body = body | person.ticket()
+    elif name == "submit_score" and {"board", "value"} <= body.keys():
+        case.body = {key: body[key] for key in body if key != "openGId"} | {"board": "steps"}
     elif "cursor" in case.query:
         case.query = case.query | next_page(case)
 

@@ -1,17 +1,25 @@
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import ComesFromWeChat, UnderReview, face
+from accounts.admin import ComesFromWeChat, UnderReview, app_choices, face
+from accounts.models import WeChatUser
 
-from .models import Board, Group, Membership, Score
+from . import ranking
+from .models import EVERY_APP, MAX_SCORE, Board, Group, Membership, Score, Source
+from .periods import Window
 
 
 @admin.register(Group)
@@ -81,20 +89,100 @@ class MembershipAdmin(OfMember, UnderReview):
         return row.user_id
 
 
+class BoardForm(forms.ModelForm[Board]):
+    app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
+    windows = forms.MultipleChoiceField(
+        label=_("windows"), choices=Window.choices, widget=forms.CheckboxSelectMultiple
+    )
+    is_default = forms.BooleanField(
+        label=_("default board"),
+        required=False,
+        help_text=_("Shown where no board is named, in place of the one before."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["windows"] = self.instance.counted_windows
+        self.initial["is_default"] = self.instance.default_for is not None
+        for name in ("min_value", "max_value"):
+            if name in self.fields:
+                self.fields[name].validators += BOUNDS
+
+    def clean_windows(self) -> str:
+        chosen = self.cleaned_data["windows"]
+        return ",".join(window for window in Window if window in chosen)
+
+
+BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
+
+
 @admin.register(Board)
 class BoardAdmin(admin.ModelAdmin[Board]):
-    """To look at; operators make their own in a later version."""
+    """A mini-program's own boards; those that every one has are only to look at."""
 
-    list_display = ("title", "key", "order", "policy", "scope", "default_window", "app_id")
+    form = BoardForm
+    list_display = ("title", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
+    list_filter = ("app_id",)
+    ordering = ("-app_id", "pk")
+    fieldsets = (
+        (None, {"fields": ("app_id", "key", ("title_zh", "title_en"), ("unit_zh", "unit_en"))}),
+        (_("What is compared"), {"fields": ("order", "policy", "scope", "rank_style", "decimals")}),
+        (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
+        (_("By whom"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
+    )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    @admin.display(description=_("default"), boolean=True)
+    def is_default(self, board: Board) -> bool:
+        return board.default_for is not None
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What is settled once there are scores."""
+        return Board.SETTLED if obj and obj.has_scores else ()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        own = obj is None or obj.app_id != EVERY_APP
+        return own and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        free = obj is not None and obj.app_id != EVERY_APP and not obj.has_scores
+        return free and super().has_delete_permission(request, obj)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django's, and a preview of what the form says, which saves nothing."""
+        if request.method == "POST" and "_preview" in request.POST:
+            board = self.get_object(request, object_id) if object_id else None
+            allowed = self.has_change_permission(request, board) if board else None
+            if not (self.has_add_permission(request) if board is None else allowed):
+                raise PermissionDenied
+            form = self.get_form(request, board, change=board is not None)(
+                request.POST, instance=board
+            )
+            if form.is_valid():
+                return self.preview(request, form.save(commit=False))
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def preview(self, request: HttpRequest, board: Board) -> HttpResponse:
+        groups = Group.objects.filter(app_id=board.app_id).with_activity(timezone.now())
+        group = groups.order_by(F("last_entry_at").desc(nulls_last=True), "-pk").first()
+        found = ranking.preview(group, board) if group else None
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "board": board}
+        context |= {"title": _("Preview"), "ranking": found, "sampled": not board.has_scores}
+        return TemplateResponse(request, "admin/groups/board/preview.html", context)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """There is one default: the one before makes way in the same transaction."""
+        if form.cleaned_data["is_default"]:
+            Board.objects.filter(default_for=obj.app_id).exclude(pk=obj.pk).update(default_for=None)
+            obj.default_for = obj.app_id
+        else:
+            obj.default_for = None
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(Score)
@@ -107,5 +195,25 @@ class ScoreAdmin(OfMember):
     search_help_text = _("A member's nickname")
     ordering = ("-pk",)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    readonly_fields = ("user", "board", "period", "scope", "achieved_at", "source")
+    fields = (*readonly_fields, "value")
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "value":
+            field.validators += BOUNDS
+        return field
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """A correction: the one way in which a finished period changes."""
+        with transaction.atomic():
+            WeChatUser.objects.lock(obj.user_id)
+            Score.objects.filter(pk=obj.pk).update(value=obj.value, source=Source.OPERATOR)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        with transaction.atomic():
+            WeChatUser.objects.lock(obj.user_id)
+            obj.delete()

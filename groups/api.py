@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import signing
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -49,16 +49,28 @@ from wechat.crypto import (
 
 from . import periods, privacy, ranking
 from .links import Link
-from .models import Board, Group, Membership, Score, describe
+from .models import (
+    MAX_SCORE,
+    Board,
+    Group,
+    IdempotencyKey,
+    Membership,
+    Score,
+    Source,
+    Submitted,
+    describe,
+)
 from .periods import UnreadablePeriod, Window
 from .services import (
     TICKET_LIFETIME,
     Entry,
+    Submission,
     bind,
     change_membership,
     leave,
     redeem,
     resolve,
+    submit_score,
     ticket_for,
 )
 
@@ -126,6 +138,25 @@ class MembershipInput(StrictSerializer):
     alias = Nickname(required=False, allow_blank=True)
 
 
+class Value(Whole):
+    """A score: an integer that JavaScript holds exactly."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=-MAX_SCORE, max_value=MAX_SCORE, **kwargs)
+
+
+class ScoreInput(StrictSerializer):
+    """A score of mine; in which group, where the board has one for each.
+
+    The same `idempotencyKey` with the same body counts once, for seven days.
+    """
+
+    board = Text(trim_whitespace=False, max_length=64, pattern=KEY_PATTERN)
+    value = Value()
+    openGId = OpaqueId(required=False)
+    idempotencyKey = Text(required=False, trim_whitespace=False, max_length=64)
+
+
 class LinkInput(StrictSerializer):
     """The key of the board that the page shows."""
 
@@ -136,7 +167,7 @@ class Word(Text):
     """A query parameter taken as it is: a space before or after it is part of it."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, trim_whitespace=False, **kwargs)
+        super().__init__(**{"required": False, "trim_whitespace": False, **kwargs})
 
 
 class Number(serializers.IntegerField):
@@ -210,13 +241,36 @@ class BoundOutput(serializers.Serializer[Any]):
     user = UserOutput()
 
 
-class BoardOutput(serializers.Serializer[Board]):
+class BoardHead(serializers.Serializer[Board]):
     key = serializers.CharField()
     title = serializers.CharField()
     order = serializers.ChoiceField(Board.Order.choices)
     unit = serializers.CharField()
     decimals = serializers.IntegerField()
     scope = serializers.ChoiceField(Board.Scope.choices)
+
+
+class BoardOutput(BoardHead):
+    """With what a client that submits scores wants to know."""
+
+    policy = serializers.ChoiceField(Board.Policy.choices)
+    rankStyle = serializers.ChoiceField(Board.RankStyle.choices, source="rank_style")
+    windows = serializers.ListField(
+        child=serializers.ChoiceField(Window.choices), source="counted_windows"
+    )
+    defaultWindow = serializers.ChoiceField(Window.choices, source="default_window")
+    writer = serializers.ChoiceField(Board.Writer.choices)
+
+
+class SubmittedOutput(serializers.Serializer[Submitted]):
+    key = serializers.CharField(help_text=_("the period's"))
+    value = serializers.IntegerField()
+    changed = serializers.BooleanField()
+
+
+class ScoreOutput(serializers.Serializer[Any]):
+    board = serializers.CharField()
+    periods = SubmittedOutput(many=True)
 
 
 class BoardsOutput(serializers.Serializer[Any]):
@@ -279,6 +333,16 @@ class MyScoreOutput(serializers.Serializer[Score]):
     openGId = serializers.CharField(source="open_gid", allow_null=True)
     value = serializers.IntegerField()
     achievedAt = Time(source="achieved_at")
+    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+
+
+class MyIdempotencyKeyOutput(serializers.Serializer[IdempotencyKey]):
+    """A submission of a score that is remembered, with what was answered."""
+
+    key = serializers.CharField()
+    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+    createdAt = Time(source="created_at")
+    answer = serializers.JSONField()
 
 
 class MyDataOutput(serializers.Serializer[Any]):
@@ -290,6 +354,7 @@ class MyDataOutput(serializers.Serializer[Any]):
     avatarChecks = MyAvatarCheckOutput(many=True, source="avatar_checks")
     memberships = MyMembershipOutput(many=True)
     scores = MyScoreOutput(many=True)
+    idempotencyKeys = MyIdempotencyKeyOutput(many=True, source="idempotency_keys")
 
 
 class MemberOutput(serializers.Serializer[ranking.Member]):
@@ -316,7 +381,7 @@ class StandingOutput(serializers.Serializer[ranking.Standing]):
 
 class RankingOutput(serializers.Serializer[ranking.Ranking]):
     group = GroupHead()
-    board = BoardOutput()
+    board = BoardHead()
     period = PeriodOutput(source="*")
     serverTime = Time(source="server_time")
     total = serializers.IntegerField()
@@ -424,25 +489,26 @@ class GroupsView(MemberView):
     @extend_schema(parameters=[PageQuery], responses=GroupsOutput, operation_id="groups")
     def get(self, request: Request) -> Response:
         """My groups, the one visited last first."""
-        now = timezone.now()
-        mine = Membership.objects.of(self.user, now).select_related("group")
-        page, cursor = self.page(mine.order_by("-verified_at", "-pk"))
-        return self.answer(GroupsOutput, {"groups": attach(page, now), "next": cursor})
+        return self.answer(GroupsOutput, groups_of(self.user, self.query(PageQuery).get("cursor")))
 
-    def page(self, rows: QuerySet[Membership]) -> tuple[list[Membership], str | None]:
-        salt = f"groups.mine.{self.user.pk}"
-        if cursor := self.query(PageQuery).get("cursor"):
-            try:
-                visited, pk = signing.loads(cursor, salt=salt)
-            except signing.BadSignature:
-                raise unreadable("cursor") from None
-            moment = datetime.fromisoformat(visited)
-            rows = rows.filter(Q(verified_at__lt=moment) | Q(verified_at=moment, pk__lt=pk))
-        page = list(rows[: PAGE + 1])
-        if len(page) <= PAGE:
-            return page, None
-        last = page[PAGE - 1]
-        return page[:PAGE], signing.dumps([last.verified_at.isoformat(), last.pk], salt=salt)
+
+def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
+    """A page of somebody's groups, the one visited last first. Raises ValidationError."""
+    now, salt = timezone.now(), f"groups.mine.{user.pk}"
+    mine = Membership.objects.of(user, now).select_related("group")
+    rows = mine.order_by("-verified_at", "-pk")
+    if cursor:
+        try:
+            visited, pk = signing.loads(cursor, salt=salt)
+        except signing.BadSignature:
+            raise unreadable("cursor") from None
+        moment = datetime.fromisoformat(visited)
+        rows = rows.filter(Q(verified_at__lt=moment) | Q(verified_at=moment, pk__lt=pk))
+    page, following = list(rows[: PAGE + 1]), None
+    if len(page) > PAGE:
+        page, last = page[:PAGE], page[PAGE - 1]
+        following = signing.dumps([last.verified_at.isoformat(), last.pk], salt=salt)
+    return {"groups": attach(page, now), "next": following}
 
 
 class OneGroupView(GroupView):
@@ -509,6 +575,22 @@ class LinkView(GroupView):
             "expires_at": timezone.now() + timedelta(seconds=settings.LINK_MAX_AGE),
         }
         return self.answer(LinkOutput, answer)
+
+
+class ScoresView(GroupView):
+    @extend_schema(request=ScoreInput, responses=ScoreOutput, operation_id="submit_score")
+    def post(self, request: Request) -> Response:
+        """A score of mine, in all the board's current periods at once.
+
+        403 where only the server writes.
+        """
+        body = self.read(ScoreInput)
+        group = self.group(body["openGId"]) if "openGId" in body else None
+        board = self.board(body["board"])
+        key = body.get("idempotencyKey", "")
+        submission = Submission(board, body["value"], group, key, Source.CLIENT)
+        periods = submit_score(self.user, submission)
+        return self.answer(ScoreOutput, {"board": board.key, "periods": periods})
 
 
 class MeView(ProfileView):

@@ -1,8 +1,10 @@
 """Refusals of this app, as DRF's coded exceptions."""
 
+from typing import Any
+
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 
 from accounts.errors import RetryLater
 
@@ -23,3 +25,10 @@ class FoundedTooMany(RetryLater):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "throttled"
     default_detail = _("Too many new groups in one day. Try again later.")
+
+
+class InvalidScore(ValidationError):
+    """A score that is not taken; `field` is what the client calls what is wrong with it."""
+
+    def __init__(self, field: str, sentence: Any) -> None:
+        super().__init__({field: [sentence]})

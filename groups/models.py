@@ -1,11 +1,13 @@
 """Groups, who is in them, and what they compare."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Count, F, Max, Q
 from django.db.models import Window as Over
@@ -17,12 +19,14 @@ from django.utils.translation import gettext_lazy as _
 from accounts.fields import NicknameField, OpaqueIdField
 from accounts.models import WeChatUser
 from accounts.review import Reviewed, StateField
+from wechat.crypto import OPAQUE_ID
 
 from .periods import Period, Window
 
 ACTIVE_DAYS = "active-days"
 EVERY_APP = ""
 ALL_GROUPS = 0
+MAX_SCORE = 2**53 - 1  # the largest integer that JavaScript holds exactly
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
@@ -184,14 +188,33 @@ class BoardManager(models.Manager["Board"]):
 
         Where a mini-program has a board of its own under a key that every one has, its own counts.
         """
-        boards = self.of_app(app_id).filter(key=key or ACTIVE_DAYS).order_by("-app_id")
-        if (board := boards.first()) is None:
+        boards = self.of_app(app_id).order_by("-app_id")
+        if key:
+            chosen = boards.filter(key=key).first()
+        else:
+            chosen = self.filter(default_for=app_id).first()
+            chosen = chosen or boards.filter(key=ACTIVE_DAYS).first()
+        if chosen is None:
             raise Board.DoesNotExist
-        return board
+        return chosen
+
+
+class WindowsField(models.CharField[str, str]):
+    """Some of the windows, as their names between commas; all of them by default."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        every = ",".join(Window.values)
+        super().__init__(
+            *args, **{"max_length": 20, "default": every, "db_default": every, **kwargs}
+        )
 
 
 class Board(models.Model):
-    """What is compared, and how."""
+    """What is compared, and how.
+
+    Order, policy, scope and rank style are settled once there are scores: they say what a score
+    means, and those that are there were made under the old meaning.
+    """
 
     class Order(models.TextChoices):
         DESC = "desc", _("highest first")
@@ -206,23 +229,69 @@ class Board(models.Model):
         APP = "app", _("one score a member")
         GROUP = "group", _("one score a member and group")
 
+    class RankStyle(models.TextChoices):
+        COMPETITION = "competition", _("1-2-2-4: who ties shares a rank, and leaves a gap")
+        DENSE = "dense", _("1-2-2-3: who ties shares a rank, and leaves no gap")
+        ORDINAL = "ordinal", _("1-2-3-4: who achieved it earlier is before")
+
+    class Writer(models.TextChoices):
+        SERVER = "server", _("your server, with a key")
+        CLIENT = "client", _("the mini-program too: scores can be forged")
+
+    SETTLED = ("key", "app_id", "order", "policy", "scope", "rank_style")
+
     app_id = OpaqueIdField(_("appid"), blank=True, help_text=_("Empty: every mini-program."))
-    key = OpaqueIdField(_("key"))
+    key = OpaqueIdField(
+        _("key"),
+        validators=[RegexValidator(f"^{OPAQUE_ID.pattern}$", _("Letters, digits, _ and -."))],
+        help_text=_("What the mini-program calls it, such as steps."),
+    )
     title_zh = models.CharField(_("title (Chinese)"), max_length=40)
     title_en = models.CharField(_("title (English)"), max_length=40)
     unit_zh = models.CharField(_("unit (Chinese)"), max_length=20, blank=True)
     unit_en = models.CharField(_("unit (English)"), max_length=20, blank=True)
     decimals = models.PositiveSmallIntegerField(
-        _("decimals"), default=0, validators=[MaxValueValidator(6)]
+        _("decimals"),
+        default=0,
+        validators=[MaxValueValidator(6)],
+        help_text=_("Scores are whole numbers; with 2, a score of 1250 shows as 12.50."),
     )
     order = models.CharField(_("order"), max_length=4, choices=Order.choices, default=Order.DESC)
     policy = models.CharField(
-        _("policy"), max_length=6, choices=Policy.choices, default=Policy.BEST
+        _("policy"),
+        max_length=6,
+        choices=Policy.choices,
+        default=Policy.BEST,
+        help_text=_("How a new score meets the old one."),
     )
     scope = models.CharField(_("scope"), max_length=5, choices=Scope.choices, default=Scope.GROUP)
+    rank_style = models.CharField(
+        _("rank style"),
+        max_length=11,
+        choices=RankStyle.choices,
+        default=RankStyle.COMPETITION,
+        db_default=RankStyle.COMPETITION.value,
+    )
+    windows = WindowsField(_("windows"))
     default_window = models.CharField(
         _("default window"), max_length=5, choices=Window.choices, default=Window.WEEK
     )
+    min_value = models.BigIntegerField(_("smallest score"), null=True, blank=True)
+    max_value = models.BigIntegerField(_("largest score"), null=True, blank=True)
+    writer = models.CharField(
+        _("written by"),
+        max_length=6,
+        choices=Writer.choices,
+        default=Writer.SERVER,
+        db_default=Writer.SERVER.value,
+    )
+    active_from = models.DateTimeField(_("active from"), null=True, blank=True)
+    active_to = models.DateTimeField(
+        _("active to"), null=True, blank=True, help_text=_("exclusive")
+    )
+    # The appid whose default this is. Unique, so that there is one; MySQL knows no conditional
+    # constraint.
+    default_for = OpaqueIdField(null=True, unique=True, editable=False)  # type: ignore[misc]
 
     objects: ClassVar[BoardManager] = BoardManager()
 
@@ -232,6 +301,44 @@ class Board(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def clean(self) -> None:
+        """Raises ValidationError, by field, for what does not fit together."""
+        problems: dict[str, Any] = {}
+        if self.default_window not in self.counted_windows:
+            problems["default_window"] = _("Choose one of the windows that are counted.")
+        if self._is_backward(self.min_value, self.max_value):
+            problems["max_value"] = _("Smaller than the smallest score.")
+        if self._is_backward(self.active_from, self.active_to):
+            problems["active_to"] = _("Before the board becomes active.")
+        for name in self.settled_changes():
+            problems[name] = _("Settled: the board has scores already.")
+        if problems:
+            raise ValidationError(problems)
+
+    @staticmethod
+    def _is_backward(first: Any, last: Any) -> bool:
+        return first is not None and last is not None and last < first
+
+    def settled_changes(self) -> list[str]:
+        """The settled fields that differ from what is stored, where there are scores."""
+        stored = Board.objects.filter(pk=self.pk).first() if self.pk else None
+        if stored is None or not stored.has_scores:
+            return []
+        return [name for name in self.SETTLED if getattr(self, name) != getattr(stored, name)]
+
+    @property
+    def has_scores(self) -> bool:
+        return self.pk is not None and Score.objects.filter(board=self.pk).exists()
+
+    @property
+    def counted_windows(self) -> list[Window]:
+        return [window for window in Window if window in self.windows.split(",")]
+
+    def is_active(self, now: datetime) -> bool:
+        """Whether scores are taken at `now`."""
+        begun = self.active_from is None or self.active_from <= now
+        return begun and (self.active_to is None or now < self.active_to)
 
     @property
     def title(self) -> str:
@@ -252,23 +359,72 @@ class Board(models.Model):
         return f"{sign}{whole:,}" + (f".{rest:0{self.decimals}}" if self.decimals else "")
 
 
-class ScoreManager(models.Manager["Score"]):
-    def add(
-        self, board: Board, user: WeChatUser, group: Group, periods: Iterable[Period], now: datetime
-    ) -> None:
-        """One more for `user` in each of `periods`.
+class Source(models.TextChoices):
+    """Whose word a score's last change was."""
 
-        The caller holds the lock on the user, so nobody else writes these rows meanwhile.
+    ENTRY = "entry", _("an entry")
+    CLIENT = "client", _("the mini-program")
+    SERVER = "server", _("your server")
+    OPERATOR = "operator", _("an operator")
+
+
+class ScoreManager(models.Manager["Score"]):
+    def submit(
+        self,
+        board: Board,
+        user: WeChatUser,
+        scope: int,
+        value: int,
+        now: datetime,
+        source: Source,
+    ) -> list["Submitted"]:
+        """Let `value` meet what `user` has in each current period of the board, by its policy.
+
+        In a transaction whose caller holds the lock on the person, so that nobody else writes these
+        rows meanwhile; what is written is decided in the database all the same. Raises
+        ScoreTooLarge, for a sum, with nothing to be kept of the transaction.
         """
-        scope = board.scope_in(group)
-        keys = {period.key for period in periods}
-        rows = self.filter(board=board, scope=scope, user=user, period__in=keys)
-        known = set(rows.values_list("period", flat=True))
-        rows.update(value=F("value") + 1, achieved_at=now)
+        keys = [Period.current(window, now).key for window in board.counted_windows]
+        rows = self.filter(board=board, user=user, scope=scope, period__in=keys)
+        before = dict(rows.values_list("period", "value"))
+        new = {"achieved_at": now, "source": source}
+        self._meet(board, rows, value, new)
         self.bulk_create(
-            Score(board=board, scope=scope, user=user, period=key, value=1, achieved_at=now)
-            for key in sorted(keys - known)
+            Score(board=board, scope=scope, user=user, period=key, value=value, **new)
+            for key in sorted(set(keys) - before.keys())
         )
+        after = dict(rows.values_list("period", "value"))
+        return [Submitted(key, after[key], before.get(key) != after[key]) for key in keys]
+
+    @staticmethod
+    def _meet(board: Board, rows: Any, value: int, new: Mapping[str, Any]) -> None:
+        match board.policy:
+            case Board.Policy.SUM if value:
+                room = (
+                    Q(value__gt=MAX_SCORE - value) if value > 0 else Q(value__lt=-MAX_SCORE - value)
+                )
+                if rows.filter(room).exists():
+                    raise ScoreTooLarge
+                rows.update(value=F("value") + value, **new)
+            case Board.Policy.LATEST:
+                rows.exclude(value=value).update(value=value, **new)
+            case Board.Policy.BEST if board.order == Board.Order.ASC:
+                rows.filter(value__gt=value).update(value=value, **new)
+            case Board.Policy.BEST:
+                rows.filter(value__lt=value).update(value=value, **new)
+
+
+class ScoreTooLarge(ValueError):
+    """A sum would leave what JavaScript holds exactly."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission left in one period; `changed`, if that is not what was there before."""
+
+    key: str
+    value: int
+    changed: bool
 
 
 class Score(models.Model):
@@ -286,6 +442,13 @@ class Score(models.Model):
     )
     value = models.BigIntegerField(_("score"))
     achieved_at = models.DateTimeField(_("achieved"))
+    source = models.CharField(
+        _("source"),
+        max_length=8,
+        choices=Source.choices,
+        default=Source.ENTRY,
+        db_default=Source.ENTRY.value,
+    )
 
     objects: ClassVar[ScoreManager] = ScoreManager()
 
@@ -300,4 +463,28 @@ class Score(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user}: {self.value}"
+        return f"{self.period}: {self.value}"  # no name: the operators' log outlives an erasure
+
+
+class IdempotencyKey(models.Model):
+    """A submission that was answered: the same key asks for the same answer, for seven days.
+
+    Whose keys they are counts: a mini-program cannot use up one of the server's.
+    """
+
+    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="idempotency_keys")
+    source = models.CharField(max_length=8, choices=Source.choices)
+    key = OpaqueIdField(max_length=64)
+    digest = models.CharField(max_length=64)
+    answer = models.JSONField()
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "source", "key"], name="one_answer_per_idempotency_key"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -24,6 +24,7 @@ def data_about(user: WeChatUser) -> dict[str, Any]:
         "avatar_checks": user.avatar_checks.order_by("created_at", "pk"),
         "memberships": memberships,
         "scores": _scores_of(user),
+        "idempotency_keys": user.idempotency_keys.order_by("created_at", "pk"),
     }
 
 

@@ -7,10 +7,11 @@ other.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
+from zlib import crc32
 
 from django.core import signing
 from django.utils import timezone
@@ -20,10 +21,11 @@ from accounts.media import SMALL, avatar_path
 from accounts.models import WeChatUser
 
 from .models import Board, Group, Membership, Score, describe
-from .periods import Period
+from .periods import Period, UnreadablePeriod, Window
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 DEFAULT_AROUND, MAX_AROUND = 5, 25
+PREVIEW, SAMPLE_LEVELS = 10, 7
 
 COLUMNS = (
     *("user_id", "joined_at", "hidden", "user__avatar_seed"),
@@ -36,6 +38,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 Movement = int | Literal["new"] | None
 SortKey = tuple[int, ...]
+
+# Of a user's id and a period's key: value and time, or the default where there is no score.
+_Scores = Callable[[tuple[int, str | None], tuple[None, None]], tuple[Any, Any]]
 
 
 class UnreadableCursor(ValueError):
@@ -118,7 +123,6 @@ class _Row:
     hidden: bool
     score: int | None
     achieved_at: datetime | None
-    score_before: int | None
 
     def sort_key(self, board: Board) -> SortKey:
         """Best first, then the earlier achiever, who joined earlier, the smaller id; all whole
@@ -171,6 +175,50 @@ def around(
     return table.ranking(max(0, mine - size), mine + size + 1)
 
 
+class UnfinishedPeriod(ValueError):
+    """The period has not ended yet, or never will."""
+
+
+def winners(group: Group, board: Board, period: str, places: int) -> Ranking:
+    """Everybody on one of the first `places` ranks of a finished period, ties included.
+
+    Raises UnreadablePeriod, UnfinishedPeriod.
+    """
+    chosen = _choose_period(board, period)
+    if chosen.end is None or chosen.end > timezone.now():
+        raise UnfinishedPeriod(period)
+    table = _Table.of(group, board, chosen)
+    return table.ranking(0, sum(1 for rank in table.ranks.values() if rank <= places))
+
+
+def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
+    """Everybody who is listed, on one page. Raises UnreadablePeriod."""
+    table = _Table.of(group, board, _choose_period(board, period))
+    return table.ranking(0, len(table.listed))
+
+
+def preview(group: Group, board: Board) -> Ranking:
+    """The top of what `board`, saved or not, would show of a group's real members.
+
+    With the scores it has, or with samples: the same for the same member, ties among them.
+    """
+    period = Period.current(Window(board.default_window), timezone.now())
+    samples = None if board.has_scores else _samples(board)
+    return _Table.of(group, board, period, scores=samples).ranking(0, PREVIEW)
+
+
+def _samples(board: Board) -> _Scores:
+    low = 0 if board.min_value is None else board.min_value
+    high = low + 9_000 if board.max_value is None else max(board.max_value, low)
+    now = timezone.now()
+
+    def score(whose: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
+        level = crc32(repr(whose).encode()) % SAMPLE_LEVELS
+        return low + level * (high - low) // (SAMPLE_LEVELS - 1), now
+
+    return score
+
+
 def standing_of(
     group: Group, board: Board, user: WeChatUser, period: str | None = None
 ) -> Standing | None:
@@ -204,7 +252,10 @@ class _Cursor:
 def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
     now = timezone.now()
     if cursor is None:
-        return Period.parse(text or board.default_window, now)
+        period = Period.parse(text or board.default_window, now)
+        if period.window not in board.counted_windows:
+            raise UnreadablePeriod(text)
+        return period
     walked = Period.parse(cursor.period, now)
     if text and text != walked.window and Period.parse(text, now) != walked:
         raise UnreadableCursor
@@ -226,12 +277,19 @@ class _Table:
     me: _Row | None
 
     @classmethod
-    def of(cls, group: Group, board: Board, period: Period, viewer: WeChatUser | None) -> Self:
+    def of(
+        cls,
+        group: Group,
+        board: Board,
+        period: Period,
+        viewer: WeChatUser | None = None,
+        scores: _Scores | None = None,
+    ) -> Self:
+        """With the scores there are, or others in their place."""
         now = timezone.now()
-        rows = _read_rows(group, board, period, now, viewer)
-        listed = sorted(
-            (row for row in rows if not row.hidden), key=lambda row: row.sort_key(board)
-        )
+        scores = scores or _read_scores(group, board, period).get
+        rows, before = _read_rows(group, period, now, viewer, scores)
+        listed, listed_before = _listed(board, rows), _listed(board, before)
         describe([group], now)
         return cls(
             group,
@@ -240,8 +298,8 @@ class _Table:
             now,
             listed,
             keys=[row.sort_key(board) for row in listed],
-            ranks=_rank(board, ((row.member.id, row.score) for row in listed)),
-            ranks_before=_rank(board, ((row.member.id, row.score_before) for row in listed)),
+            ranks=_rank(board, listed),
+            ranks_before=_rank(board, listed_before),
             me=next((row for row in rows if viewer and row.member.id == viewer.pk), None),
         )
 
@@ -298,20 +356,24 @@ class _Table:
         return cursor.write(self.group, self.board)
 
 
+def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
+    """Those whom others see, best first."""
+    return sorted((row for row in rows if not row.hidden), key=lambda row: row.sort_key(board))
+
+
 def _read_rows(
-    group: Group, board: Board, period: Period, now: datetime, viewer: WeChatUser | None
-) -> list[_Row]:
-    members = Membership.objects.current(now).filter(group=group)
-    scores = _read_scores(group, board, period)
+    group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
+) -> tuple[list[_Row], list[_Row]]:
+    """The group's members with their scores of this period, and of the one before."""
     before = period.previous.key if period.previous else None
-    rows = []
+    rows, rows_before = [], []
+    members = Membership.objects.current(now).filter(group=group)
     for user_id, joined_at, hidden, seed, *faces in members.values_list(*COLUMNS):
-        score, achieved_at = scores.get((user_id, period.key), (None, None))
-        score_before, _at = scores.get((user_id, before), (None, None))
         alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
-        member = Member(user_id, alias, name, avatar, seed)
-        rows.append(_Row(member, joined_at, hidden, score, achieved_at, score_before))
-    return rows
+        who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden)
+        rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
+        rows_before.append(_Row(*who, *scores((user_id, before), (None, None))))
+    return rows, rows_before
 
 
 def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:
@@ -332,17 +394,16 @@ def _read_scores(
     return {(user_id, key): (value, at) for user_id, key, value, at in rows}
 
 
-def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:
-    """Competition ranks (1-2-2-4) by user id, of those who have a score."""
-    best_first = sorted(
-        ((_badness(board, score), user_id) for user_id, score in scores if score is not None)
-    )
+def _rank(board: Board, rows: Iterable[_Row]) -> dict[int, int]:
+    """Ranks by user id, in the board's style, of those who have a score; `rows` best first."""
     ranks: dict[int, int] = {}
     rank, last = 0, None
-    for place, (badness, user_id) in enumerate(best_first, start=1):
-        if badness != last:
-            rank, last = place, badness
-        ranks[user_id] = rank
+    for place, row in enumerate(rows, start=1):
+        if row.score is None:
+            break  # these come last
+        if row.score != last or board.rank_style == Board.RankStyle.ORDINAL:
+            rank = rank + 1 if board.rank_style == Board.RankStyle.DENSE else place
+        ranks[row.member.id], last = rank, row.score
     return ranks
 
 

@@ -17,9 +17,10 @@ from django.db.models.functions import Length
 from accounts.media import FOLDER
 from accounts.models import AvatarCheck, Remnant, Token, WeChatUser
 
-from .models import Membership, Score
+from .models import IdempotencyKey, Membership, Score
 from .periods import KEYS, Period, day_of
 from .privacy import erase
+from .services import KEYS_REMEMBERED
 
 SCORES_KEPT = MEMBERSHIPS_KEPT = PEOPLE_KEPT = timedelta(days=400)  # a year, and time to look back
 CHECKS_KEPT = timedelta(days=30)
@@ -137,6 +138,9 @@ RULES: dict[str, Rule | OrphanRule] = {
     "people": Rule(absent_people, erase_people),
     "tokens": Rule(lambda now: Token.objects.filter(expires_at__lte=now)),
     "checks": Rule(lambda now: AvatarCheck.objects.filter(created_at__lt=now - CHECKS_KEPT)),
+    "idempotency-keys": Rule(
+        lambda now: IdempotencyKey.objects.filter(created_at__lte=now - KEYS_REMEMBERED)
+    ),
     "remnants": Rule(lapsed_remnants),
     "files": OrphanRule(),
 }

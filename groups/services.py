@@ -1,27 +1,42 @@
 """Verbs that cross models: bind a member to a group, leave it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core import signing
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Max, Min
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import GroupProof, Remnant, WeChatUser
 from accounts.services import judge_name, write_name
 from wechat.crypto import Envelope
 
-from .errors import FoundedTooMany, GroupNotProven, NotAGroup
-from .models import Board, Group, Membership, Score
-from .periods import Period, Window, day_of
+from .errors import FoundedTooMany, GroupNotProven, InvalidScore, NotAGroup
+from .models import (
+    ALL_GROUPS,
+    Board,
+    Group,
+    IdempotencyKey,
+    Membership,
+    Score,
+    ScoreTooLarge,
+    Source,
+    Submitted,
+)
+from .periods import day_of
 
 TICKET_LIFETIME = timedelta(seconds=300)
 TICKET_SALT = "groups.ticket"
 FOUNDING_LIMIT = 100
 FOUNDING_WINDOW = timedelta(days=1)
+KEYS_REMEMBERED = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,8 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         if not created:
             created = _renew(membership, now, seen)
         if counts:
-            periods = [Period.current(window, now) for window in Window]
-            Score.objects.add(Board.objects.active_days(), user, group, periods, now)
+            board = Board.objects.active_days()
+            Score.objects.submit(board, user, board.scope_in(group), 1, now, Source.ENTRY)
     return Bound(membership, created)
 
 
@@ -168,3 +183,109 @@ def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Mem
 def leave(membership: Membership) -> None:
     """Gone from the group's next read; entering again from the group brings everything back."""
     Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A score that somebody is to have: on which board, and in which group where it has one each.
+
+    `key` is the idempotency key, "" for none; `source` whose word it is.
+    """
+
+    board: Board
+    value: int
+    group: Group | None
+    key: str
+    source: Source
+
+    @property
+    def digest(self) -> str:
+        """What makes two submissions the same one."""
+        group = self.group.open_gid if self.group else None
+        body = json.dumps([self.board.app_id, self.board.key, self.value, group])
+        return hashlib.sha256(body.encode()).hexdigest()
+
+    def check(self, now: datetime) -> None:
+        """Raises InvalidScore where the board does not take it."""
+        low, high = self.board.min_value, self.board.max_value
+        if not self.board.is_active(now):
+            raise InvalidScore("board", _("This board takes no scores at the moment."))
+        if (low is not None and self.value < low) or (high is not None and self.value > high):
+            raise InvalidScore("value", _("Outside the bounds of this board."))
+
+
+def submit_score(user: WeChatUser, submission: Submission) -> list[Submitted]:
+    """Give `user` a score, by the board's policy, in all its current periods at once.
+
+    One transaction. The same idempotency key with the same body gets the same answer for seven
+    days, and counts once. Raises InvalidScore, PermissionDenied where only the server writes;
+    nothing is changed then.
+    """
+    board, source = submission.board, submission.source
+    if source is Source.CLIENT and board.writer != Board.Writer.CLIENT:
+        raise PermissionDenied
+    if (submission.group is None) == (board.scope == Board.Scope.GROUP):
+        raise InvalidScore("openGId", WHICH_GROUP[Board.Scope(board.scope)])
+    now = timezone.now()
+    with transaction.atomic():
+        WeChatUser.objects.lock(user.pk)
+        if (known := _answer_to(user, submission, now)) is not None:
+            return known
+        submission.check(now)
+        answer = _write(user, submission, now)
+        if submission.key:
+            _remember(user, submission, answer, now)
+    return answer
+
+
+WHICH_GROUP = {
+    Board.Scope.GROUP: _("This board has a score for each group: say which."),
+    Board.Scope.APP: _("This board has one score for all groups: name none."),
+}
+
+
+def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted]:
+    board = submission.board
+    scope = board.scope_in(submission.group) if submission.group else ALL_GROUPS
+    mine = Score.objects.filter(board=board, user=user, scope=scope)
+    # Never earlier than what is there: a clock that goes back must not write into a period that
+    # has ended.
+    latest = mine.aggregate(at=Max("achieved_at"))["at"] or now
+    try:
+        return Score.objects.submit(
+            board, user, scope, submission.value, max(now, latest), submission.source
+        )
+    except ScoreTooLarge:
+        raise InvalidScore("value", _("The sum would be too large.")) from None
+
+
+def _answer_to(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted] | None:
+    """What this idempotency key was answered before. Raises InvalidScore for another body."""
+    if not submission.key:
+        return None
+    known = IdempotencyKey.objects.filter(
+        user=user,
+        source=submission.source,
+        key=submission.key,
+        created_at__gt=now - KEYS_REMEMBERED,
+    ).first()
+    if known is None:
+        return None
+    if known.digest != submission.digest:
+        raise InvalidScore("idempotencyKey", _("This key was used with another body."))
+    return [Submitted(*row) for row in known.answer]
+
+
+def _remember(
+    user: WeChatUser, submission: Submission, answer: list[Submitted], now: datetime
+) -> None:
+    IdempotencyKey.objects.update_or_create(
+        user=user,
+        source=submission.source,
+        key=submission.key,
+        defaults={
+            "digest": submission.digest,
+            "answer": [[each.key, each.value, each.changed] for each in answer],
+            "created_at": now,
+        },
+    )

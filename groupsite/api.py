@@ -101,7 +101,7 @@ def _flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
 def answer_headers(error: APIException) -> dict[str, str]:
     headers = {}
     if error.status_code == status.HTTP_401_UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = getattr(error, "auth_header", None) or "Bearer"
     if (wait := getattr(error, "wait", None)) is not None:
         headers["Retry-After"] = str(max(1, ceil(wait)))
     return headers

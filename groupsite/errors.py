@@ -26,7 +26,7 @@ from accounts.errors import (
     WeChatUnavailable,
 )
 from accounts.models import WeChatUser
-from groups.errors import FoundedTooMany, GroupNotProven, NotAGroup
+from groups.errors import FoundedTooMany, GroupNotProven, InvalidScore, NotAGroup
 from wechat import errors as wechat
 
 from .outage import database_is_away
@@ -87,7 +87,7 @@ class Row:
 
 CATALOGUE = (
     Row(
-        (Invalid, exceptions.ValidationError, RiskyName),
+        (Invalid, exceptions.ValidationError, RiskyName, InvalidScore),
         _(
             "The body is not JSON, a key is unknown or missing, or a value is not allowed; a name "
             "that WeChat's content check refuses is not."

@@ -349,6 +349,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ReviewState": "accounts.review.State",
         "Purpose": "accounts.models.Consent.Purpose",
+        "Source": "groups.models.Source",
+        "Window": "groups.periods.Window",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

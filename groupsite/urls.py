@@ -9,6 +9,7 @@ from django.urls import include, path, re_path, register_converter
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
 from groups import api as groups
+from groups import server_api as server
 from groups import views as pages
 from wechat.crypto import OPAQUE_ID
 
@@ -45,6 +46,12 @@ api = [
     path("groups/<opaque:openGId>/ranking/around", groups.AroundView.as_view()),
     path("groups/<opaque:openGId>/link", groups.LinkView.as_view()),
     path("boards", groups.BoardsView.as_view()),
+    path("scores", groups.ScoresView.as_view()),
+    path("server/scores", server.ServerScoresView.as_view()),
+    path("server/sessions", server.ServerSessionsView.as_view()),
+    path("server/users/<opaque:openid>/groups", server.ServerGroupsView.as_view()),
+    path("server/groups/<opaque:openGId>/ranking", server.ServerRankingView.as_view()),
+    path("server/groups/<opaque:openGId>/winners", server.WinnersView.as_view()),
 ]
 
 urlpatterns = [
@@ -54,6 +61,7 @@ urlpatterns = [
     re_path(r"^api/", views.ApiNotFound.as_view()),
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
+    path("groups/<int:pk>/season.csv", pages.season_csv, name="season-csv"),
     path("g/<str:signed>/", pages.member_page, name="member-page"),
     path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.test import Client as Browser
+from django.utils import timezone
 
+from accounts.models import ServerKey
 from groups.models import Board, Group
 
 from .conftest import API, Person, error_of, path_of, refused, routes
+from .settings import APP_ID
 from .test_login import CHINESE, TIME
 
 LIMIT = 256 * 1024
@@ -51,13 +54,13 @@ def test_the_url_map_holds_calls_to_walk() -> None:
 def test_every_call_but_login_wants_a_token(visitor: Person, route: str, method: str) -> None:
     answer = visitor.call(method, path_of(route, **IDS))
     refused(answer, 401, "not_authenticated")
-    assert answer["WWW-Authenticate"].startswith("Bearer")
+    assert answer["WWW-Authenticate"] == ("Key" if "/server/" in route else "Bearer")
 
 
 @pytest.mark.parametrize("route", [route for route in CALLS if route not in PUBLIC])
 def test_every_call_but_login_refuses_a_token_that_is_none(visitor: Person, route: str) -> None:
-    visitor.token = "garbage"
-    refused(visitor.get(path_of(route, **IDS)), 401, "invalid_token")
+    garbage = {"Authorization": "Key garbage" if "/server/" in route else "Bearer garbage"}
+    refused(visitor.get(path_of(route, **IDS), **garbage), 401, "invalid_token")
 
 
 @pytest.mark.parametrize(
@@ -102,15 +105,16 @@ def allowed(answer: Any) -> set[str]:
 
 @pytest.mark.parametrize("route", CALLS)
 def test_a_wrong_method_is_told_the_right_ones(alice: Person, route: str) -> None:
-    path = path_of(route, **IDS)
-    answer = alice.browser.generic(
-        "PATCH", path, headers={"Authorization": f"Bearer {alice.token}"}
-    )
+    path, headers = path_of(route, **IDS), {"Authorization": f"Bearer {alice.token}"}
+    if "/server/" in route:
+        key, _row = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+        headers = {"Authorization": f"Key {key}"}
+    answer = alice.browser.generic("PATCH", path, headers=headers)
     refused(answer, 405, "method_not_allowed")
     right = allowed(answer) - {"HEAD", "OPTIONS"}
     assert right and right <= set(METHODS)
     for method in set(METHODS) - right:
-        answer = alice.call(method, path)
+        answer = alice.call(method, path, **headers)
         refused(answer, 405, "method_not_allowed")
         assert right <= allowed(answer)
 

@@ -19,6 +19,7 @@ import groups
 import groupsite
 import wechat
 from accounts.errors import RetryLater, RiskyName
+from groups.errors import InvalidScore
 from groupsite.api import answer_body, answer_headers
 from groupsite.errors import CATALOGUE, CODES, ServerError, as_api_exception, of_status
 from groupsite.management.commands.errors_doc import document
@@ -105,6 +106,7 @@ ARGUMENTS: dict[type[APIException], list[Any]] = {
     exceptions.MethodNotAllowed: ["GET"],
     exceptions.UnsupportedMediaType: ["text/plain"],
     RiskyName: ["nickname"],
+    InvalidScore: ["value", "Too large."],
 }
 
 

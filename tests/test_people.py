@@ -43,13 +43,9 @@ def lived_in(alice: Person, bob: Person, group: Group) -> Person:
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
     alice.post("me/consent", {"version": "2026-11", "purposes": ["nickname", "groups"]})
     alice.post("groups/resolve", GARBAGE)
-    Score.objects.create(
-        board=Board.objects.create(app_id=APP_ID, key="steps", scope=Board.Scope.APP),
-        period="all",
-        user=alice.user,
-        value=9781,
-        achieved_at=timezone.now(),
-    )
+    Board.objects.create(app_id=APP_ID, key="steps", scope="app", writer="client", windows="all")
+    steps = {"board": "steps", "value": 9781, "idempotencyKey": "level-1"}
+    assert alice.post("scores", steps).status_code == 200
     return alice
 
 
@@ -464,9 +460,9 @@ def test_no_table_is_forgotten(db: None) -> None:
     """Whoever adds a table about people has to say here how it ends."""
     ends = {
         *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_remnant"),
-        *("groups_membership", "groups_score"),
+        *("groups_membership", "groups_score", "groups_idempotencykey"),
         "accounts_consent",  # with the person
-        *("groups_group", "groups_board"),  # about nobody
+        *("groups_group", "groups_board", "accounts_serverkey"),  # about nobody
     }
     tables = {t for t in connection.introspection.table_names() if t.startswith(("acc", "groups_"))}
     assert tables == ends

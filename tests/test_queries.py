@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Token, WeChatUser
+from groups import ranking
 from groups.links import Link
 from groups.models import ACTIVE_DAYS, Board, Group, Membership, Score
 from groups.periods import Period, Window
@@ -201,3 +202,48 @@ def test_searching_the_console_takes_the_same_queries_however_many_rows(olga, mo
         return queries(olga, reverse(name) + "?q=Person")
 
     at_both_sizes(measure)
+
+
+SIZES = (5, 50, 500, 2000)
+
+
+def crowd(size: int) -> tuple[Group, WeChatUser]:
+    """A group of that many with a score each, made in bulk."""
+    now, board = timezone.now(), Board.objects.active_days()
+    users = WeChatUser.objects.bulk_create(
+        WeChatUser(app_id=APP_ID, openid=f"crowd-{next(serial)}", nickname="N") for _ in range(size)
+    )
+    users = list(WeChatUser.objects.filter(openid__in=[user.openid for user in users]))
+    group = Group.objects.create(app_id=APP_ID, open_gid=f"group-{next(serial)}")
+    Membership.objects.bulk_create(
+        Membership(group=group, user=user, joined_at=now, verified_at=now) for user in users
+    )
+    Score.objects.bulk_create(
+        Score(
+            board=board,
+            period=Period.current(Window.WEEK, now).key,
+            scope=group.pk,
+            user=user,
+            value=place % 9,
+            achieved_at=now,
+        )
+        for place, user in enumerate(users)
+    )
+    return group, users[-1]
+
+
+def test_the_top_fifty_and_me_take_the_same_queries_at_every_size_a_group_can_have() -> None:
+    board = Board.objects.active_days()
+    found = {}
+    for size in SIZES:
+        group, me = crowd(size)
+        for name, ask in {
+            "standings": lambda group=group, me=me: ranking.standings(group, board, viewer=me),
+            "around": lambda group=group, me=me: ranking.around(group, board, me),
+            "whole": lambda group=group: ranking.whole(group, board),
+        }.items():
+            with CaptureQueriesContext(connection) as queries:
+                shown = ask()
+            assert shown.total == size
+            found.setdefault(name, set()).add(len(queries))
+    assert all(len(numbers) == 1 for numbers in found.values()), found

@@ -453,3 +453,52 @@ def test_wechat_fetches_an_avatar_judges_it_and_pushes_the_verdict(site, colour,
     assert (status, me["avatarState"]) in {(200, "pending"), (200, fate)}
     site.sandbox.settle(PATIENCE)
     assert painter.get("me", server=1)[1]["avatarState"] == fate
+
+
+HAMMERED = {
+    "best-desc": ("desc", "best"),
+    "best-asc": ("asc", "best"),
+    "sum": ("desc", "sum"),
+    "latest": ("desc", "latest"),
+}
+MAKE_BOARD = (
+    "Board.objects.create(app_id={app!r}, key={key!r}, order={order!r}, policy={policy!r},"
+    " scope='app', writer='client').pk"
+)
+
+
+@pytest.mark.parametrize("key", HAMMERED)
+def test_sixteen_at_once_lose_no_best_and_miss_no_addend(site, key):
+    order, policy = HAMMERED[key]
+    site.ask(MAKE_BOARD.format(app=APP_ID, key=key, order=order, policy=policy))
+    player = site.somebody(f"player-of-{key}")
+    sent = [CLIENTS * turn + number for turn in range(6) for number in range(CLIENTS)]
+    shuffled = sorted(sent, key=lambda value: (value * 37) % 97)
+    last = []
+    for start in range(0, len(sent), CLIENTS):
+        last = shuffled[start : start + CLIENTS]
+        answers = posts(
+            [player] * CLIENTS, "scores", [{"board": key, "value": value} for value in last]
+        )
+        assert [status for status, _body in answers] == [200] * CLIENTS, answers
+    right = {
+        "best-desc": {max(sent)},
+        "best-asc": {min(sent)},
+        "sum": {sum(sent)},
+        "latest": set(last),
+    }[key]
+    rows = site.ask(f"[*Score.objects.filter(board__key={key!r}).values_list('value', flat=True)]")
+    assert len(rows) == len(Window)
+    assert len(set(rows)) == 1 and set(rows) <= right, "all windows agree"
+
+
+def test_a_key_replayed_sixteen_times_at_once_counts_once(site):
+    site.ask(MAKE_BOARD.format(app=APP_ID, key="replayed", order="desc", policy="sum"))
+    player = site.somebody("replayer")
+    body = {"board": "replayed", "value": 7, "idempotencyKey": "level-1"}
+    answers = posts([player] * CLIENTS, "scores", [body] * CLIENTS)
+    assert {status for status, _answer in answers} == {200}
+    assert all(answer == answers[0][1] for _status, answer in answers)
+    values = "[*Score.objects.filter(board__key='replayed').values_list('value', flat=True)]"
+    assert set(site.ask(values)) == {7}
+    assert site.ask("IdempotencyKey.objects.filter(key='level-1').count()") == 1

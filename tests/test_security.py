@@ -29,7 +29,7 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from accounts.models import AvatarCheck, WeChatUser
+from accounts.models import AvatarCheck, ServerKey, WeChatUser
 from accounts.signin import sign_in_path
 from accounts.vault import take_out
 from groups.models import Board, Group, Membership, Score
@@ -601,6 +601,7 @@ PERSONAS = ("anonymous", "member", "former member", "outsider", "clerk", "operat
 ANYBODY = (200,) * 6
 MEMBERS = (401, 200, 200, 200, 401, 401)
 OF_THE_GROUP = (401, 200, 404, 404, 401, 401)
+SERVERS = (401,) * 6  # nobody's but a key's, which tests/test_server_api.py tries
 OPERATORS = (302, 302, 302, 302, 403, 200)
 
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
@@ -622,11 +623,18 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "api/v1/groups/{}/ranking/around"): OF_THE_GROUP,
     ("POST", "api/v1/groups/{}/link"): OF_THE_GROUP,
     ("GET", "api/v1/boards"): MEMBERS,
+    ("POST", "api/v1/scores"): (401, 400, 400, 400, 401, 401),
+    ("POST", "api/v1/server/scores"): SERVERS,
+    ("POST", "api/v1/server/sessions"): SERVERS,
+    ("GET", "api/v1/server/users/{}/groups"): SERVERS,
+    ("GET", "api/v1/server/groups/{}/ranking"): SERVERS,
+    ("GET", "api/v1/server/groups/{}/winners"): SERVERS,
     ("GET", "api/schema/"): ANYBODY,
     ("GET", "api/docs/"): ANYBODY,
     ("GET", "^api/"): (404,) * 6,
     ("GET", "groups/"): OPERATORS,
     ("GET", "groups/{}/"): OPERATORS,
+    ("GET", "groups/{}/season.csv"): OPERATORS,
     ("GET", "g/{}/"): ANYBODY,
     ("GET", "avatars/{}.webp"): ANYBODY,
     ("GET", "media/avatars/{}.webp"): ANYBODY,
@@ -657,6 +665,7 @@ def personas(
     assert bob.delete(f"groups/{FAMILY}/membership").status_code == 204
     clerk = Browser()
     clerk.force_login(User.objects.create_user("clerk", is_staff=True))
+    ServerKey.objects.issue(APP_ID, "backend", timezone.now())
     nobody: Any = None
     people = (
         Person("anonymous", nobody),
@@ -676,7 +685,7 @@ def address(shape: str, group: Group, alice: Person) -> str:
     if shape == "g/{}/":
         return urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
     values = dict.fromkeys(["openGId", "open_gid"], group.open_gid)
-    values |= {"pk": str(group.pk), "token": "x-y", "appid": APP_ID}
+    values |= {"pk": str(group.pk), "token": "x-y", "appid": APP_ID, "openid": "oX"}
     values["signed"] = Path(alice.user.avatar_path).stem
     if shape.startswith("media/"):
         values["name"] = Path(send(alice).json()["avatar"]).stem
@@ -813,6 +822,9 @@ def test_deep_json_is_invalid_wherever_a_body_is_read(
     alice: Person, group: Group, method: str, shape: str
 ) -> None:
     path, headers = address(shape, group, alice), {"Authorization": f"Bearer {alice.token}"}
+    if "/server/" in shape:
+        key, _row = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+        headers = {"Authorization": f"Key {key}"}
     for body in (b"[" * 100_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"):
         answer = alice.browser.generic(method, path, body, "application/json", headers=headers)
         refused(answer, 400, "invalid")

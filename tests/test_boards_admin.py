@@ -1,0 +1,352 @@
+"""What operators make in the console: boards, and keys for teams' own back ends."""
+
+import csv
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client as Browser
+from django.utils import timezone
+
+from accounts.models import ServerKey
+from groups.models import MAX_SCORE, Board, Group, Score
+
+from .conftest import API, Person
+from .settings import APP_ID
+from .test_bind import FAMILY
+from .test_scores import make_board, submit
+from .test_security import everything_stored
+
+__all__ = ["make_board"]
+
+ADD = "/admin/groups/board/add/"
+STEPS = {
+    "app_id": APP_ID,
+    "key": "steps",
+    "title_zh": "步数",
+    "title_en": "Steps",
+    "unit_zh": "步",
+    "unit_en": "",
+    "order": "desc",
+    "policy": "best",
+    "scope": "app",
+    "rank_style": "dense",
+    "decimals": "0",
+    "windows": ["all", "week"],
+    "default_window": "week",
+    "writer": "client",
+    "min_value": "0",
+    "max_value": "",
+}
+
+
+def change(board: Board) -> str:
+    return f"/admin/groups/board/{board.pk}/change/"
+
+
+def errors_of(answer: Any) -> dict[str, list[str]]:
+    assert answer.status_code == 200, answer
+    return dict(answer.context["adminform"].form.errors)
+
+
+def test_an_operator_makes_a_board_that_phones_use_at_once(olga: Browser, alice: Person) -> None:
+    assert olga.get(ADD).status_code == 200
+    assert olga.post(ADD, STEPS).status_code == 302
+    board = Board.objects.get(key="steps")
+    assert (board.windows, board.rank_style, board.min_value) == ("week,all", "dense", 0)
+    assert board.default_for is None
+    assert submit(alice, 5).status_code == 200
+    assert submit(alice, -1).status_code == 400
+
+
+BAD = {
+    "a key with a space": ({"key": "a b"}, "key"),
+    "a mini-program that is not here": ({"app_id": "wxnobody"}, "app_id"),
+    "no window": ({"windows": []}, "windows"),
+    "a default window that is not counted": ({"default_window": "day"}, "default_window"),
+    "bounds the wrong way round": ({"min_value": "5", "max_value": "4"}, "max_value"),
+    "a bound that JavaScript cannot hold": ({"max_value": str(MAX_SCORE + 1)}, "max_value"),
+    "seven decimals": ({"decimals": "7"}, "decimals"),
+    "an end before its beginning": (
+        {
+            "active_from_0": "2026-11-26",
+            "active_from_1": "00:00",
+            "active_to_0": "2026-11-25",
+            "active_to_1": "00:00",
+        },
+        "active_to",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "name"), BAD.values(), ids=BAD)
+def test_a_board_that_does_not_fit_together_is_refused_at_its_field(
+    olga: Browser, what: dict[str, Any], name: str
+) -> None:
+    answer = olga.post(ADD, {**STEPS, **what})
+    assert list(errors_of(answer)) == [name]
+    assert not Board.objects.filter(key="steps").exists()
+
+
+def test_there_is_one_default_board(olga: Browser, alice: Person, group: Group) -> None:
+    def shown() -> str:
+        return str(alice.get(f"groups/{FAMILY}/ranking").json()["board"]["key"])
+
+    assert shown() == "active-days"
+    for key in ("steps", "points"):
+        olga.post(ADD, {**STEPS, "key": key, "is_default": "on"})
+        assert shown() == key
+    assert Board.objects.filter(default_for=APP_ID).count() == 1
+    points = Board.objects.get(key="points")
+    assert (
+        "checked"
+        in re.search(  # type: ignore[union-attr]
+            r"<input[^>]*is_default[^>]*>", olga.get(change(points)).content.decode()
+        )[0]
+    )
+    assert olga.post(change(points), {**STEPS, "key": "points"}).status_code == 302
+    assert shown() == "active-days"
+
+
+def test_what_a_score_means_is_settled_once_there_are_scores(
+    olga: Browser, alice: Person, make_board: Any
+) -> None:
+    board = make_board()
+    changed = {**STEPS, "policy": "sum", "order": "asc", "scope": "group"}
+    assert olga.post(change(board), changed).status_code == 302
+    board.refresh_from_db()
+    assert (board.policy, board.order, board.scope) == ("sum", "asc", "group")
+    olga.post(change(board), STEPS)
+    submit(alice, 5)
+    olga.post(change(board), {**changed, "title_zh": "每日步数", "rank_style": "ordinal"})
+    board.refresh_from_db()
+    assert (board.policy, board.order, board.scope) == ("best", "desc", "app")
+    assert (board.rank_style, board.title_zh) == ("dense", "每日步数")
+    board.policy = "sum"
+    assert board.settled_changes() == ["policy"]
+
+
+def test_a_board_is_deleted_only_while_it_has_no_scores(
+    olga: Browser, alice: Person, make_board: Any
+) -> None:
+    board = make_board()
+    path = f"/admin/groups/board/{board.pk}/delete/"
+    submit(alice, 5)
+    assert olga.post(path, {"post": "yes"}).status_code == 403
+    Score.objects.all().delete()
+    assert olga.post(path, {"post": "yes"}).status_code == 302
+    assert not Board.objects.filter(pk=board.pk).exists()
+
+
+def test_the_board_of_every_mini_program_is_only_to_look_at(olga: Browser) -> None:
+    board = Board.objects.active_days()
+    assert olga.get(change(board)).status_code == 200
+    assert olga.post(change(board), {**STEPS, "key": "active-days"}).status_code == 403
+    assert olga.post(f"/admin/groups/board/{board.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+# Keys
+
+ADD_KEY = "/admin/accounts/serverkey/add/"
+
+
+def make_key(olga: Browser) -> tuple[str, Any]:
+    answer = olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
+    assert answer.status_code == 200
+    [text] = re.findall(r'id="key-text"[^>]*>([\w-]{43})<', answer.content.decode())
+    return text, answer
+
+
+def works(text: str) -> bool:
+    headers = {"Authorization": f"Key {text}"}
+    answer = Browser().get(API + "server/users/oX/groups", headers=headers)
+    assert answer.status_code in {401, 404}
+    return answer.status_code == 404
+
+
+def test_a_key_is_shown_once_and_never_again(olga: Browser, console: Any) -> None:
+    text, answer = make_key(olga)
+    assert works(text)
+    assert "no-store" in answer["Cache-Control"]
+    key = ServerKey.objects.get()
+    for path in ("", f"{key.pk}/change/", f"{key.pk}/history/"):
+        page = olga.get(f"/admin/accounts/serverkey/{path}").content.decode()
+        assert text not in page and key.digest not in page
+    assert text not in str(everything_stored()) + console.getvalue() + str(olga.cookies)
+
+
+def test_a_rotated_key_is_shown_once_and_ends_the_old_one(olga: Browser) -> None:
+    old, _answer = make_key(olga)
+    key = ServerKey.objects.get()
+    rotate = {"action": "rotate", "_selected_action": key.pk}
+    answer = olga.post("/admin/accounts/serverkey/", rotate)
+    [new] = re.findall(r'id="key-text"[^>]*>([\w-]{43})<', answer.content.decode())
+    assert new != old and works(new) and not works(old)
+    assert LogEntry.objects.first().change_message == "rotated"  # type: ignore[union-attr]
+
+
+def test_a_revoked_key_ends_at_once_and_stays_on_the_list(olga: Browser) -> None:
+    text, _answer = make_key(olga)
+    key = ServerKey.objects.get()
+    olga.post("/admin/accounts/serverkey/", {"action": "revoke", "_selected_action": key.pk})
+    assert not works(text)
+    assert "结算服务" in olga.get("/admin/accounts/serverkey/").content.decode()
+    path = f"/admin/accounts/serverkey/{key.pk}/delete/"
+    assert olga.post(path, {"post": "yes"}).status_code == 403
+
+
+def test_a_key_keeps_its_mini_program(olga: Browser) -> None:
+    make_key(olga)
+    key = ServerKey.objects.get()
+    path = f"/admin/accounts/serverkey/{key.pk}/change/"
+    olga.post(path, {"app_id": "wxother", "name": "另一个名字", "digest": "x"})
+    before = key.digest
+    key.refresh_from_db()
+    assert (key.app_id, key.name, key.digest) == (APP_ID, "另一个名字", before)
+
+
+@pytest.mark.parametrize("codename", ["view_serverkey", "view_board", "view_score"])
+def test_who_may_only_look_makes_and_rotates_nothing(db: None, codename: str) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename=codename))
+    browser = Browser()
+    browser.force_login(clerk)
+    _text, key = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+    for action in ("rotate", "revoke"):
+        browser.post("/admin/accounts/serverkey/", {"action": action, "_selected_action": key.pk})
+    assert browser.post(ADD_KEY, {"app_id": APP_ID, "name": "x"}).status_code == 403
+    assert browser.post(ADD, STEPS).status_code == 403
+    digest = key.digest
+    key.refresh_from_db()
+    assert (key.digest, key.revoked_at, ServerKey.objects.count()) == (digest, None, 1)
+
+
+# Previews
+
+
+def preview(olga: Browser, path: str = ADD, **changed: Any) -> Any:
+    return olga.post(path, {**STEPS, "_preview": "", **changed})
+
+
+def ranks_in(answer: Any) -> list[int | None]:
+    return [standing.rank for standing in answer.context["ranking"].entries]
+
+
+@pytest.fixture
+def crowd(somebody: Any) -> list[Person]:
+    people = [somebody(f"member-{number}", f"成员{number}号") for number in range(9)]
+    for person in people:
+        person.enter("family")
+    return people
+
+
+def test_a_preview_shows_real_members_with_samples_and_saves_nothing(
+    olga: Browser, crowd: list[Person]
+) -> None:
+    before = everything_stored()
+    answer = preview(olga)
+    page = answer.content.decode()
+    assert answer.status_code == 200 and "样例" in page
+    assert all(f"成员{number}号" in page for number in range(9))
+    assert everything_stored() == before
+
+
+def test_a_preview_shows_the_rank_style_and_keeps_to_the_bounds(
+    olga: Browser, crowd: list[Person]
+) -> None:
+    found = {style: ranks_in(preview(olga, rank_style=style)) for style in ("dense", "ordinal")}
+    assert found["ordinal"] == list(range(1, 10))
+    assert len(set(found["dense"])) < 9 and max(found["dense"]) == len(set(found["dense"]))
+    narrow = preview(olga, min_value="5", max_value="5").context["ranking"]
+    assert {standing.score for standing in narrow.entries} == {5}
+
+
+def test_a_preview_of_a_board_with_scores_shows_them(
+    olga: Browser, crowd: list[Person], make_board: Any
+) -> None:
+    board = make_board()
+    submit(crowd[3], 42)
+    answer = preview(olga, change(board), title_zh="改名")
+    [first, *rest] = answer.context["ranking"].entries
+    assert (first.member.nickname, first.score) == ("成员3号", 42)
+    assert "样例" not in answer.content.decode()
+    assert {standing.score for standing in rest} == {None}
+    board.refresh_from_db()
+    assert board.title_zh == "步数"
+
+
+def test_a_preview_says_what_is_wrong_and_where_there_is_no_group(olga: Browser) -> None:
+    assert "default_window" in errors_of(preview(olga, default_window="day"))
+    assert preview(olga).status_code == 200
+    clerk = Browser()
+    clerk.force_login(User.objects.create_user("clerk", is_staff=True))
+    assert preview(clerk).status_code == 403
+
+
+# Corrections and seasons
+
+
+def correct(olga: Browser, score: Score, value: Any) -> Any:
+    return olga.post(f"/admin/groups/score/{score.pk}/change/", {"value": value})
+
+
+def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
+    olga: Browser, alice: Person, group: Group, make_board: Any
+) -> None:
+    make_board()
+    submit(alice, 5)
+    for score in Score.objects.filter(board__key="steps"):
+        achieved = score.achieved_at
+        assert correct(olga, score, 4).status_code == 302
+        score.refresh_from_db()
+        assert (score.value, score.source, score.achieved_at) == (4, "operator", achieved)
+        assert correct(olga, score, MAX_SCORE + 1).status_code == 200
+    assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == 4
+    entries = str(list(LogEntry.objects.values_list("object_repr", "change_message")))
+    assert LogEntry.objects.count() == 4 and "小明" not in entries
+
+
+def test_an_operator_removes_a_score(
+    olga: Browser, alice: Person, group: Group, make_board: Any
+) -> None:
+    make_board()
+    submit(alice, 5)
+    score = Score.objects.get(board__key="steps", period="all")
+    assert olga.post(f"/admin/groups/score/{score.pk}/delete/", {"post": "yes"}).status_code == 302
+    ranking = alice.get(f"groups/{FAMILY}/ranking?board=steps&period=all").json()
+    assert ranking["me"]["score"] is None
+    assert "小明" not in str(list(LogEntry.objects.values_list("object_repr")))
+
+
+def season(olga: Browser, group: Group, query: str = "") -> tuple[Any, list[list[str]]]:
+    answer = olga.get(f"/groups/{group.pk}/season.csv{query}")
+    assert answer.status_code == 200
+    return answer, list(csv.reader(answer.content.decode("utf-8-sig").splitlines()))
+
+
+def test_a_season_is_exported_whole_and_without_formulas(
+    olga: Browser, alice: Person, bob: Person, group: Group, make_board: Any
+) -> None:
+    make_board(decimals=2)
+    alice.rename("=SUM(A1:A9)")
+    submit(alice, -1250)
+    answer, [head, first, second] = season(olga, group, "?board=steps&period=all")
+    assert answer.content.startswith(b"\xef\xbb\xbf")
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer["Content-Disposition"].endswith(f'"{FAMILY}-steps-all.csv"')
+    assert head[0] == "名次" and len(head) == 6
+    assert first[:3] == ["1", str(alice.user.pk), "'=SUM(A1:A9)"]
+    assert first[3:5] == ["-1250", "'-12.50"] and first[5].endswith("+08:00")
+    assert second == ["", str(bob.user.pk), "李雷", "", "", ""]
+
+
+def test_a_season_lists_whom_the_ranking_lists(
+    olga: Browser, alice: Person, bob: Person, group: Group
+) -> None:
+    bob.put(f"groups/{FAMILY}/membership", {"hidden": True})
+    _answer, rows = season(olga, group)
+    assert [row[2] for row in rows[1:]] == ["小明"]
+    for query in ("?board=nothing", "?period=x"):
+        assert olga.get(f"/groups/{group.pk}/season.csv{query}").status_code == 404

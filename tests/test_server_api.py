@@ -1,0 +1,412 @@
+"""What a team's own back end may do with its key, and what it may not."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import ServerKey, WeChatUser
+from accounts.vault import take_out
+from groups.models import Board, Group, Score, Source
+from groups.periods import Period, Window
+from wechat.crypto import seal
+from wechat.sandbox import openid_of
+
+from .conftest import API, Person, refused, sealed_for
+from .settings import APP_ID, OTHER_APP_ID
+from .test_bind import FAMILY
+from .test_crypto import KEY as SESSION_KEY
+from .test_profile import DOUBTFUL, RISKY
+from .test_scores import make_board
+from .test_security import everything_stored, later
+
+__all__ = ["make_board"]
+
+DOC = Path(__file__).resolve().parent.parent / "docs" / "server-api.md"
+
+
+class Server(Person):
+    """A back end with a key."""
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        headers = {"Authorization": f"Key {self.token}", **headers}
+        return super().call(method, path, body, **headers)
+
+    def scores(self, *scores: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = self.post("server/scores", {"scores": list(scores)})
+        assert answer.status_code == 200, answer.content
+        results: list[dict[str, Any]] = answer.json()["results"]
+        assert len(results) == len(scores)
+        return results
+
+
+def server_of(app_id: str) -> Server:
+    nobody: Any = None
+    text, _row = ServerKey.objects.issue(app_id, "backend", timezone.now())
+    return Server("backend", nobody, token=text)
+
+
+@pytest.fixture
+def server(db: None) -> Server:
+    return server_of(APP_ID)
+
+
+def score(person: Person, value: int, key: str = "k", **more: Any) -> dict[str, Any]:
+    return {
+        "openid": person.openid,
+        "board": "steps",
+        "value": value,
+        "idempotencyKey": key,
+        **more,
+    }
+
+
+# Keys
+
+
+CALLS = (
+    ("POST", "server/scores"),
+    ("POST", "server/sessions"),
+    ("GET", "server/users/oX/groups"),
+    ("GET", f"server/groups/{FAMILY}/ranking"),
+    ("GET", f"server/groups/{FAMILY}/winners"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_without_a_key_that_counts_nothing_is_open(
+    alice: Person, group: Group, server: Server, method: str, path: str
+) -> None:
+    refused(server.call(method, path, Authorization=""), 401, "not_authenticated")
+    bearer = f"Bearer {alice.token}"
+    refused(server.call(method, path, Authorization=bearer), 401, "not_authenticated")
+    for key in ("x", alice.token, server.token + "x", ""):
+        refused(server.call(method, path, Authorization=f"Key {key}"), 401, "invalid_token")
+    ServerKey.objects.get().revoke(timezone.now())
+    refused(server.call(method, path), 401, "invalid_token")
+
+
+def test_a_key_is_no_members_token(server: Server) -> None:
+    refused(server.get("me"), 401, "not_authenticated")
+    refused(server.get("me", Authorization=f"Bearer {server.token}"), 401, "invalid_token")
+
+
+def test_a_rotated_keys_old_text_ends_at_once(server: Server) -> None:
+    text = ServerKey.objects.get().rotate(timezone.now())
+    refused(server.get(f"server/groups/{FAMILY}/ranking"), 401, "invalid_token")
+    server.token = text
+    refused(server.get(f"server/groups/{FAMILY}/ranking"), 404, "not_found")
+
+
+def test_a_keys_text_is_stored_nowhere(server: Server) -> None:
+    assert server.token not in str(everything_stored())
+    assert server.token not in repr(ServerKey.objects.get())
+
+
+def test_a_key_reaches_its_own_mini_program_alone(
+    alice: Person, group: Group, make_board: Any
+) -> None:
+    make_board()
+    other = server_of(OTHER_APP_ID)
+    [result] = other.scores(score(alice, 5))
+    assert result["code"] == "not_found"
+    for path in (
+        f"server/users/{alice.openid}/groups",
+        f"server/groups/{FAMILY}/ranking",
+        f"server/groups/{FAMILY}/winners?period=2026-W01",
+    ):
+        refused(other.get(path), 404, "not_found")
+    assert not Score.objects.filter(board__key="steps").exists()
+
+
+# Scores
+
+
+def test_scores_are_taken_in_order_and_one_refusal_hinders_no_other(
+    alice: Person, bob: Person, group: Group, server: Server, make_board: Any
+) -> None:
+    make_board(writer=Board.Writer.SERVER, max_value=100)
+    nobody = {**score(alice, 5), "openid": "oNobody"}
+    results = server.scores(
+        score(alice, 5),
+        score(bob, 101),
+        nobody,
+        score(alice, 6, "k2", board="nothing"),
+        score(alice, 7, "k3", openGId=FAMILY),
+        score(alice, 8),
+        score(bob, 9),
+    )
+    assert [result.get("code") for result in results] == [
+        *(None, "invalid", "not_found", "not_found", "invalid", "invalid", None)
+    ]
+    assert list(results[1]["fields"]) == ["value"] and results[1]["detail"]
+    assert list(results[5]["fields"]) == ["idempotencyKey"]
+    assert [result["openid"] for result in results[:2]] == [alice.openid, bob.openid]
+    assert {p["value"] for p in results[-1]["periods"]} == {9}
+    assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == 5
+    assert set(Score.objects.filter(board__key="steps").values_list("source", flat=True)) == {
+        Source.SERVER
+    }
+
+
+def test_a_batch_sent_again_counts_once(
+    alice: Person, bob: Person, server: Server, make_board: Any
+) -> None:
+    make_board(policy="sum")
+    batch = [score(alice, 5), score(bob, 7), score(alice, 2, "k2")]
+    first = server.scores(*batch)
+    assert server.scores(*batch) == first
+    kept = dict(Score.objects.filter(period="all").values_list("user", "value"))
+    assert kept == {alice.user.pk: 7, bob.user.pk: 7}
+
+
+def test_a_phone_cannot_use_up_the_servers_key(
+    alice: Person, server: Server, make_board: Any
+) -> None:
+    make_board()
+    alice.post("scores", {"board": "steps", "value": 1, "idempotencyKey": "k"})
+    [result] = server.scores(score(alice, 5))
+    assert "code" not in result
+
+
+def test_a_score_of_a_group_is_for_its_members(
+    alice: Person, charlie: Person, group: Group, server: Server, make_board: Any
+) -> None:
+    make_board(scope=Board.Scope.GROUP, writer=Board.Writer.SERVER)
+    results = server.scores(
+        score(alice, 5, openGId=FAMILY), score(charlie, 5, openGId=FAMILY), score(alice, 5, "x")
+    )
+    assert [result.get("code") for result in results] == [None, "not_found", "invalid"]
+
+
+def test_nobody_blocked_scores(alice: Person, server: Server, make_board: Any) -> None:
+    make_board()
+    WeChatUser.objects.update(status="blocked")
+    [result] = server.scores(score(alice, 5))
+    assert result["code"] == "user_blocked" and not Score.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"value": 2**53},
+        {"value": "5"},
+        {"idempotencyKey": None},
+        {"idempotencyKey": "x" * 65},
+        {"openid": "a b"},
+        {"hat": 1},
+        {"board": ""},
+    ],
+)
+def test_a_malformed_score_spoils_its_batch_and_changes_nothing(
+    alice: Person, server: Server, make_board: Any, bad: dict[str, Any]
+) -> None:
+    make_board()
+    before = everything_stored()
+    batch = {"scores": [score(alice, 5), {**score(alice, 5, "k2"), **bad}]}
+    error = refused(server.post("server/scores", batch), 400, "invalid")
+    assert list(error["fields"]) == [f"scores.1.{next(iter(bad))}"]
+    assert everything_stored() == before
+
+
+def test_five_hundred_scores_are_taken_and_one_more_is_not(
+    alice: Person, server: Server, make_board: Any
+) -> None:
+    make_board(policy="sum", windows="all", default_window="all")
+    batch = [score(alice, 1, f"k{number}") for number in range(501)]
+    refused(server.post("server/scores", {"scores": batch}), 400, "invalid")
+    assert not Score.objects.exists()
+    server.scores(*batch[:500])
+    assert Score.objects.get().value == 500
+    assert server.scores() == []
+
+
+# Log-ins
+
+
+def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
+    server: Server, somebody: Any
+) -> None:
+    openid = openid_of(APP_ID, "newcomer")
+    body = {"openid": openid, "sessionKey": SESSION_KEY, "unionid": "u1", "nickname": "新人"}
+    answer = server.post("server/sessions", body)
+    assert answer.status_code == 200, answer.content
+    assert answer.json().keys() == {"token", "expiresAt", "user"}
+    nobody: Any = None
+    phone = Person("newcomer", nobody, token=answer.json()["token"], body=answer.json())
+    assert phone.get("me").json()["nickname"] == "新人"
+    user = phone.user
+    assert (user.openid, user.unionid, take_out(user.session_key)) == (openid, "u1", SESSION_KEY)
+    entered = phone.post("groups/bind", sealed_for(phone, {"openGId": FAMILY}))
+    assert entered.status_code == 201
+
+
+def test_an_envelope_under_the_servers_new_key_opens_and_under_the_old_one_for_a_while(
+    alice: Person, server: Server
+) -> None:
+    old = alice.envelope("family")
+    answer = server.post("server/sessions", {"openid": alice.openid, "sessionKey": SESSION_KEY})
+    assert answer.json()["user"]["id"] == alice.body["user"]["id"]
+    assert alice.post("groups/bind", old).status_code == 201
+    assert alice.post("groups/bind", sealed_for(alice, {"openGId": "tG2"})).status_code == 201
+    assert seal(SESSION_KEY, {})
+
+
+def test_a_session_without_a_key_leaves_the_one_there_is(alice: Person, server: Server) -> None:
+    before = take_out(alice.user.session_key)
+    assert server.post("server/sessions", {"openid": alice.openid}).status_code == 200
+    assert take_out(alice.user.session_key) == before
+    alice.enter("family")
+
+
+def test_nicknames_from_a_server_are_checked_too(alice: Person, server: Server) -> None:
+    session = {"openid": alice.openid, "sessionKey": SESSION_KEY}
+    before = everything_stored()
+    refused(server.post("server/sessions", {**session, "nickname": RISKY}), 400, "invalid")
+    assert everything_stored() == before
+    doubtful = server.post("server/sessions", {**session, "nickname": DOUBTFUL}).json()
+    assert doubtful["user"]["nicknameState"] == "pending"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"openid": "a b"},
+        {"openid": 5},
+        {"sessionKey": "short"},
+        {"sessionKey": SESSION_KEY[:-2]},
+        {"sessionKey": SESSION_KEY.replace("=", "A")},
+        {"unionid": ""},
+        {"nickname": " "},
+        {"hat": 1},
+    ],
+)
+def test_a_malformed_session_changes_nothing(server: Server, bad: dict[str, Any]) -> None:
+    before = everything_stored()
+    refused(server.post("server/sessions", {"openid": "oX", **bad}), 400, "invalid")
+    assert everything_stored() == before
+
+
+def test_nobody_blocked_is_logged_in(alice: Person, server: Server) -> None:
+    WeChatUser.objects.update(status="blocked")
+    answer = server.post("server/sessions", {"openid": alice.openid})
+    refused(answer, 403, "user_blocked")
+
+
+# Reading
+
+
+def test_somebodys_groups_are_those_they_see_themselves(
+    alice: Person, group: Group, server: Server
+) -> None:
+    for number in range(25):
+        alice.enter(f"chat-{number}")
+    mine = alice.get("groups").json()
+    theirs = server.get(f"server/users/{alice.openid}/groups").json()
+    assert theirs["groups"] == mine["groups"] and theirs["next"]
+    more = server.get(f"server/users/{alice.openid}/groups?cursor={theirs['next']}").json()
+    assert len(more["groups"]) == 6 and more["next"] is None
+    refused(server.get(f"server/users/{alice.openid}/groups?cursor=x"), 400, "invalid")
+
+
+def test_a_ranking_for_the_server_is_the_members_without_a_me(
+    alice: Person, bob: Person, group: Group, server: Server
+) -> None:
+    mine = alice.get(f"groups/{FAMILY}/ranking").json()
+    theirs = server.get(f"server/groups/{FAMILY}/ranking").json()
+    assert (theirs["me"], theirs["absent"], theirs["percentile"]) == (None, None, None)
+    assert theirs.keys() == mine.keys() and theirs["total"] == mine["total"]
+    faces = [[entry["member"] for entry in each["entries"]] for each in (mine, theirs)]
+    assert faces[0] == faces[1]
+    page = server.get(f"server/groups/{FAMILY}/ranking?limit=1").json()
+    following = server.get(f"server/groups/{FAMILY}/ranking?limit=1&cursor={page['next']}").json()
+    assert following["entries"][0]["member"]["nickname"] == "李雷"
+
+
+@pytest.fixture
+def finished(
+    alice: Person, bob: Person, somebody: Any, group: Group, make_board: Any
+) -> Iterator[str]:
+    """Last week's key, in which Alice and Bob tied before Dora, with Emil last."""
+    make_board()
+    people = [alice, bob, *(somebody(name, name) for name in ("dora", "emil"))]
+    week = Period.current(Window.WEEK, timezone.now()).key
+    for person, value in zip(people, (9, 9, 5, 1), strict=True):
+        person.enter("family")
+        assert person.post("scores", {"board": "steps", "value": value}).status_code == 200
+    with later(days=8):
+        yield week
+
+
+def test_the_winners_of_a_finished_period_have_ids_that_stay(
+    finished: str, alice: Person, bob: Person, server: Server
+) -> None:
+    path = f"server/groups/{FAMILY}/winners?board=steps&period={finished}"
+    found = server.get(path).json()
+    assert [(w["rank"], w["score"]) for w in found["winners"]] == [(1, 9), (1, 9), (3, 5)]
+    assert [w["member"]["openid"] for w in found["winners"][:2]] == [alice.openid, bob.openid]
+    assert found["period"]["key"] == finished and found["total"] == 4
+    ids = [winner["id"] for winner in found["winners"]]
+    assert len(set(ids)) == 3
+    with later(days=3):
+        alice.token = ""
+        alice.log_in().post("scores", {"board": "steps", "value": 99})
+        assert [w["id"] for w in server.get(path).json()["winners"]] == ids
+    first = server.get(f"{path}&places=1").json()["winners"]
+    assert [winner["id"] for winner in first] == ids[:2], "who ties shares the place"
+
+
+def test_a_finished_period_changes_no_more(finished: str, alice: Person) -> None:
+    before = Score.objects.filter(period=finished).values_list("user", "value", "achieved_at")
+    kept = list(before)
+    alice.post("scores", {"board": "steps", "value": 99})
+    assert list(before.all()) == kept
+
+
+def test_whoever_hides_wins_nothing(finished: str, bob: Person, server: Server) -> None:
+    path = f"server/groups/{FAMILY}/winners?board=steps&period={finished}"
+    bob.put(f"groups/{FAMILY}/membership", {"hidden": True})
+    winners = server.get(path).json()["winners"]
+    assert [winner["rank"] for winner in winners] == [1, 2, 3]
+    assert bob.openid not in str(winners)
+
+
+@pytest.mark.parametrize("period", ["week", "all", "month", "9999-W01", "x", ""])
+def test_there_are_no_winners_of_what_has_not_ended(
+    group: Group, server: Server, period: str
+) -> None:
+    path = f"server/groups/{FAMILY}/winners?period={period}"
+    error = refused(server.get(path), 400, "invalid")
+    assert list(error["fields"]) == ["period"]
+    refused(server.get(f"server/groups/{FAMILY}/winners"), 400, "invalid")
+    for places in (0, 101, "x"):
+        path = f"server/groups/{FAMILY}/winners?period=2026-W01&places={places}"
+        refused(server.get(path), 400, "invalid")
+
+
+def test_the_example_of_the_documentation_runs(
+    live_server: Any, somebody: Any, settings: Any
+) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
+    alice, server = somebody("alice"), server_of(APP_ID)
+    Board.objects.create(app_id=APP_ID, key="steps", scope=Board.Scope.APP)
+    environment = {
+        **os.environ,
+        "API": live_server.url + API.rstrip("/"),
+        "KEY": server.token,
+        "OPENID": alice.openid,
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", example], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"{alice.openid} ok [")
+    assert set(Score.objects.values_list("value", flat=True)) == {8123}
+    assert timedelta(0) < timezone.now() - Score.objects.earliest("pk").achieved_at
