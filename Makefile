@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e fuzz docs lock messages clean
+.PHONY: help demo test lint e2e fuzz bench docs lock messages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ e2e: $(VENV)/.dev ## the pages in a real browser (needs chromium)
 
 fuzz: $(VENV)/.dev ## schemathesis against the whole site (EXAMPLES and SEED override)
 	@$(BIN)/python -m fuzz
+
+bench: $(VENV)/.dev ## the calls beside pgbench with the same SQL (needs postgresql; GROUPS=20000 for a million memberships)
+	@$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev ## what is written from the code: docs/errors.md
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc
