@@ -1,9 +1,10 @@
 """Scores: who may write them, how a new one meets the old one, and what a key remembers."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from accounts.models import WeChatUser
@@ -304,3 +305,42 @@ def test_scores_of_somebody_erased_are_gone(alice: Person, make_board: Any) -> N
     alice.delete("me")
     assert not (Score.objects.exists() or IdempotencyKey.objects.exists())
     assert not WeChatUser.objects.exists()
+
+
+EDGES = {
+    "a new year within an ISO week": (
+        "2027-01-01T00:00:00+08:00",
+        {"2026-12-31", "2026-W53", "2026-12", "all"},
+        {"2027-01-01", "2026-W53", "2027-01", "all"},
+    ),
+    "a new ISO year": (
+        "2027-01-04T00:00:00+08:00",
+        {"2027-01-03", "2026-W53", "2027-01", "all"},
+        {"2027-01-04", "2027-W01", "2027-01", "all"},
+    ),
+    "a leap day": (
+        "2028-02-29T00:00:00+08:00",
+        {"2028-02-28", "2028-W09", "2028-02", "all"},
+        {"2028-02-29", "2028-W09", "2028-02", "all"},
+    ),
+    "a month and a week at once": (
+        "2027-03-01T00:00:00+08:00",
+        {"2027-02-28", "2027-W08", "2027-02", "all"},
+        {"2027-03-01", "2027-W09", "2027-03", "all"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("midnight", "before", "after"), EDGES.values(), ids=EDGES)
+def test_a_score_counts_in_the_periods_of_its_moment_in_shanghai(
+    somebody: Any, make_board: Any, midnight: str, before: set[str], after: set[str]
+) -> None:
+    make_board(policy="sum")
+    moment = datetime.fromisoformat(midnight)
+    with time_machine.travel(moment - timedelta(microseconds=1), tick=False) as clock:
+        alice = somebody("alice")
+        assert values(submit(alice, 1)) == dict.fromkeys(before, 1)
+        clock.move_to(moment)
+        assert values(submit(alice, 1)) == {key: 1 + (key in before) for key in after}
+        clock.move_to(moment - timedelta(seconds=1))
+        assert values(submit(alice, 1)) == {key: 2 + (key in before) for key in after}
