@@ -1,4 +1,4 @@
-"""Verbs that cross models: bind a member to a group, leave it."""
+"""Verbs that cross models: prove and bind a group, submit a score, change a membership, leave."""
 
 import hashlib
 import json
