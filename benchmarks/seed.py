@@ -1,7 +1,7 @@
 """Invented groups in bulk: sizes by Zipf from 3 to 500, so 20,000 groups have 1 M memberships."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,15 +48,22 @@ def seed(groups: int, chance: random.Random, progress: Progress) -> None:
     big = sizes(groups, chance)
     people = max(LARGEST * 2, sum(big) // MEMBERSHIPS_A_PERSON)
     write(WeChatUser, make_people(people, now), people, progress)
-    write(Token, make_tokens(people, now), people, progress)
     write(Group, make_groups(groups, now), groups, progress)
-    members = [chance.sample(range(1, people + 1), size) for size in big]
+    users, first = numbers_of(WeChatUser, people), numbers_of(Group, groups).start
+    members = {first + place: chance.sample(users, size) for place, size in enumerate(big)}
+    write(Token, make_tokens(users, now), people, progress)
     write(Membership, make_memberships(members, now), sum(big), progress)
-    write(Score, make_scores(board, people, now, chance), people * len(Window), progress)
+    write(Score, make_scores(board, users, now, chance), people * len(Window), progress)
     active_days = Board.objects.active_days()
     write(Score, make_days(active_days, members, now), sum(big) * len(Window), progress)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+def numbers_of(model: Any, count: int) -> range:
+    """The primary keys of the rows just written: consecutive, but not from 1 in a used database."""
+    last = model.objects.latest("pk").pk
+    return range(last - count + 1, last + 1)
 
 
 def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
@@ -72,8 +79,8 @@ def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
         )
 
 
-def make_tokens(people: int, now: datetime) -> Iterator[Token]:
-    for user in range(1, people + 1):
+def make_tokens(users: Iterable[int], now: datetime) -> Iterator[Token]:
+    for user in users:
         digest, ends = digest_of(token_of(user)), now + timedelta(days=30)
         yield Token(user_id=user, digest=digest, created_at=now, expires_at=ends)
 
@@ -83,25 +90,27 @@ def make_groups(count: int, now: datetime) -> Iterator[Group]:
         yield Group(app_id=APP_ID, open_gid=f"group-{number}", created_at=now)
 
 
-def make_memberships(members: Sequence[Sequence[int]], now: datetime) -> Iterator[Membership]:
-    for group, users in enumerate(members, start=1):
+def make_memberships(members: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Membership]:
+    for group, users in members.items():
         for place, user in enumerate(users):
             joined = now - timedelta(days=1, seconds=place)
             yield Membership(group_id=group, user_id=user, joined_at=joined, verified_at=now)
 
 
-def make_scores(board: Board, people: int, now: datetime, chance: random.Random) -> Iterator[Score]:
+def make_scores(
+    board: Board, users: Iterable[int], now: datetime, chance: random.Random
+) -> Iterator[Score]:
     keys = [Period.current(window, now).key for window in Window]
-    for user in range(1, people + 1):
+    for user in users:
         value, at = chance.randrange(10_000), now - timedelta(seconds=chance.randrange(86_400))
         for key in keys:
             yield Score(board=board, period=key, user_id=user, value=value, achieved_at=at)
 
 
-def make_days(board: Board, members: Sequence[Sequence[int]], now: datetime) -> Iterator[Score]:
+def make_days(board: Board, members: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Score]:
     """Everybody has entered each of their groups today."""
     keys = [Period.current(window, now).key for window in Window]
-    for group, users in enumerate(members, start=1):
+    for group, users in members.items():
         for user in users:
             for key in keys:
                 yield Score(

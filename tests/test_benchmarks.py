@@ -34,4 +34,6 @@ def test_a_small_seed_is_a_whole_site() -> None:
     members = Membership.objects.count()
     assert Score.objects.count() == len(Window) * (2 * LARGEST + members)
     assert all(done == total for _what, done, total in told)
-    assert Token.objects.valid(token_of(1), WeChatUser.objects.earliest("pk").created_at)
+    first = WeChatUser.objects.earliest("pk")
+    token = Token.objects.valid(token_of(first.pk), first.created_at)
+    assert token and token.user == first
