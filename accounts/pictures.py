@@ -30,8 +30,8 @@ MAX_SIDE: Final = 4096
 MAX_PIXELS: Final = 12_000_000
 
 # Bytes that decoding may take: enough for a JPEG or PNG of 12 megapixels, for a lossy WebP of
-# five; for a lossless WebP see _tables().
-MAX_MEMORY: Final = 92_000_000
+# 4.7; for a lossless WebP see _tables().
+MAX_MEMORY: Final = 76_000_000
 
 # Chunks or segments. Each scan of a JPEG is a pass over all of its pixels; encoders make ten.
 MAX_PARTS: Final = 16_384

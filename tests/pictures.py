@@ -535,7 +535,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "JPEG with a ZIP behind it": lambda: jpeg() + ZIP_HEAD + bytes(90),
     "JPEG with a second one": mpo,
     "WebP": webp,
-    "WebP of 5 megapixels": partial(webp, size=(2500, 2000), method=0),
+    "WebP of 4.7 megapixels": partial(webp, size=(2350, 2000), method=0),
     "WebP, lossless": partial(webp, "RGBA", lossless=True),
     "WebP, lossless, of 4 megapixels": partial(webp, "RGBA", (2048, 2048), lossless=True, method=0),
     "WebP with 4,096 sets of codes": partial(many_codes, 256, 256),
