@@ -9,6 +9,7 @@ export HOST PORT EXAMPLES SEED
 
 VENV := .venv
 BIN := $(VENV)/bin
+KIT := miniprogram/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help demo test lint e2e fuzz bench docs lock messages clean
@@ -23,15 +24,16 @@ demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HO
 test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev ## ruff, mypy, templates, migrations, docs
+lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs; eslint and types of the client kit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/djlint --lint --quiet templates
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
+	@cd miniprogram && npm run --silent lint
 
-e2e: $(VENV)/.dev ## the pages in a real browser (needs chromium)
+e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
 	@$(BIN)/python -m pytest e2e
 
 fuzz: $(VENV)/.dev ## schemathesis against the whole site (EXAMPLES and SEED override)
@@ -51,7 +53,7 @@ messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore '.venv/*'
 
 clean: ## forget the environment and the demo's data
-	rm -rf $(VENV) var
+	rm -rf $(VENV) $(KIT) var
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "groupsite needs Python 3.11 or newer")'
@@ -67,3 +69,9 @@ $(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing the requirements for development"
 	@$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.runtime
+
+$(KIT)/.dev: miniprogram/package-lock.json
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' || { echo "The client kit's tests need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
+	@echo "Installing what the client kit is checked with"
+	@cd miniprogram && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@

@@ -37,56 +37,71 @@ export type Transport = (
 
 /** The part of `wx` that the kit uses. Any object that has it will do. */
 export interface Wx {
-  login(options: Callbacks<{ code: string }>): unknown
+  login(options: any): unknown
   request(options: any): unknown
   uploadFile(options: any): unknown
   getEnterOptionsSync(): EnterOptions
   getShareInfo(options: any): unknown
   getGroupEnterInfo?(options: any): unknown
   getAccountInfoSync(): { miniProgram: { appId: string; envVersion: string } }
+  /** Tells the base library's version and the phone's language; before 2.20.1 the older one. */
+  getAppBaseInfo?(): { SDKVersion?: string; language?: string }
+  getSystemInfoSync?(): { SDKVersion?: string; language?: string }
   getStorageSync(key: string): any
   setStorageSync(key: string, value: any): void
   removeStorageSync(key: string): void
   showShareMenu(options: any): unknown
-  onAppShow?(listener: (options: any) => void): void
   onAppHide?(listener: () => void): void
+  /** For `<group-profile>`. */
+  getPrivacySetting?(options: any): unknown
   requirePrivacyAuthorize?(options: any): unknown
+  openPrivacyContract?(options: any): unknown
 }
 
-export interface Callbacks<T> {
-  success?: (result: T) => void
-  fail?: (error: any) => void
-  [key: string]: any
-}
-
+/** What `wx.getEnterOptionsSync` and `App.onShow` give. */
 export interface EnterOptions {
   scene: number
   path?: string
   query?: Record<string, string | undefined>
   shareTicket?: string
-  [key: string]: any
+  chatType?: number
 }
 
-/** Why an entry has no group. `unsupported`: a base library below 2.17.3. */
+/** Why an entry has no group. */
 export type Reason =
+  /** Opened from a chat of two. */
   | 'single_chat'
+  /** The member is not in that group any more. */
   | 'left_group'
+  /** From a chat, but WeChat does not say which. */
   | 'no_ticket'
+  /** Not from a chat at all: search, a QR code, the list of mini-programs … */
   | 'not_from_group'
+  /** From Moments, where nobody can log in. */
   | 'timeline'
   | 'offline'
   | 'privacy_refused'
+  /** The mini-program's privacy notice (用户隐私保护指引) lacks the call. */
   | 'privacy_undeclared'
+  /** An operator has blocked the member. */
   | 'blocked'
+  /** Too much encrypted data did not open: wait `error.retryAfter`. */
   | 'locked'
+  /** The server, or WeChat behind it, is busy or down. */
   | 'unavailable'
+  /** A base library below 2.17.3. */
   | 'unsupported'
+  /** Anything else; see `error`. */
   | 'failed'
 
 export type Entry =
-  | { group: Group; created: boolean; query: Record<string, string> }
+  /** `created`: was not a member just before. */
+  | { group: Group; created: boolean; query: Query; reason?: undefined; error?: undefined }
   /** `error` says more where something failed. Asking again (`enter()`) is always allowed. */
-  | { group: null; reason: Reason; query: Record<string, string>; error?: GroupsError }
+  | { group: null; reason: Reason; query: Query; error?: GroupsError; created?: undefined }
+
+/** The opened card's, as WeChat gives it. */
+export type Query = Record<string, string | undefined>
 
 export interface User {
   id: string
@@ -98,7 +113,7 @@ export interface User {
   profileComplete: boolean
 }
 
-export type ReviewState = 'approved' | 'pending' | 'rejected'
+export type ReviewState = 'approved' | 'pending' | 'refused'
 
 export interface Membership {
   joinedAt: string
@@ -136,7 +151,8 @@ export interface Board extends BoardHead {
   rankStyle: 'competition' | 'dense' | 'ordinal'
   windows: Window[]
   defaultWindow: Window
-  writer: string
+  /** Who may submit: only your server, or the mini-program too. */
+  writer: 'server' | 'client'
 }
 
 export interface Period {
@@ -188,7 +204,7 @@ export interface Submission {
   value: number
   /** For boards of scope `group`. */
   openGId?: string
-  /** Made by the kit where there is none, and kept for the kit's own repetition. */
+  /** Made by the kit where there is none; where the call fails the error has it. */
   idempotencyKey?: string
 }
 
@@ -212,7 +228,12 @@ export interface ShareOptions {
 
 /** Everything that goes wrong is one of these. `message` is for people, in the phone's language. */
 export class GroupsError extends Error {
-  /** The server's `code`, or the kit's own: `offline`, `timeout`, `interrupted`, `wx_fail` … */
+  /**
+   * The server's (docs/errors.md), or the kit's own: `offline`, `timeout`, `interrupted`,
+   * `bad_answer`, `domain_not_listed`, `left_group`, `not_from_group`, `privacy_refused`,
+   * `privacy_undeclared`, `unsupported`, `get_token`, `wx_fail`, and `http_502` and the like for
+   * answers that are not the server's.
+   */
   code: string
   status?: number
   requestId?: string
@@ -222,6 +243,8 @@ export class GroupsError extends Error {
   /** As the `wx` call gave it. */
   errMsg?: string
   errno?: number
+  /** After `submitScore`: pass it again to repeat safely. */
+  idempotencyKey?: string
 }
 
 export interface Groups {
@@ -249,8 +272,18 @@ export interface Groups {
   /** Any call of the API, with log-in and errors as above: `request('/me/data')`. */
   request<T = unknown>(
     path: string,
-    options?: { method?: 'GET' | 'POST' | 'PUT' | 'DELETE'; data?: unknown }
+    options?: { method?: 'GET' | 'POST' | 'PUT' | 'DELETE'; data?: object }
   ): Promise<T>
 }
 
 export function createGroups(options: Options): Groups
+
+/** For the kit's own components: the client made last. Throws where there is none. */
+export function inUse(): {
+  groups: Groups
+  phone: {
+    wx: Wx
+    language: 'zh' | 'en'
+    call(name: string, options?: object): Promise<any>
+  }
+}

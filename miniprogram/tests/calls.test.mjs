@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { kit, Phone, refusal } from './phone.mjs'
+
+/** The request that `call(groups)` makes, as method, path and body. */
+async function requestOf (call) {
+  const phone = new Phone()
+  await call(phone.start())
+  const { method, url, data } = phone.sent.at(-1)
+  return [method, url.replace('https://site.example/api/v1', ''), data]
+}
+
+for (const [name, call, expected] of [
+  ['me', groups => groups.me(), ['GET', '/me', undefined]],
+  ['boards', groups => groups.boards(), ['GET', '/boards', undefined]],
+  ['groups', groups => groups.groups({ cursor: 'a:b' }), ['GET', '/groups?cursor=a%3Ab', undefined]],
+  ['ranking', groups => groups.ranking('tG_1-x'), ['GET', '/groups/tG_1-x/ranking', undefined]],
+  ['ranking with a query', groups => groups.ranking('g', { board: 'points', period: '2026-W47', limit: 20, cursor: undefined }),
+    ['GET', '/groups/g/ranking?board=points&period=2026-W47&limit=20', undefined]],
+  ['around', groups => groups.around('g', { size: 3 }), ['GET', '/groups/g/ranking/around?size=3', undefined]],
+  ['setNickname', groups => groups.setNickname('小明'), ['PUT', '/me', { nickname: '小明' }]],
+  ['hide', groups => groups.hide('g'), ['PUT', '/groups/g/membership', { hidden: true }]],
+  ['hide no more', groups => groups.hide('g', false), ['PUT', '/groups/g/membership', { hidden: false }]],
+  ['leave', groups => groups.leave('g'), ['DELETE', '/groups/g/membership', undefined]],
+  ['link', groups => groups.link('g'), ['POST', '/groups/g/link', {}]],
+  ['link to a board', groups => groups.link('g', 'points'), ['POST', '/groups/g/link', { board: 'points' }]],
+  ['request', groups => groups.request('me/data'), ['GET', '/me/data', undefined]],
+  ['request with a body', groups => groups.request('/me/consent', { method: 'POST', data: { version: '1' } }), ['POST', '/me/consent', { version: '1' }]]
+]) {
+  test(`${name}: ${expected[0]} ${expected[1]}`, async () => {
+    assert.deepEqual(await requestOf(call), expected)
+  })
+}
+
+test('an openGId cannot leave its place in the path', async () => {
+  const [, path] = await requestOf(groups => groups.ranking('../me?x=/#'))
+  assert.equal(path, '/groups/..%2Fme%3Fx%3D%2F%23/ranking')
+})
+
+test('leave gives nothing back', async () => {
+  const phone = new Phone().script('DELETE /groups/g/membership', [204, ''])
+  assert.equal(await phone.start().leave('g'), undefined)
+})
+
+// Scores
+
+test('a score gets an idempotency key of its own, and keeps one it has', async () => {
+  const phone = new Phone()
+  const groups = phone.start()
+  await groups.submitScore({ board: 'points', value: 5 })
+  await groups.submitScore({ board: 'points', value: 5 })
+  await groups.submitScore({ board: 'points', value: 5, openGId: 'g', idempotencyKey: 'round-7' })
+  const [first, second, third] = phone.sent.slice(1).map(({ data }) => data)
+  assert.match(first.idempotencyKey, /^[\w-]{16,64}$/)
+  assert.notEqual(first.idempotencyKey, second.idempotencyKey)
+  assert.deepEqual(third, { board: 'points', value: 5, openGId: 'g', idempotencyKey: 'round-7' })
+})
+
+test('a score that was lost is not repeated by itself, but the error has the key to repeat it', async () => {
+  const phone = new Phone().script('POST /scores', { fail: { errMsg: 'request:fail timeout' } })
+  const groups = phone.start()
+  const score = { board: 'points', value: 5 }
+  const { idempotencyKey } = await groups.submitScore(score).catch(error => error)
+  assert.equal(phone.count('POST /scores'), 1)
+  assert.deepEqual(score, { board: 'points', value: 5 })
+  await groups.submitScore({ ...score, idempotencyKey })
+  const [lost, repeated] = phone.sent.slice(1).map(({ data }) => data)
+  assert.deepEqual(lost, repeated)
+})
+
+test('a score refused for its token is sent again, with the same key', async () => {
+  const phone = new Phone()
+  await phone.start().me()
+  phone.endAllTokens()
+  await phone.start().submitScore({ board: 'points', value: 5 })
+  const [refused, repeated] = phone.sent.filter(({ route }) => route === 'POST /scores').map(({ data }) => data)
+  assert.deepEqual(refused, repeated)
+})
+
+// The avatar
+
+test('an avatar is uploaded with progress, and its answer, a text, is read', async () => {
+  const phone = new Phone().script('POST /me/avatar', [200, '{"avatar": "https://site.example/a.webp"}'])
+  const progress = []
+  const user = await phone.start().uploadAvatar('wxfile://tmp/a.jpg', { onProgress: percent => progress.push(percent) })
+  assert.equal(user.avatar, 'https://site.example/a.webp')
+  assert.deepEqual(progress, [30, 100])
+  const { filePath, name, header } = phone.sent.at(-1)
+  assert.deepEqual([filePath, name, header.authorization], ['wxfile://tmp/a.jpg', 'avatar', 'Bearer token-1'])
+  assert.ok(!('content-type' in header), 'the phone writes the boundary itself')
+})
+
+test('an upload refused for its token is repeated after one log-in', async () => {
+  const phone = new Phone()
+  const groups = phone.start()
+  await groups.me()
+  phone.endAllTokens()
+  await groups.uploadAvatar('a.jpg')
+  assert.equal(phone.count('POST /me/avatar'), 2)
+  assert.equal(phone.count('login'), 2)
+})
+
+test('an upload that fails is not repeated by itself, and can be', async () => {
+  const phone = new Phone().script('POST /me/avatar', { fail: { errMsg: 'uploadFile:fail timeout' } }, [413, '{"code": "too_large", "detail": "太大"}'])
+  const groups = phone.start()
+  await assert.rejects(groups.uploadAvatar('a.jpg'), { code: 'timeout' })
+  await assert.rejects(groups.uploadAvatar('a.jpg'), { code: 'too_large', message: '太大' })
+  await groups.uploadAvatar('a.jpg')
+  assert.equal(phone.count('POST /me/avatar'), 3)
+})
+
+test('a file that is gone is not taken for a missing network', async () => {
+  const phone = new Phone().script('POST /me/avatar', { fail: { errMsg: 'uploadFile:fail file not found' } })
+  await assert.rejects(phone.start().uploadAvatar('a.jpg'), { code: 'wx_fail' })
+})
+
+test('a phone without an upload task uploads without progress', async () => {
+  const phone = new Phone()
+  const { uploadFile } = phone.wx
+  phone.wx.uploadFile = options => { uploadFile(options) }
+  await phone.start().uploadAvatar('a.jpg', { onProgress: () => assert.fail('nobody could tell') })
+})
+
+// Sharing
+
+test('a share has what WeChat accepts and nothing else', async () => {
+  const groups = new Phone().start()
+  const card = groups.share({ title: '看看排行', path: '/pages/rank?tab=1', query: { from: '小明', n: 2 }, imageUrl: '/a.png' })
+  assert.deepEqual(card, { title: '看看排行', path: '/pages/rank?tab=1&from=%E5%B0%8F%E6%98%8E&n=2', imageUrl: '/a.png' })
+  assert.deepEqual(Object.keys(groups.share({ path: '/a' })), ['path'])
+})
+
+test('a share without a path is of the page that is open', () => {
+  const phone = new Phone({ scene: 1001, path: 'pages/first' })
+  assert.equal(phone.start().share().path, '/pages/first')
+  globalThis.getCurrentPages = () => [{ route: 'pages/first' }, { route: 'pages/second' }]
+  try {
+    assert.equal(phone.start().share({ query: { a: 1 } }).path, '/pages/second?a=1')
+  } finally {
+    delete globalThis.getCurrentPages
+  }
+})
+
+test('cards are asked to carry a ticket, and it is no matter where that fails', async () => {
+  const phone = new Phone().fail('showShareMenu', { errMsg: 'fail no page' }, { errMsg: 'fail no page' })
+  const asked = []
+  const { showShareMenu } = phone.wx
+  phone.wx.showShareMenu = options => { asked.push(options.withShareTicket); showShareMenu(options) }
+  const groups = phone.start()
+  await groups.enter()
+  groups.share({ path: '/a' })
+  await groups.me()
+  assert.deepEqual(asked, [true, true])
+})
+
+// Errors, and the kit as a whole
+
+test('every error is a GroupsError with a code and a sentence', async () => {
+  const phone = new Phone().script('GET /me', refusal(404, 'not_found'))
+  const error = await phone.start().me().catch(error => error)
+  assert.ok(error instanceof kit.GroupsError && error instanceof Error)
+  assert.equal(error.name, 'GroupsError')
+  assert.equal(error.message, 'not_found explained')
+  assert.equal(typeof error.stack, 'string')
+})
+
+test('the components use the client that was made last', () => {
+  const groups = new Phone().start()
+  assert.equal(kit.inUse().groups, groups)
+  const next = new Phone().start()
+  assert.equal(kit.inUse().groups, next)
+})
+
+test('without wx given, the global one is used', () => {
+  globalThis.wx = new Phone().wx
+  try {
+    assert.ok(kit.createGroups({ baseUrl: 'https://site.example' }).enter)
+  } finally {
+    delete globalThis.wx
+  }
+})

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+import { kit, Phone } from './phone.mjs'
+
+const { loadESLint } = createRequire(import.meta.url)('eslint')
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const TSC = join(ROOT, 'node_modules/.bin/tsc')
+const TYPINGS = readFileSync(join(ROOT, 'groups/index.d.ts'), 'utf8')
+const SOURCE = readFileSync(join(ROOT, 'groups/index.js'), 'utf8')
+
+const ESLint = await loadESLint({ useFlatConfig: true })
+const linter = new ESLint({ cwd: ROOT })
+
+async function complaints (code, filePath = 'example/pages/rank/index.js') {
+  const [{ messages }] = await linter.lintText(`${code}\n`, { filePath: join(ROOT, filePath) })
+  return messages.map(({ ruleId, message }) => ruleId || message)
+}
+
+for (const folder of ['groups', 'example', 'article']) {
+  test(`in ${folder}/ a callback in a share is refused`, async () => {
+    const path = `${folder}/any.js`
+    for (const returned of [
+      '{ success () {} }', '{ fail: () => {} }', "{ title: 'a', complete: null }", "{ 'success': 1 }",
+      "groups.share({ title: 'a', success () {} })", 'open ? { success () {} } : {}'
+    ]) {
+      const rest = 'const groups = getApp().groups; const open = groups.open; Page'
+      for (const page of [
+        `{ onShareAppMessage () { return ${returned} } }`,
+        `{ onShareAppMessage: () => (${returned}) }`,
+        `{ onShareAppMessage: function () { const card = ${returned}; return card } }`
+      ]) {
+        assert.ok((await complaints(`${rest}(${page})`, path)).includes('no-restricted-syntax'), page)
+      }
+    }
+  })
+
+  for (const name of ['window', 'document', 'localStorage', 'fetch', 'XMLHttpRequest', 'navigator', 'location', 'URLSearchParams']) {
+    test(`in ${folder}/ the browser's ${name} is refused`, async () => {
+      assert.ok((await complaints(`console.log(${name}.a)`, `${folder}/any.js`)).includes('no-restricted-globals'))
+    })
+  }
+
+  for (const code of [
+    'const a = b?.c', 'const a = b ?? 1', 'const a = { ...b }', 'class A { b = 1 }', 'try { a() } catch { b() }',
+    'async function * a () {}', 'const a = 1_000', 'const a = /(?<=b)c/', 'a ||= 1', "import a from 'a'"
+  ]) {
+    test(`in ${folder}/ \`${code}\` is refused`, async () => {
+      const [message] = await complaints(code, `${folder}/any.js`)
+      assert.match(message, /^Parsing error/)
+    })
+  }
+
+  for (const code of ['wx.login().finally(() => {})', '[[1]].flat()', "'a'.replaceAll('a', 'b')", 'Object.fromEntries([])']) {
+    test(`in ${folder}/ \`${code}\` is refused`, async () => {
+      assert.deepEqual(await complaints(code, `${folder}/any.js`), ['no-restricted-syntax'])
+    })
+  }
+}
+
+test('what is allowed passes', async () => {
+  assert.deepEqual(await complaints(`Page({
+  data: { window: 'day', success: true },
+  async onLoad () {
+    wx.request({ url: 'https://example.com', success: () => {}, fail: () => {} })
+    const all = await Promise.all(Object.entries(this.data))
+    this.setData(Object.assign({}, { all }))
+  },
+  onShareAppMessage () {
+    wx.reportEvent({ success () {} })
+    return getApp().groups.share({ title: '看看群排行' })
+  }
+})`), [])
+})
+
+test('all of it passes', async () => {
+  const results = await linter.lintFiles('.')
+  const bad = results.filter(({ errorCount, warningCount }) => errorCount + warningCount)
+  assert.deepEqual(bad.map(({ filePath, messages }) => [filePath, messages]), [])
+})
+
+// The typings
+
+function tsc (...files) {
+  try {
+    execFileSync(TSC, files, { cwd: ROOT, encoding: 'utf8' })
+    return ''
+  } catch (error) {
+    return error.stdout
+  }
+}
+
+/** What tsc says of the project where one of its files differs. */
+function tscWith (name, from, to) {
+  const folder = mkdtempSync(join(tmpdir(), 'groupsite-types-'))
+  try {
+    for (const file of ['groups/index.js', 'groups/index.d.ts', 'tests/types.ts']) {
+      const text = readFileSync(join(ROOT, file), 'utf8')
+      const changed = file === name ? text.replace(from, to) : text
+      assert.ok(file !== name || changed !== text, 'the change is one')
+      execFileSync('mkdir', ['-p', join(folder, file, '..')])
+      writeFileSync(join(folder, file), changed)
+    }
+    const config = JSON.parse(readFileSync(join(ROOT, 'tsconfig.json'), 'utf8'))
+    config.compilerOptions.typeRoots = [join(ROOT, 'node_modules')]
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
+    return tsc('-p', folder)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+test("the typings fit the official wx, every use of them, and the kit's source", () => {
+  assert.equal(tsc('-p', 'tsconfig.json'), '')
+})
+
+test('the typings stand alone, without the official ones', () => {
+  assert.equal(tsc('--noEmit', '--strict', '--ignoreConfig', '--lib', 'es2017', '--types', '', 'groups/index.d.ts'), '')
+  assert.doesNotMatch(TYPINGS, /WechatMiniprogram|reference types|import /)
+})
+
+test('a method, reason or field that differs between typings, source and use is noticed', () => {
+  assert.equal(tscWith('groups/index.d.ts', '/** A client', '/** The client'), '')
+  assert.match(tscWith('groups/index.js', 'link: (openGId', 'linc: (openGId'), /linc/)
+  assert.match(tscWith('groups/index.js', '    hide: ', '    hides: '), /hides/)
+  assert.match(tscWith('groups/index.d.ts', "  | 'locked'\n", ''), /locked/)
+  assert.match(tscWith('groups/index.d.ts', 'getStorageSync(key: string): any', 'getStorage(key: string, value: Date): Date'), /getStorage/)
+  assert.match(tscWith('groups/index.d.ts', 'retryAfter?', 'retryInSeconds?'), /retryAfter/)
+})
+
+test('the typings name exactly what the kit has', () => {
+  const groups = TYPINGS.match(/export interface Groups \{([^]*?)\n\}/)[1]
+  const named = [...groups.matchAll(/^ {2}(\w+)[<(]/gm)].map(([, name]) => name)
+  assert.deepEqual(named, Object.keys(new Phone().start()))
+  assert.deepEqual(Object.keys(kit).sort(), ['GroupsError', 'createGroups', 'inUse'])
+})
+
+test('the typings name exactly the reasons that the kit gives', () => {
+  const reasons = TYPINGS.match(/export type Reason =([^]*?)\nexport/)[1]
+  for (const [, reason] of reasons.matchAll(/\| '(\w+)'/g)) {
+    assert.match(SOURCE, new RegExp(`'${reason}'`))
+  }
+})
+
+test('the kit is one file and its components, and needs nothing else', () => {
+  const required = [...SOURCE.matchAll(/require\(/g)]
+  assert.deepEqual(required, [])
+  const { dependencies, files, main, miniprogram, types } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  assert.equal(dependencies, undefined)
+  assert.deepEqual([files, main, miniprogram, types], [['groups'], 'groups/index.js', 'groups', 'groups/index.d.ts'])
+})

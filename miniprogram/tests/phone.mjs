@@ -1,0 +1,175 @@
+/**
+ * A phone in a script: `wx` at the edge of the network, with a server behind it that is as strict
+ * as the real one. Every wx.login makes a new key, data is sealed with the key of the moment, and
+ * the server opens only what fits the code it exchanged last.
+ */
+import { createRequire } from 'node:module'
+import { setImmediate as soon } from 'node:timers/promises'
+
+export const kit = createRequire(import.meta.url)('../groups/index.js')
+
+const PATIENCE = 10 * 60 * 1000
+const API = 'https://site.example/api/v1'
+
+export class Phone {
+  constructor (entry = { scene: 1044, shareTicket: 'ticket-1', query: {} }) {
+    this.entry = entry
+    this.key = 0
+    this.chat = 'family'
+    this.storage = new Map()
+    this.sent = []
+    this.called = []
+    this.active = 0
+    this.peak = 0
+    this.scripts = new Map()
+    this.failures = new Map()
+    this.hideListeners = []
+    this.server = { key: null, tokens: new Set(), binds: 0 }
+    this.wx = this.makeWx()
+  }
+
+  /** A kit on this phone: the app starts. */
+  start (options = {}) {
+    return kit.createGroups({ baseUrl: 'https://site.example', wx: this.wx, ...options })
+  }
+
+  /** The next answers to `route` ("GET /me"): [status, body, header], { fail } or a function. */
+  script (route, ...answers) {
+    this.scripts.set(route, answers)
+    return this
+  }
+
+  /** The next calls of a `wx` function fail so; `null` is a success. */
+  fail (name, ...errors) {
+    this.failures.set(name, errors)
+    return this
+  }
+
+  /** Home, and back with these options. */
+  comeBack (entry = this.entry) {
+    this.hideListeners.forEach(listener => listener())
+    this.entry = entry
+  }
+
+  count (name) {
+    return [...this.sent.map(({ route }) => route), ...this.called].filter(one => one === name).length
+  }
+
+  logInElsewhere () {
+    this.key += 1
+  }
+
+  endAllTokens () {
+    this.server.tokens.clear()
+  }
+
+  makeWx () {
+    const callback = (name, work) => options => {
+      this.called.push(name)
+      soon().then(() => this.settle(name, options, work))
+      // like the real ones, nothing to await
+    }
+    return {
+      login: callback('login', () => ({ code: `code-${(this.key += 1)}` })),
+      getGroupEnterInfo: callback('getGroupEnterInfo', () => this.seal()),
+      getShareInfo: callback('getShareInfo', () => this.seal()),
+      showShareMenu: callback('showShareMenu', () => ({})),
+      request: options => this.request(options),
+      uploadFile: options => this.upload(options),
+      getEnterOptionsSync: () => this.entry,
+      getAccountInfoSync: () => ({ miniProgram: { appId: 'wxapp', envVersion: 'release' } }),
+      getAppBaseInfo: () => ({ SDKVersion: '3.7.12', language: 'zh_CN' }),
+      getStorageSync: key => this.storage.get(key) ?? '',
+      setStorageSync: (key, value) => { this.storage.set(key, value) },
+      removeStorageSync: key => { this.storage.delete(key) },
+      onAppHide: listener => { this.hideListeners.push(listener) }
+    }
+  }
+
+  seal () {
+    return { encryptedData: `sealed-${this.key}`, iv: 'iv', cloudID: 'cloud', errMsg: 'ok' }
+  }
+
+  settle (name, { success, fail }, work) {
+    const error = this.failures.get(name)?.shift()
+    if (error) fail(error)
+    else success(work())
+  }
+
+  async request (options) {
+    const route = `${options.method} ${options.url.replace(API, '').split('?')[0]}`
+    this.sent.push({ route, ...options })
+    await this.occupy(async () => {
+      const script = this.scripts.get(route)
+      const scripted = script?.length ? script.shift() : undefined
+      const answer = typeof scripted === 'function' ? await scripted(options) : scripted
+      const { fail, statusCode, data, header } = this.read(answer ?? this.serve(route, options))
+      if (fail) options.fail(fail)
+      else options.success({ statusCode, data, header, errMsg: 'request:ok' })
+    })
+  }
+
+  async occupy (work) {
+    this.active += 1
+    this.peak = Math.max(this.peak, this.active)
+    await soon()
+    this.active -= 1
+    await work()
+  }
+
+  read (answer) {
+    if (!Array.isArray(answer)) return answer
+    const [statusCode, data, header = {}] = answer
+    return { statusCode, data, header }
+  }
+
+  upload (options) {
+    const listeners = []
+    soon().then(() => [30, 100].forEach(progress => listeners.forEach(tell => tell({ progress }))))
+    this.request({ method: 'POST', ...options })
+    return { onProgressUpdate: listener => listeners.push(listener), abort () {} }
+  }
+
+  serve (route, { header, data }) {
+    if (route === 'POST /login') return this.serveLogin(data)
+    const token = (header.authorization || '').replace('Bearer ', '')
+    if (!this.server.tokens.has(token)) return refusal(401, 'invalid_token')
+    if (route === 'POST /groups/bind') return this.serveBind(data)
+    return [200, { route }]
+  }
+
+  serveLogin ({ code }) {
+    const { server } = this
+    server.key = Number(code.replace('code-', ''))
+    const token = `token-${server.key}`
+    server.tokens.add(token)
+    return [200, { token, expiresAt: '2026-12-25T08:00:00.000+08:00', user: {} }]
+  }
+
+  serveBind ({ encryptedData }) {
+    if (encryptedData !== `sealed-${this.server.key}`) return refusal(409, 'session_stale')
+    const created = !this.server.binds++
+    return [created ? 201 : 200, { created, group: { openGId: this.chat }, openGId: this.chat }]
+  }
+}
+
+export function refusal (status, code, more = {}) {
+  return [status, { code, detail: `${code} explained`, requestId: 'r-1', ...more }]
+}
+
+/** Runs `work` with time standing still but for what it waits for; how many ms that were. */
+export async function skippingTime (t, work) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
+  const begun = Date.now()
+  let over = false
+  const outcome = work().then(value => ({ value }), error => ({ error }))
+  outcome.then(() => { over = true })
+  while (!over) {
+    for (let turn = 0; turn < 40 && !over; turn += 1) await soon()
+    if (!over) t.mock.timers.tick(100)
+    if (Date.now() - begun > PATIENCE) throw new Error('this never ends')
+  }
+  const elapsed = Date.now() - begun
+  t.mock.timers.reset()
+  return { ...(await outcome), elapsed }
+}
