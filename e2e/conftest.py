@@ -24,6 +24,16 @@ from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 from tests.settings import APP_ID
 
+from .phones import (  # noqa: F401
+    backend,
+    django_db_modify_db_settings,
+    native_browser,
+    node,
+    phone_of,
+    port,
+    wechat,
+)
+
 # Playwright's sync API runs an event loop in this thread, where Django then refuses the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
@@ -40,15 +50,20 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def browser_path() -> str:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         message = f"No browser: none of {', '.join(BROWSERS)} is installed (apt install chromium)."
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(browser_path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         yield browser
         browser.close()
 

@@ -1,0 +1,429 @@
+"""People's phones with a mini-program open, the site it talks to, and a sandbox as WeChat.
+
+A phone is a browser window running what `miniprogram/harness` makes of a mini-program's folder:
+its own templates, styles and scripts on WeChat's component framework, with real HTTP.
+"""
+
+import base64
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.db import connections
+from playwright.sync_api import Browser, Locator, expect
+
+from groupsite import throttles
+from groupsite.wsgi import application
+from tests.conftest import needs
+from tests.settings import APP_ID, REDIS_URL
+from wechat.sandbox import Phone as PhoneOfWeChat
+from wechat.sandbox import Sandbox, open_gid_of
+
+MINIPROGRAM = Path(__file__).resolve().parent.parent / "miniprogram"
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+WIDTH, HEIGHT = 375, 812
+PATIENCE = 20_000  # milliseconds; the game alone takes ten seconds
+BUILD_SECONDS = 120
+
+CARD_WITH_TICKET, CARD_WITHOUT_TICKET, SINGLE_CHAT, FROM_SEARCH = 1044, 1008, 1007, 1053
+GROUP_CHAT, CHAT_OF_TWO = 3, 1
+
+Launch = dict[str, Any]
+
+
+# The site
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadedWSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, port: int) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _QuietHandler)
+        self.set_app(application)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: socket.socket) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        # Kept connections would go on answering for a site that is down.
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a phone that hung up; what the site itself does wrong, it logs and answers
+
+
+class Backend:
+    """The whole site on one port; it can go down and come back."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.start()
+
+    def start(self) -> None:
+        self._server = _Server(self._port)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), name="backend", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SQLite in a file: in memory, all threads of a server would share one connection."""
+    default = connections["default"]
+    if default.vendor == "sqlite" and default.is_in_memory_db():
+        file = tmp_path_factory.mktemp("database") / "tests.sqlite3"
+        default.settings_dict["TEST"]["NAME"] = str(file)
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """Where every test's site listens: built apps have the address in them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def backend(
+    port: int, wechat: Sandbox, settings: LazySettings, transactional_db: None
+) -> Iterator[Backend]:
+    throttles.limiter_on.cache_clear()
+    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+        shared.storage.reset()
+    backend = Backend(port)
+    channel = settings.WECHAT_PUSH[APP_ID]
+    push_url = f"{backend.url}/wechat/push/{APP_ID}/"
+    wechat.world.push_to(APP_ID, push_url, channel["TOKEN"], channel["AES_KEY"])
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture
+def wechat(settings: LazySettings) -> Iterator[Sandbox]:
+    with Sandbox({id: app["SECRET"] for id, app in settings.WECHAT_APPS.items()}) as sandbox:
+        settings.WECHAT_API_URL = sandbox.url
+        yield sandbox
+
+
+# Mini-programs
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node, with what the harness needs beside it."""
+    path = needs("node")
+    if not (MINIPROGRAM / "node_modules").is_dir():
+        missing = "miniprogram/node_modules is missing (npm ci)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return path
+
+
+def run(*command: str | Path, cwd: Path = MINIPROGRAM) -> str:
+    """What a command prints; fails with it."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def installed(node: str, app: Path, out: Path) -> Iterator[str]:
+    """The mini-program in the folder `app`, built into `out`: the address phones open it at."""
+    run(node, MINIPROGRAM / "harness" / "build.mjs", app, out)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(out)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+# Phones
+
+
+@pytest.fixture(scope="session")
+def native_browser(chromium: Browser, browser_path: str) -> Iterator[Browser]:
+    """A browser without CORS: `wx.request` has none."""
+    from .conftest import FLAGS
+
+    browser = chromium.browser_type.launch(
+        executable_path=browser_path, args=[*FLAGS, "--disable-web-security"]
+    )
+    yield browser
+    browser.close()
+
+
+class Phone:
+    """The phone of `person`; `settings` are those of `miniprogram/harness/device.mjs`."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        app_url: str,
+        wechat: Sandbox,
+        person: str,
+        scheme: str = "light",
+        **settings: Any,
+    ) -> None:
+        self.app_url = app_url
+        self.person = person
+        self.wechat = PhoneOfWeChat(wechat.url, person, APP_ID)
+        self.settings = {
+            "person": person,
+            "appid": APP_ID,
+            "sandbox": wechat.url,
+            "theme": scheme,
+            "chats": {},
+        } | settings
+        self.errors: list[str] = []
+        self.running = False
+        self._context = browser.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT},
+            device_scale_factor=2,
+            color_scheme=scheme,
+            locale=str(settings.get("language", "zh_CN")).replace("_", "-"),
+            timezone_id="Asia/Shanghai",
+        )
+        self._context.set_default_timeout(PATIENCE)
+        self.page = self._context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(f"{person}: {error}"))
+        self.page.on("console", self._watch_console)
+
+    # Ways in and out
+
+    def card_in(self, chat: str, scene: int = CARD_WITH_TICKET, card: Any = None) -> Launch:
+        """The launch that tapping a card in `chat` would be; `card` as `share` gives it."""
+        path, _, query = (card or {"path": ""})["path"].lstrip("/").partition("?")
+        if card and not card["withShareTicket"] and scene == CARD_WITH_TICKET:
+            scene = CARD_WITHOUT_TICKET
+        pairs = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+        launch = self.wechat.open_card(chat, scene, pairs) | {"chatType": GROUP_CHAT}
+        self.settings["chats"][open_gid_of(APP_ID, chat)] = chat
+        return launch | ({"path": path} if path else {})
+
+    def tap_card(self, chat: str, scene: int = CARD_WITH_TICKET, card: Any = None) -> None:
+        self.open(self.card_in(chat, scene, card))
+
+    def open_single(self) -> None:
+        self.open(self.wechat.open_single() | {"chatType": CHAT_OF_TWO})
+
+    def open_outside(self) -> None:
+        self.open({"scene": FROM_SEARCH, "query": {}})
+
+    def open(self, launch: Launch) -> None:
+        """A cold start, or a warm one where the mini-program still runs in the background."""
+        if self.running:
+            self.home()
+            self.set(chats=self.settings["chats"])
+            return self._tell("show", {"path": self._first_page()} | launch)
+        self.running = True
+        self.page.goto(self.app_url)
+        return self.page.evaluate(
+            "([launch, settings]) => device.launch(launch, settings)", [launch, self.settings]
+        )
+
+    def home(self, *, interrupting: bool = False) -> None:
+        """To the background; `interrupting` what is still under way, as after five seconds."""
+        self._tell("hide", {"interrupting": interrupting})
+
+    def resume(self) -> None:
+        """From the background to where one was, with the old scene and ticket, as on Android."""
+        self._tell("show", None)
+
+    def kill(self) -> None:
+        """WeChat ends the mini-program; what it stored stays."""
+        self.page.goto("about:blank")
+        self.running = False
+
+    def back(self) -> None:
+        self._tell("back")
+
+    def pull_down(self) -> None:
+        self._tell("pullDown")
+        self.page.wait_for_function("!device.isRefreshing()")
+
+    def share(self) -> Any:
+        """The card that 转发 in the menu makes."""
+        return self._tell("share")
+
+    # What one sees and does
+
+    def find(self, text: str, *, exact: bool = False) -> Locator:
+        return self.page.get_by_text(text, exact=exact).locator("visible=true").first
+
+    def see(self, *texts: str) -> None:
+        for text in texts:
+            expect(self.find(text)).to_be_visible(timeout=PATIENCE)
+
+    def miss(self, *texts: str) -> None:
+        """None of that is on the screen, at the latest in a moment."""
+        for text in texts:
+            visible = self.page.get_by_text(text).locator("visible=true")
+            expect(visible).to_have_count(0, timeout=PATIENCE)
+
+    def tap(self, text: str) -> None:
+        self.find(text, exact=True).click()
+
+    def tap_on(self, selector: str) -> None:
+        """Where there is nothing to read on it, as on `wx-switch`."""
+        self.page.locator(selector).locator("visible=true").first.click()
+
+    def tap_fast(self, selector: str, times: int) -> None:
+        """As fast as fingers are, on a machine that is not."""
+        self.page.locator(selector).locator("visible=true").first.evaluate(
+            """(element, times) => {
+              const types = Array.from({ length: times }, () => ['mousedown', 'mouseup', 'click'])
+              for (const type of types.flat()) {
+                element.dispatchEvent(new MouseEvent(type, { bubbles: true }))
+              }
+            }""",
+            times,
+        )
+
+    def type_in(self, placeholder: str, text: str) -> None:
+        self.page.get_by_placeholder(placeholder).locator("visible=true").fill(text)
+
+    def suggest(self, placeholder: str, text: str) -> None:
+        """The keyboard's suggestion is in the field, and no input event tells so."""
+        field = self.page.get_by_placeholder(placeholder).locator("visible=true")
+        field.evaluate("(field, text) => { field.value = text }", text)
+
+    def offer_picture(self, picture: bytes) -> None:
+        """What a `chooseAvatar` button gives from now on."""
+        self.set(nextPicture=base64.b64encode(picture).decode())
+
+    def toasts(self) -> list[str]:
+        return self.page.evaluate("device.toasts")
+
+    def photograph(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.evaluate(
+            """() => Promise.all([...document.images].filter(image => image.offsetParent)
+                 .map(image => image.decode().catch(() => {})))"""
+        )
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    # What is under the hood
+
+    def set(self, **settings: Any) -> None:
+        self.settings |= settings
+        if self.running:
+            self._tell("set", settings)
+
+    def offline(self, off: bool = True) -> None:
+        self._context.set_offline(off)
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """What the mini-program asked `wx` for since it started, requests with their status."""
+        return self.page.evaluate("device.calls")
+
+    def requests(self, ending: str = "") -> list[tuple[str, str, int | None]]:
+        """Requests whose path ends so: method, path, and status where there was an answer."""
+        return [
+            (call["method"], call["path"], call.get("status"))
+            for call in self.calls
+            if "path" in call and call["path"].endswith(ending)
+        ]
+
+    def wait_for_answers(self, ending: str, status: int, times: int = 1) -> None:
+        """Until requests whose path ends so have been answered so often."""
+        self.page.wait_for_function(
+            """([ending, status, times]) => times <= device.calls.filter(
+                 call => (call.path || '').endsWith(ending) && call.status === status).length""",
+            arg=[ending, status, times],
+        )
+
+    def evaluate(self, expression: str, argument: Any = None) -> Any:
+        return self.page.evaluate(expression, argument)
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _first_page(self) -> str:
+        return str(self.page.evaluate("miniProgram.app.pages[0]"))
+
+    def _tell(self, order: str, argument: Any = None) -> Any:
+        return self.page.evaluate(
+            "([order, argument]) => device[order](argument ?? undefined)", [order, argument]
+        )
+
+    def _watch_console(self, message: Any) -> None:
+        if message.type != "error":
+            return
+        url = message.location["url"]
+        # Refusals and outages are what the tests are about; a missing picture is not.
+        answered = "/api/v1/" in url or "/phone/" in url
+        if message.text.startswith("Failed to load resource") and (
+            answered or "net::ERR_" in message.text
+        ):
+            return
+        self.errors.append(f"{self.person}: {message.text} {url}")
+
+
+MakePhone = Callable[..., Phone]
+
+
+@pytest.fixture
+def phone_of(native_browser: Browser, wechat: Sandbox) -> Iterator[MakePhone]:
+    """Makes phones, `phone_of(app_url, person, **settings)`; none of them may see an error."""
+    with ExitStack() as stack:
+        made: list[Phone] = []
+
+        def phone_of(app_url: str, person: str, **settings: Any) -> Phone:
+            phone = Phone(native_browser, app_url, wechat, person, **settings)
+            stack.callback(phone.close)
+            made.append(phone)
+            return phone
+
+        yield phone_of
+        errors = [error for phone in made for error in phone.errors]
+    assert errors == []

@@ -1,0 +1,311 @@
+// Runs the mini-program that build.mjs wrote into `window.miniProgram`: its modules, its pages and
+// their life cycle, on WeChat's glass-easel.
+import { MiniProgramEnv, glassEasel } from 'glass-easel-miniprogram-adapter'
+import { BUILT_IN } from './built-in.mjs'
+import { registerBuiltIns } from './components.mjs'
+import { device } from './device.mjs'
+import { createWx } from './wx.mjs'
+
+const { app, theme, units, styles, modules, templates, builtIns } = window.miniProgram
+
+// What browsers have and mini-programs lack: undefined in every module.
+const ABSENT = [
+  'window', 'self', 'globalThis', 'document', 'navigator', 'location', 'history', 'fetch', 'XMLHttpRequest',
+  'WebSocket', 'EventSource', 'localStorage', 'sessionStorage', 'indexedDB', 'alert', 'confirm', 'prompt', 'crypto',
+  'URL', 'URLSearchParams', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'File', 'FileReader',
+  'AbortController', 'TextEncoder', 'TextDecoder', 'structuredClone', 'atob', 'btoa', 'Image', 'Event',
+  'CustomEvent', 'EventTarget', 'device', 'miniProgram'
+]
+const MOST_PAGES = 10
+const NEAR_THE_END = 50
+
+glassEasel.globalOptions.throwGlobalError = false
+// False: it need not print them itself.
+glassEasel.addGlobalErrorListener(error => device.trouble(error) || false)
+glassEasel.addGlobalWarningListener(warning => device.trouble(`glass-easel: ${warning}`) || false)
+// What `wx` rejects with is no Error, of which a browser would say "Object".
+window.addEventListener('unhandledrejection', event => {
+  if (!event.reason || !event.reason.errMsg) return
+  event.preventDefault()
+  device.trouble(event.reason.errMsg)
+})
+
+const environment = new MiniProgramEnv()
+const codeSpace = environment.createCodeSpace('', true)
+const backend = createBackend()
+
+function createBackend () {
+  const context = new glassEasel.CurrentWindowBackendContext()
+  // <button> and the like must not become the browser's own.
+  context.document = {
+    createElement: tag => document.createElement(BUILT_IN.includes(tag) ? `wx-${tag}` : tag),
+    createTextNode: text => document.createTextNode(text),
+    createDocumentFragment: () => document.createDocumentFragment()
+  }
+  // Without this no event of the browser's reaches a component, and nothing says so.
+  context.onEvent((target, type, detail, options) => glassEasel.triggerEvent(target, type, detail, options))
+  return environment.associateBackend(context)
+}
+
+// Modules
+
+let instance = null
+let phone = null
+const loaded = {}
+
+function load (file, constructors = {}) {
+  if (loaded[file]) return loaded[file].exports
+  const module = loaded[file] = { exports: {} }
+  const given = Object.assign({
+    require: id => load(resolve(file, id)),
+    module,
+    exports: module.exports,
+    wx: phone.wx,
+    App: definition => { instance = definition },
+    getApp: () => instance,
+    getCurrentPages: () => stack.map(page => page.instance),
+    Page: undefined,
+    Component: undefined,
+    Behavior: undefined
+  }, constructors)
+  // Two functions, so that a module may declare a name that is absent.
+  const source = `return function (${Object.keys(given)}) { 'use strict'; ${modules[file]}\n}\n//# sourceURL=mini-program/${file}`
+  // eslint-disable-next-line no-new-func
+  new Function(...ABSENT, source)()(...Object.values(given))
+  return module.exports
+}
+
+/** A relative path to a file, or a package in the nearest `miniprogram_npm` upwards. */
+function resolve (from, id) {
+  const folder = from.split('/').slice(0, -1)
+  const places = /^\.\.?\//.test(id)
+    ? [normal([...folder, ...id.split('/')])]
+    : folder.concat('').map((_, index) => folder.slice(0, folder.length - index))
+      .map(upwards => [...upwards, 'miniprogram_npm', id].join('/'))
+      .flatMap(place => [place, `${place}/index`])
+  const found = places.flatMap(place => [place, `${place}.js`]).find(place => place in modules)
+  if (!found) throw new Error(`module '${id}' is not defined, required from ${from}`)
+  return found
+}
+
+function normal (parts) {
+  const path = []
+  for (const part of parts) {
+    if (part === '..') path.pop()
+    else if (part !== '.') path.push(part)
+  }
+  return path.join('/')
+}
+
+function register () {
+  codeSpace.addStyleSheet('app', 'app')
+  for (const [url, text] of Object.entries(styles)) backend.registerStyleSheetContent(url, text)
+  for (const [path, { config, scope }] of Object.entries(units)) {
+    codeSpace.addStyleSheet(path, path, scope || undefined)
+    codeSpace.addComponentStaticConfig(path, config)
+    codeSpace.addCompiledTemplate(path, { groupList: templates, content: templates[path] })
+  }
+  const pagesLast = Object.keys(units).sort((one, other) => units[one].isPage - units[other].isPage)
+  for (const path of pagesLast) codeSpace.componentEnv(path, constructors => load(`${path}.js`, constructors))
+}
+
+// Pages
+
+let stack = []
+let refreshing = false
+
+class Page {
+  constructor (url) {
+    const [path, query = ''] = url.replace(/^\//, '').split('?')
+    if (!app.pages.includes(path)) throw new Error(`page "${path}" is not found`)
+    this.path = path
+    this.config = Object.assign({}, app.window, units[path].config)
+    // As in WeChat, nothing is decoded.
+    this.query = Object.fromEntries(query.split('&').filter(Boolean).map(pair => pair.split(/=(.*)/s)))
+    this.root = backend.createRoot('page', codeSpace, path)
+    this.instance = this.root.get()
+    Object.assign(this.instance, { route: path, options: this.query })
+  }
+
+  call (name, argument) {
+    try {
+      return this.instance[name] && this.instance[name](argument)
+    } catch (error) {
+      return device.trouble(error)
+    }
+  }
+
+  lifetime (name) {
+    this.root.getComponent().triggerPageLifetime(name, [])
+  }
+
+  open () {
+    this.frame = document.createElement('div')
+    const place = this.frame.appendChild(document.createElement('span'))
+    document.getElementById('screen').append(this.frame)
+    this.frame.addEventListener('scroll', () => this.scrolled())
+    this.root.attach(this.frame, place)
+    this.call('onLoad', this.query)
+    this.show()
+    this.call('onReady')
+  }
+
+  show () {
+    this.frame.className = 'page'
+    this.paint()
+    this.call('onShow')
+    this.lifetime('show')
+  }
+
+  hide () {
+    this.frame.className = 'page below'
+    this.leave()
+  }
+
+  leave () {
+    this.call('onHide')
+    this.lifetime('hide')
+  }
+
+  close () {
+    this.call('onUnload')
+    this.root.release()
+    this.frame.remove()
+  }
+
+  paint () {
+    const value = name => coloured(this.config[name])
+    const bar = document.getElementById('bar')
+    bar.style.background = value('navigationBarBackgroundColor') || '#000'
+    bar.style.color = value('navigationBarTextStyle') || 'white'
+    this.frame.style.background = value('backgroundColor') || '#fff'
+    document.getElementById('title').textContent = value('navigationBarTitleText') || ''
+    document.getElementById('back').hidden = stack.length < 2
+  }
+
+  scrolled () {
+    const { scrollHeight, clientHeight, scrollTop } = this.frame
+    const near = scrollHeight - clientHeight - scrollTop < NEAR_THE_END
+    if (near && !this.near) this.call('onReachBottom')
+    this.near = near
+  }
+}
+
+function coloured (value) {
+  const { theme: chosen } = device.settings
+  return /^@/.test(value) ? theme[app.darkmode ? chosen : 'light'][value.slice(1)] : value
+}
+
+function top () {
+  return stack[stack.length - 1]
+}
+
+function start (url, rest) {
+  const page = new Page(url)
+  const closed = stack.filter(other => !rest.includes(other))
+  if (rest.length && rest[rest.length - 1] === top()) top().hide()
+  for (const other of closed.reverse()) other.close()
+  stack = [...rest, page]
+  page.open()
+}
+
+/** A path may be relative to the page that is open. */
+function absolute (url) {
+  return url.startsWith('/') || !top() ? url : normal([...top().path.split('/').slice(0, -1), ...url.split('/')])
+}
+
+const stage = {
+  navigateTo ({ url }) {
+    if (stack.length >= MOST_PAGES) throw new Error(`webview count limit exceed`)
+    start(absolute(url), stack)
+  },
+  redirectTo: ({ url }) => start(absolute(url), stack.slice(0, -1)),
+  reLaunch: ({ url }) => start(absolute(url), []),
+  switchTab () {
+    throw new Error('can not switch to no-tabBar page')
+  },
+  navigateBack ({ delta = 1 } = {}) {
+    const stays = Math.max(1, stack.length - delta)
+    if (stays === stack.length) throw new Error('cannot navigate back at first page.')
+    for (const page of stack.slice(stays).reverse()) page.close()
+    stack = stack.slice(0, stays)
+    top().show()
+  },
+  title (text) {
+    document.getElementById('title').textContent = text
+  },
+  pullDown () {
+    if (!top().config.enablePullDownRefresh) throw new Error(`${top().path} cannot be pulled down`)
+    refreshing = true
+    top().call('onPullDownRefresh')
+  },
+  stopPullDown () {
+    refreshing = false
+  },
+  /** The card that a share makes; it goes to `device.cards`. */
+  share (from, target) {
+    const page = top()
+    if (!page.instance.onShareAppMessage) throw new Error(`${page.path} cannot be shared`)
+    const made = page.call('onShareAppMessage', { from, target }) || {}
+    const { withShareTicket = false } = device.shareMenu
+    const card = Object.assign({ title: app.window.navigationBarTitleText, path: `/${page.path}` }, made, { withShareTicket })
+    device.cards.push(card)
+    return card
+  }
+}
+
+// The mini-program as a whole
+
+function callApp (name, options) {
+  try {
+    if (instance[name]) instance[name](options)
+  } catch (error) {
+    device.trouble(error)
+  }
+}
+
+function urlOf ({ path, query }) {
+  const pairs = Object.entries(query || {}).map(([name, value]) => `${name}=${value}`)
+  return `/${path}${pairs.length ? '?' : ''}${pairs.join('&')}`
+}
+
+Object.assign(device, {
+  /** A cold start. */
+  launch (options, settings) {
+    device.set(settings)
+    device.entry = device.launchedBy = Object.assign({ path: app.pages[0], query: {} }, options)
+    document.documentElement.classList.toggle('v2', app.style === 'v2')
+    phone = createWx(stage)
+    registerBuiltIns(codeSpace.getComponentSpace(), builtIns, stage)
+    load('app.js')
+    register()
+    callApp('onLaunch', device.entry)
+    callApp('onShow', device.entry)
+    phone.appShown(device.entry)
+    start(urlOf(device.entry), [])
+  },
+  hide ({ interrupting = false } = {}) {
+    top().leave()
+    callApp('onHide')
+    phone.appHidden()
+    if (interrupting) phone.interrupt()
+  },
+  /** Back from the background: through a card with a `path` at that page, else where one was. */
+  show (options) {
+    if (options) device.entry = Object.assign({ path: app.pages[0], query: {} }, options)
+    callApp('onShow', device.entry)
+    phone.appShown(device.entry)
+    if (options && options.path) start(urlOf(device.entry), [])
+    else top().show()
+  },
+  share: () => stage.share('menu'),
+  pullDown: () => stage.pullDown(),
+  back: () => stage.navigateBack(),
+  isRefreshing: () => refreshing,
+  app: () => instance,
+  currentPage: () => top().instance
+})
+
+document.getElementById('back').onclick = () => stage.navigateBack()
+document.getElementById('menu').onclick = () => stage.share('menu')
+window.device = device

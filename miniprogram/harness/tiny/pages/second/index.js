@@ -1,0 +1,5 @@
+const { log } = getApp()
+
+Page({
+  onLoad: query => log.push(`second ${JSON.stringify(query)}`)
+})

@@ -1,0 +1,292 @@
+// The `wx` object: real HTTP, the sandbox behind log-in and groups, and WeChat's own limits.
+import { device } from './device.mjs'
+
+const METHODS = ['OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'TRACE', 'CONNECT'] // no PATCH
+const MOST_REQUESTS = 10
+const MOST_STORED = 1024 * 1024
+const CHAT_SCENES = [1007, 1008, 1044, 1096, 1158, 1160, 1185]
+const TIMEOUT = 60000
+
+const SINCE = {
+  getEnterOptionsSync: '2.9.4',
+  getGroupEnterInfo: '2.10.4',
+  getAppBaseInfo: '2.20.1',
+  getPrivacySetting: '2.32.3',
+  requirePrivacyAuthorize: '2.32.3',
+  openPrivacyContract: '2.32.3'
+}
+
+const NOT_FROM_A_CHAT = 40097
+const UNDECLARED = { errno: 112, reason: 'api scope is not declared in the privacy agreement' }
+const UNAUTHORIZED = { errno: 104, reason: 'privacy permission is not authorized' }
+
+/** What a call's `fail` gets. */
+class Failure extends Error {
+  constructor (reason, codes) {
+    super(reason)
+    this.codes = codes
+  }
+}
+
+/** `stage` shows pages; see runtime.js. */
+export function createWx (stage) {
+  const wx = {}
+  const listeners = { onAppShow: [], onAppHide: [] }
+  const running = new Set()
+
+  /** A call in the usual style. Without callbacks it gives a promise, unless it is an old one. */
+  function define (name, work, { callbacksOnly = false } = {}) {
+    wx[name] = (options = {}) => {
+      device.note(name)
+      const outcome = settle(name, options, work)
+      if (callbacksOnly || options.success || options.fail || options.complete) return undefined
+      return outcome.then(({ ok, result }) => ok ? result : Promise.reject(result))
+    }
+  }
+
+  async function settle (name, options, work) {
+    const { ok, result } = await attempt(name, () => work(options))
+    const callback = ok ? options.success : options.fail
+    if (callback) callback(result)
+    if (options.complete) options.complete(result)
+    return { ok, result }
+  }
+
+  async function attempt (name, work) {
+    try {
+      const chosen = device.settings.failures[name]
+      if (chosen) throw new Failure(chosen.reason, chosen)
+      return { ok: true, result: Object.assign({}, await work(), { errMsg: `${name}:ok` }) }
+    } catch (error) {
+      return { ok: false, result: failed(name, error) }
+    }
+  }
+
+  function failed (name, { message, codes }) {
+    const result = { errMsg: `${name}:fail ${message}` }
+    for (const key of ['errCode', 'errno']) {
+      if (!codes || codes[key] === undefined) continue
+      result[key] = device.settings.codesAsStrings ? String(codes[key]) : codes[key]
+    }
+    return result
+  }
+
+  // Log-in and groups
+
+  async function askSandbox (call, details) {
+    const { person, appid, sandbox } = device.settings
+    const body = JSON.stringify(Object.assign({ person, appid }, details))
+    const answer = await fetch(`${sandbox}/phone/${call}`, { method: 'POST', body })
+      .catch(() => { throw new Failure('network error') })
+    const { errMsg, errCode, ...result } = await answer.json()
+    if (!answer.ok) throw new Failure(errMsg.replace(/^\w+:fail /, ''), { errCode })
+    return result
+  }
+
+  define('login', () => askSandbox('login'))
+  define('checkSession', () => ({}))
+  define('getShareInfo', ({ shareTicket = '' }) => askSandbox('share-info', { shareTicket }), { callbacksOnly: true })
+  define('getGroupEnterInfo', () => {
+    if (!CHAT_SCENES.includes(device.entry.scene)) {
+      throw new Failure('not from a chat', { errCode: NOT_FROM_A_CHAT })
+    }
+    return askSandbox('group-enter-info')
+  }, { callbacksOnly: true })
+  define('showShareMenu', options => { device.shareMenu = options })
+
+  // Privacy
+
+  define('getPrivacySetting', () => ({
+    needAuthorization: device.settings.privacy === 'unasked',
+    privacyContractName: '《示例隐私保护指引》'
+  }), { callbacksOnly: true })
+  define('requirePrivacyAuthorize', async () => {
+    if (device.settings.privacy === 'undeclared') throw new Failure(UNDECLARED.reason, UNDECLARED)
+    if (!await device.mayUsePrivateData()) throw new Failure(UNAUTHORIZED.reason, UNAUTHORIZED)
+  }, { callbacksOnly: true })
+  define('openPrivacyContract', () => {})
+
+  // The network
+
+  /** A task that `work(task)` fulfils; `task.abort` is replaced once there is something to abort. */
+  function begin (name, options, work) {
+    const task = {}
+    const call = device.note(name, { method: options.method || 'GET', path: pathOf(options.url) })
+    settle(name, options, () => whileRunning(task, async () => {
+      const result = await work(task)
+      call.status = result.statusCode
+      return result
+    }))
+    return { abort: () => task.cut && task.cut('abort'), onProgressUpdate: watch => { task.watch = watch } }
+  }
+
+  async function whileRunning (task, work) {
+    if (running.size >= MOST_REQUESTS) throw new Failure(`more than ${MOST_REQUESTS} requests at once`)
+    running.add(task)
+    try {
+      return await work()
+    } finally {
+      running.delete(task)
+    }
+  }
+
+  wx.request = options => begin('request', options, task => {
+    const method = (options.method || 'GET').toUpperCase()
+    if (!METHODS.includes(method)) throw new Failure(`invalid method ${method}`)
+    const { url, body } = outgoing(options, method)
+    const header = Object.assign({ 'content-type': 'application/json' }, options.header)
+    return transfer(task, { method, url, header, body, timeout: options.timeout })
+      .then(answer => Object.assign(answer, { data: read(answer.data) }))
+  })
+
+  wx.uploadFile = options => begin('uploadFile', Object.assign({ method: 'POST' }, options), task => {
+    if (!device.files.has(options.filePath)) throw new Failure(`file not found ${options.filePath}`)
+    const body = new FormData()
+    for (const [key, value] of Object.entries(options.formData || {})) body.append(key, value)
+    body.append(options.name, device.files.get(options.filePath), options.filePath.split('/').pop())
+    const { url, header, timeout } = options
+    return transfer(task, { method: 'POST', url, header, body, timeout })
+  })
+
+  // Storage
+
+  wx.getStorageSync = key => {
+    const kept = localStorage.getItem(`kept ${key}`)
+    return kept === null ? '' : JSON.parse(kept)
+  }
+  wx.setStorageSync = (key, value) => {
+    const kept = JSON.stringify(value)
+    if (kept === undefined || hasFunction(value)) throw new Error('setStorageSync:fail parameter error')
+    if (kept.length > MOST_STORED) throw new Error('setStorageSync:fail entry size limit reached')
+    localStorage.setItem(`kept ${key}`, kept)
+  }
+  wx.removeStorageSync = key => localStorage.removeItem(`kept ${key}`)
+
+  // The phone itself
+
+  const baseInfo = () => {
+    const { sdk, language, theme } = device.settings
+    return { SDKVersion: sdk, language, theme, version: '8.0.56' }
+  }
+  wx.getAppBaseInfo = baseInfo
+  wx.getSystemInfoSync = () => Object.assign({ platform: device.settings.platform }, baseInfo())
+  wx.getAccountInfoSync = () => {
+    const { appid, envVersion } = device.settings
+    return { miniProgram: { appId: appid, envVersion, version: '' } }
+  }
+  wx.getLaunchOptionsSync = () => device.launchedBy
+  wx.getEnterOptionsSync = () => device.entry
+  wx.onAppShow = listener => listeners.onAppShow.push(listener)
+  wx.onAppHide = listener => listeners.onAppHide.push(listener)
+  wx.nextTick = work => setTimeout(work, 0)
+  wx.canIUse = name => name in wx
+  define('setClipboardData', ({ data }) => {
+    device.clipboard = data
+    device.toast('内容已复制', 1500)
+  })
+
+  // Pop-ups and pages
+
+  define('showModal', async ({ title, content, showCancel = true, cancelText = '取消', confirmText = '确定' }) => {
+    const buttons = showCancel ? [cancelText, confirmText] : [confirmText]
+    const confirm = await device.ask({ title, content, buttons }) === confirmText
+    return { confirm, cancel: !confirm }
+  })
+  define('showActionSheet', async ({ itemList }) => {
+    const tapIndex = itemList.indexOf(await device.ask({ buttons: [...itemList, '取消'], list: true }))
+    if (tapIndex < 0) throw new Failure('cancel')
+    return { tapIndex }
+  })
+  define('showToast', ({ title, duration = 1500 }) => device.toast(title, duration))
+  define('hideToast', () => device.hideToast())
+  define('showLoading', ({ title }) => device.toast(title))
+  define('hideLoading', () => device.hideToast())
+  define('setNavigationBarTitle', ({ title }) => stage.title(title))
+  define('startPullDownRefresh', () => stage.pullDown())
+  define('stopPullDownRefresh', () => stage.stopPullDown())
+  for (const name of ['navigateTo', 'redirectTo', 'reLaunch', 'switchTab', 'navigateBack']) {
+    define(name, options => stage[name](options))
+  }
+
+  for (const [name, version] of Object.entries(SINCE)) {
+    if (isOlder(device.settings.sdk, version)) delete wx[name]
+  }
+  for (const name of device.settings.lacks) delete wx[name]
+
+  return {
+    wx,
+    appShown: options => listeners.onAppShow.forEach(listener => listener(options)),
+    appHidden: () => listeners.onAppHide.forEach(listener => listener()),
+    interrupt: () => running.forEach(task => task.cut && task.cut('interrupted'))
+  }
+}
+
+/** Fetch cannot tell how far an upload is, so this is XMLHttpRequest. */
+function transfer (task, { method, url, header, body, timeout = TIMEOUT }) {
+  return new Promise((resolve, reject) => {
+    const exchange = new XMLHttpRequest()
+    exchange.open(method, url)
+    for (const [name, value] of Object.entries(header || {})) exchange.setRequestHeader(name, value)
+    exchange.timeout = timeout
+    exchange.upload.onprogress = ({ loaded, total }) => {
+      const progress = Math.round(100 * loaded / total)
+      if (task.watch) task.watch({ progress, totalBytesSent: loaded, totalBytesExpectedToSend: total })
+    }
+    exchange.onload = () => resolve({
+      statusCode: exchange.status,
+      data: exchange.responseText,
+      header: headersOf(exchange),
+      cookies: []
+    })
+    exchange.ontimeout = () => reject(new Failure('timeout', { errno: 5 }))
+    exchange.onerror = () => reject(unreachable())
+    task.cut = reason => {
+      exchange.abort()
+      reject(new Failure(reason))
+    }
+    exchange.send(body)
+  })
+}
+
+function unreachable () {
+  const [code, name] = navigator.onLine ? [-102, 'CONNECTION_REFUSED'] : [-106, 'INTERNET_DISCONNECTED']
+  return new Failure(`errcode:${code} cronet_error_code:${code} error_msg:net::ERR_${name}`, { errno: 600001 })
+}
+
+function headersOf (exchange) {
+  const lines = exchange.getAllResponseHeaders().trim().split('\r\n')
+  const capital = name => name.replace(/(^|-)[a-z]/g, letter => letter.toUpperCase())
+  return Object.fromEntries(lines.map(line => line.split(': ')).map(([name, ...rest]) => [capital(name), rest.join(': ')]))
+}
+
+function outgoing ({ url, data }, method) {
+  if (!/^https?:\/\//.test(url)) throw new Failure(`invalid url "${url}"`)
+  if (data === undefined || data === null) return { url }
+  if (typeof data === 'string' || data instanceof ArrayBuffer) return { url, body: data }
+  if (method !== 'GET') return { url, body: JSON.stringify(data) }
+  const query = new URLSearchParams(data).toString()
+  return { url: query ? url + (url.includes('?') ? '&' : '?') + query : url }
+}
+
+function read (text) {
+  try {
+    return JSON.parse(text)
+  } catch (_) {
+    return text
+  }
+}
+
+function pathOf (url) {
+  return URL.canParse(url) ? new URL(url).pathname : String(url)
+}
+
+function hasFunction (value) {
+  if (typeof value === 'function') return true
+  return typeof value === 'object' && value !== null && Object.values(value).some(hasFunction)
+}
+
+function isOlder (version, than) {
+  const [ours, theirs] = [version, than].map(text => text.split('.').map(Number))
+  const place = theirs.findIndex((number, index) => number !== ours[index])
+  return place >= 0 && ours[place] < theirs[place]
+}
