@@ -1,0 +1,84 @@
+"""The way of the 2018 article, as miniprogram/article keeps it, against today's site."""
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Route
+
+from groups.models import Membership
+
+from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+WAY = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]
+
+
+@pytest.fixture(scope="session")
+def article(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The article's mini-program, with this test's site as its server."""
+    folder = tmp_path_factory.mktemp("article")
+    shutil.copytree(MINIPROGRAM / "article", folder / "app")
+    script = folder / "app" / "app.js"
+    source = script.read_text()
+    assert DEFAULT_SERVER in source
+    script.write_text(source.replace(DEFAULT_SERVER, f"http://127.0.0.1:{port}"))
+    with installed(node, folder / "app", folder / "out") as url:
+        yield url
+
+
+def way(phone: Phone) -> list[str]:
+    """What it asked WeChat and the site for, in order; of paths the last word."""
+    steps = [call["path"] if "path" in call else call["name"] for call in phone.calls]
+    return [word for step in steps if (word := re.sub(".*/", "/", step)) in WAY]
+
+
+def test_alice_and_bob_open_a_card_and_see_each_other(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
+    alice, bob = phone_of(article, "alice"), phone_of(article, "bob")
+    alice.tap_card("family")
+    alice.see("1 人的群")
+    bob.tap_card("family", card=alice.share())
+    bob.see("2 人的群")
+    assert Membership.objects.count() == 2
+    assert way(bob) == WAY
+
+
+def test_a_log_in_elsewhere_sends_it_round_once_more(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
+    alice = phone_of(article, "alice")
+
+    def seal_with_a_newer_key(route: Route) -> None:
+        alice.wechat.login()
+        route.continue_()
+
+    alice.page.route("**/phone/share-info", seal_with_a_newer_key, times=1)
+    alice.tap_card("family")
+    alice.see("1 人的群")
+    assert way(alice) == [*WAY[:4], *WAY]
+
+
+def test_outside_a_group_and_without_a_ticket_it_says_what_to_do(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
+    alice = phone_of(article, "alice")
+    alice.open_outside()
+    alice.see("请从微信群里的卡片打开")
+    alice.tap_card("family", scene=CARD_WITHOUT_TICKET)
+    alice.see("请从微信群里的卡片打开")
+    assert not Membership.objects.exists()
+
+
+def test_without_a_network_it_says_so(article: str, backend: Backend, phone_of: MakePhone) -> None:
+    alice = phone_of(article, "alice")
+    launch = alice.card_in("family")
+    alice.open_outside()
+    backend.stop()
+    alice.open(launch)
+    alice.see("网络连接失败")
+    backend.start()
+    alice.tap_card("family")
+    alice.see("1 人的群")

@@ -1,0 +1,115 @@
+// 服务端地址。The server.
+var API = 'http://127.0.0.1:8000/api/v1'
+
+App({
+  // 群成员点开卡片时，从这里得到 shareTicket。
+  onShow: function (options) {
+    // 场景值 1044：带 shareTicket 的群聊卡片。
+    if (options.scene === 1044) {
+      this.enter(options.shareTicket, true)
+    } else {
+      this.tell({ text: '请从微信群里的卡片打开' })
+    }
+  },
+
+  // 变化：先登录，再取密文。登录可能更换加密密文的 session_key，先取的密文就解不开了。
+  enter: function (shareTicket, mayRepeat) {
+    var that = this
+    this.login(function () {
+      that.getShareInfo(shareTicket, mayRepeat)
+    })
+  },
+
+  // 变化：登录换来 token，此后每个请求都带上它；服务端由它认人，不看请求里写的 openid。
+  login: function (done) {
+    var that = this
+    wx.login({
+      success: function (res) {
+        that.post('/login', { code: res.code }, function (answer) {
+          that.token = answer.token
+          done()
+        })
+      },
+      fail: function () {
+        that.tell({ text: '微信登录失败，请重新打开' })
+      }
+    })
+  },
+
+  // 取加密信息。变化：2.17.3 起推荐 wx.getGroupEnterInfo，它不需要 shareTicket。
+  getShareInfo: function (shareTicket, mayRepeat) {
+    var that = this
+    wx.getShareInfo({
+      shareTicket: shareTicket,
+      success: function (res) {
+        that.decode(res.encryptedData, res.iv, shareTicket, mayRepeat)
+      },
+      fail: function () {
+        that.tell({ text: '没有取得群信息，请回到群里重新点开卡片' })
+      }
+    })
+  },
+
+  // 后台解密，得到 openGId。变化：同时得到 openid 和 ticket，后者证明确实解开过这个群的密文。
+  decode: function (encryptedData, iv, shareTicket, mayRepeat) {
+    var that = this
+    this.post('/groups/resolve', { encryptedData: encryptedData, iv: iv }, function (answer) {
+      that.bind(answer)
+    }, function (error) {
+      // 变化：密文过期就从头再来一次：登录、重新取密文。同一份密文重试没有用。
+      if (error.code === 'session_stale' && mayRepeat) return that.enter(shareTicket, false)
+      that.tell({ text: error.detail })
+    })
+  },
+
+  // 将 openGId 与 openid 绑定。变化：没有 ticket 的绑定会被拒绝，因为这两个 id 谁都可以写。
+  bind: function (decoded) {
+    var that = this
+    this.post('/groups/bind', {
+      openGId: decoded.openGId,
+      openid: decoded.openid,
+      ticket: decoded.ticket,
+      scene: 1044
+    }, function (answer) {
+      that.showMembers(answer.group)
+    })
+  },
+
+  // 群成员的列表，就是文章开头看到的那个。
+  showMembers: function (group) {
+    var that = this
+    this.call('GET', '/groups/' + group.openGId + '/ranking', {}, function (ranking) {
+      that.tell({ title: group.title, members: ranking.entries })
+    })
+  },
+
+  post: function (path, data, done, failed) {
+    this.call('POST', path, data, done, failed)
+  },
+
+  call: function (method, path, data, done, failed) {
+    var that = this
+    failed = failed || function (error) { that.tell({ text: error.detail }) }
+    var header = { 'Accept-Language': 'zh-CN' }
+    if (this.token) header.Authorization = 'Bearer ' + this.token
+    wx.request({
+      url: API + path,
+      method: method,
+      data: data,
+      header: header,
+      success: function (res) {
+        if (res.statusCode < 300) return done(res.data)
+        failed(res.data)
+      },
+      fail: function () {
+        failed({ code: 'offline', detail: '网络连接失败，请检查网络后重新打开' })
+      }
+    })
+  },
+
+  // 页面也许比结果晚：结果留着，页面来取。
+  tell: function (result) {
+    this.result = result
+    if (this.onResult) this.onResult(result)
+  }
+})

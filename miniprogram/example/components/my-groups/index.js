@@ -1,0 +1,30 @@
+const { say, stateOf } = require('../../utils/ui')
+
+/** The groups I have entered from, the latest visit first; without any, what one looks like. */
+Component({
+  data: { state: 'loading', message: '', groups: [], next: '' },
+  lifetimes: {
+    attached () {
+      return this.load()
+    }
+  },
+  methods: {
+    async load () {
+      this.setData({ state: 'loading' })
+      try {
+        const page = await getApp().groups.groups()
+        this.setData({ state: 'list', groups: page.groups, next: page.next || '' })
+      } catch (error) {
+        this.setData({ state: stateOf(error), message: error.message })
+      }
+    },
+    async more () {
+      try {
+        const page = await getApp().groups.groups({ cursor: this.data.next })
+        this.setData({ groups: this.data.groups.concat(page.groups), next: page.next || '' })
+      } catch (error) {
+        say(error.message)
+      }
+    }
+  }
+})
