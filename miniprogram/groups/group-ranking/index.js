@@ -176,6 +176,7 @@ Component({
       return {
         board: board.title,
         period: period.title,
+        openGId: group.openGId,
         title: group.title,
         people: this.data.t.people.replace('{}', total).replace('{time}', serverTime.slice(11, 16)),
         unit: board.unit
