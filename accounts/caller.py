@@ -1,4 +1,4 @@
-"""Who the request at hand is by, as far as it has been told; log lines carry it."""
+"""The request at hand, and who it is by as far as it has been told; log lines carry both."""
 
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -14,3 +14,5 @@ class Caller(NamedTuple):
 NOBODY = Caller()
 
 caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")

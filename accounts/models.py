@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from wechat.client import Session
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, unseal
 
+from .audit import AuditEvent as AuditEvent  # a model of this app
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField, OpaqueIdField
 from .media import avatar_path, random_key
@@ -98,6 +99,7 @@ class WeChatUser(Reviewed):
 
     class Meta:
         verbose_name = verbose_name_plural = _("member")
+        permissions = [("see_openids", _("Can see openids and export them"))]
         constraints = [
             models.UniqueConstraint(fields=["app_id", "openid"], name="one_user_per_openid")
         ]

@@ -54,6 +54,10 @@ class Reviewed(models.Model):
         """The draft is gone; others go on seeing what they saw."""
         self._put(name, getattr(self, name), "", State.REFUSED)
 
+    def reset(self, name: str) -> None:
+        """Neither the value nor a draft of it is left, and the owner is told so."""
+        self._put(name, "", "", State.REFUSED)
+
     def _put(self, name: str, value: str, draft: str, state: State) -> None:
         for column, content in zip(self.columns_of(name), (value, draft, state.value), strict=True):
             setattr(self, column, content)

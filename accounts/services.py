@@ -167,7 +167,7 @@ def _take_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
         # The verdict may have come first, and stands there without a user then.
         about = {"user": user, "avatar": key}
         AvatarCheck.objects.update_or_create(app_id=user.app_id, trace_id=trace_id, defaults=about)
-    _delete_after_commit(*replaced)
+    delete_after_commit(*replaced)
 
 
 def note_verdict(app_id: str, heard: MediaVerdict) -> None:
@@ -212,9 +212,10 @@ def decide(record: Reviewed, column: str, *, approved: bool) -> None:
         record.refuse(column)
     record.save(update_fields=record.columns_of(column))
     if column == "avatar":
-        _delete_after_commit(shown if approved else draft)
+        delete_after_commit(shown if approved else draft)
 
 
-def _delete_after_commit(*keys: str) -> None:
+def delete_after_commit(*keys: str) -> None:
+    """Delete the files of these avatars once the transaction is through."""
     for key in keys:
         transaction.on_commit(partial(delete_avatar, key), robust=True)

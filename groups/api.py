@@ -206,7 +206,9 @@ class RankingQuery(BoardQuery):
 class MembershipOutput(serializers.Serializer[Membership]):
     joinedAt = Time(source="joined_at")
     verifiedAt = Time(source="verified_at")
-    hidden = serializers.BooleanField()
+    hidden = serializers.BooleanField(
+        source="is_unlisted", help_text=_("by my own wish, or by an operator")
+    )
     alias = serializers.CharField(source="own_alias")
     aliasState = serializers.ChoiceField(State.choices, source="alias_state")
 
@@ -321,6 +323,7 @@ class MyMembershipOutput(MembershipOutput):
 
     openGId = serializers.CharField(source="group.open_gid")
     shownAlias = serializers.CharField(source="alias", help_text=_("what others see"))
+    withheld = serializers.BooleanField(help_text=_("hidden by an operator"))
     leftAt = Time(source="left_at", allow_null=True)
     scene = serializers.IntegerField(allow_null=True)
     watermarked = serializers.BooleanField()

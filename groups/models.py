@@ -51,6 +51,13 @@ class Group(models.Model):
         blank=True,
         help_text=_("WeChat does not tell a group's name; this is what you call it."),
     )
+    hidden = models.BooleanField(
+        _("hidden"),
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text=_("By an operator: for its members it is not there."),
+    )
     founded_by = models.ForeignKey(
         WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+"
     )
@@ -113,12 +120,16 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         return self.filter(is_current(now))
 
     def of(self, user: WeChatUser, now: datetime) -> Self:
-        """One person's current memberships."""
-        return self.current(now).filter(user=user)
+        """One person's current memberships, in groups that no operator hides."""
+        return self.current(now).filter(user=user, group__hidden=False)
+
+    def listed(self) -> Self:
+        """Those whom others see: hidden neither by themselves nor by an operator."""
+        return self.filter(hidden=False, withheld=False)
 
     def first_names(self, each: int) -> dict[int, list[str]]:
         """By group, the names of the first `each` members who chose one and do not hide."""
-        named = self.filter(hidden=False).exclude(alias="", user__nickname="")
+        named = self.listed().exclude(alias="", user__nickname="")
         place = Over(RowNumber(), partition_by="group", order_by=["joined_at", "user"])
         rows = named.annotate(place=place).filter(place__lte=each).order_by("group", "place")
         names: dict[int, list[str]] = {}
@@ -146,6 +157,9 @@ class Membership(Reviewed):
     verified_at = models.DateTimeField(_("last proven entry"))
     left_at = models.DateTimeField(_("left"), null=True, blank=True)
     hidden = models.BooleanField(_("hidden"), default=False)
+    withheld = models.BooleanField(
+        _("hidden by an operator"), default=False, db_default=False, editable=False
+    )
     alias = NicknameField(_("name in this group"))
     alias_draft = NicknameField(
         _("new name in this group"), default="", db_default="", editable=False
@@ -173,6 +187,11 @@ class Membership(Reviewed):
     @property
     def own_alias(self) -> str:
         return self.own("alias")
+
+    @property
+    def is_unlisted(self) -> bool:
+        """Whether others do not see this member, be it their own wish or an operator's."""
+        return self.hidden or self.withheld
 
 
 class BoardManager(models.Manager["Board"]):

@@ -28,7 +28,7 @@ DEFAULT_AROUND, MAX_AROUND = 5, 25
 PREVIEW, SAMPLE_LEVELS = 10, 7
 
 COLUMNS = (
-    *("user_id", "joined_at", "hidden", "user__avatar_seed"),
+    *("user_id", "joined_at", "hidden", "withheld", "user__avatar_seed"),
     *("alias", "alias_draft", "user__nickname", "user__nickname_draft"),
     *("user__avatar", "user__avatar_draft"),
 )
@@ -368,9 +368,9 @@ def _read_rows(
     before = period.previous.key if period.previous else None
     rows, rows_before = [], []
     members = Membership.objects.current(now).filter(group=group)
-    for user_id, joined_at, hidden, seed, *faces in members.values_list(*COLUMNS):
+    for user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(*COLUMNS):
         alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
-        who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden)
+        who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden or withheld)
         rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
         rows_before.append(_Row(*who, *scores((user_id, before), (None, None))))
     return rows, rows_before

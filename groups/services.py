@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Count, Max, Min
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import NotFound
 
 from accounts.models import GroupProof, Remnant, WeChatUser
 from accounts.services import judge_name, write_name
@@ -89,7 +90,8 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
     """Make `user` a member of the proven group, or renew that; the day's first entry counts.
 
     One transaction, safe against itself running elsewhere at the same moment. Raises
-    FoundedTooMany when this would be the user's 101st new group within a day.
+    FoundedTooMany when this would be the user's 101st new group within a day, NotFound where an
+    operator hides the group.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -97,6 +99,8 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         # a day counts once, and nobody holds a row that another of them waits for.
         WeChatUser.objects.lock(user.pk)
         group = _find_or_found(user, entry.open_gid, now)
+        if group.hidden:
+            raise NotFound
         seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
         membership, created = Membership.objects.get_or_create(
             group=group, user=user, defaults={"joined_at": now, **seen}

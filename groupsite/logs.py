@@ -3,18 +3,15 @@
 import json
 import logging
 import re
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.views.debug import SafeExceptionReporterFilter
 
-from accounts.caller import caller
+from accounts.caller import caller, request_id
 
 from .outage import database_is_away
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 CALENDAR = ZoneInfo("Asia/Shanghai")
 

@@ -11,11 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from rest_framework.exceptions import APIException
 
-from accounts.caller import NOBODY, caller
+from accounts.caller import NOBODY, caller, request_id
 
 from .api import answer
 from .errors import Unavailable, of_status
-from .logs import request_id
 from .outage import database_is_away
 
 GetResponse = Callable[[HttpRequest], HttpResponse]

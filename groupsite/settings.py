@@ -144,10 +144,11 @@ LINK_MAX_AGE = whole_number("LINK_MAX_AGE", 3600)
 
 INSTALLED_APPS = [
     "groupsite",
+    "console",
     "groups",
     "accounts",
     "wechat",
-    "django.contrib.admin",
+    "console.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -13,7 +13,8 @@ ALLOWED: dict[str, set[str]] = {
     "wechat": set(),
     "accounts": {"wechat"},
     "groups": {"wechat", "accounts"},
-    "groupsite": {"wechat", "accounts", "groups"},
+    "console": {"wechat", "accounts", "groups"},
+    "groupsite": {"wechat", "accounts", "groups", "console"},
 }
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 

@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 from django.db import connection, models
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.operations import AddField, AddIndex, CreateModel
+from django.db.migrations.operations import (
+    AddField,
+    AddIndex,
+    AlterModelOptions,
+    CreateModel,
+)
 from django.db.models import NOT_PROVIDED
 
 OURS = ("accounts", "groups")
-ADDING = (AddField, AddIndex, CreateModel)
+ADDING = (AddField, AddIndex, AlterModelOptions, CreateModel)  # options: in Python only
 serial = count(1)
 
 

@@ -29,7 +29,7 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from accounts.models import AvatarCheck, ServerKey, WeChatUser
+from accounts.models import AuditEvent, AvatarCheck, ServerKey, WeChatUser
 from accounts.signin import sign_in_path
 from accounts.vault import take_out
 from groups.models import Board, Group, Membership, Score
@@ -666,6 +666,7 @@ def personas(
     clerk = Browser()
     clerk.force_login(User.objects.create_user("clerk", is_staff=True))
     ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+    AuditEvent.objects.create(action="block", target="wechatuser")
     nobody: Any = None
     people = (
         Person("anonymous", nobody),
@@ -741,6 +742,7 @@ def admin_path(route: str) -> str:
         row = apps.get_model(*found.groups()).objects.first()
         values |= dict.fromkeys(["object_id", "id"], str(row.pk if row else 1))
     route = route.replace(r"^(?P<app_label>accounts|groups|auth)/$", "groups/")
+    values |= {"key": "block", "pk": values["object_id"]}
     return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
 
 

@@ -1,49 +1,21 @@
 from typing import Any, ClassVar
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from .models import ServerKey, WeChatUser
-from .services import decide
+from accounts.audit import Act
+from accounts.models import ServerKey, WeChatUser
+from console.actions import ACTIONS
 
-admin.site.site_header = _("Group rankings")
-admin.site.site_title = _("Group rankings")
-admin.site.index_title = _("Console")
-
-
-class ComesFromWeChat(admin.ModelAdmin[Any]):
-    """Rows that arise when people use the mini-program: nobody adds them by hand.
-
-    Nor deletes them: scores, the day's count or a block would outlive or lose their row.
-    """
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Writes what was changed and nothing else: the rest may have moved on meanwhile."""
-        obj.save(update_fields=form.changed_data)
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
-        """Without the person's name: the log outlives an erasure."""
-        entry: LogEntry = super().log_change(request, obj, message)
-        entry.object_repr = f"#{obj.pk}"
-        entry.save(update_fields=["object_repr"])
-        return entry
+from .base import Audited, ComesFromWeChat, app_choices, face
 
 
 class UnderReview(ComesFromWeChat):
@@ -54,27 +26,17 @@ class UnderReview(ComesFromWeChat):
 
     @admin.action(description=_("Approve what awaits review"), permissions=["change"])
     def approve_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        self._decide(rows, approved=True)
+        self._decide(request, rows, "approve")
 
     @admin.action(description=_("Refuse what awaits review"), permissions=["change"])
     def refuse_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        self._decide(rows, approved=False)
+        self._decide(request, rows, "refuse")
 
-    def _decide(self, rows: QuerySet[Any], *, approved: bool) -> None:
+    def _decide(self, request: HttpRequest, rows: QuerySet[Any], verdict: str) -> None:
+        act = Act(request.user)  # type: ignore[arg-type]
         for row in rows:
-            with transaction.atomic():
-                WeChatUser.objects.lock(self.person_of(row))
-                row.refresh_from_db()
-                for column in self.reviewed:
-                    decide(row, column, approved=approved)
-
-    def person_of(self, row: Any) -> int:
-        """The pk of the person that a row is about."""
-        return int(row.pk)
-
-
-def face(address: str) -> SafeString:
-    return format_html('<img src="{}" width="32" height="32" alt="">', address)
+            for column in self.reviewed:
+                ACTIONS[f"{verdict}_{column}"].run(row, act)
 
 
 @admin.register(WeChatUser)
@@ -93,6 +55,9 @@ class WeChatUserAdmin(UnderReview):
     ordering = ("-pk",)
     show_full_result_count = False
 
+    def whose(self, row: WeChatUser) -> dict[str, Any]:
+        return {"app_id": row.app_id, "member": row.pk}
+
     @admin.display(description=_("nickname"), ordering="nickname")
     def name(self, user: WeChatUser) -> str:
         return user.display_name
@@ -110,17 +75,12 @@ class WeChatUserAdmin(UnderReview):
         return face(user.own_avatar_path) if user.avatar_draft else None
 
 
-def app_choices() -> list[tuple[str, str]]:
-    """The mini-programs that are configured here, for a form's choices."""
-    return [(app_id, app_id) for app_id in settings.WECHAT_APPS]
-
-
 class ServerKeyForm(forms.ModelForm[ServerKey]):
     app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
 
 
 @admin.register(ServerKey)
-class ServerKeyAdmin(admin.ModelAdmin[ServerKey]):
+class ServerKeyAdmin(Audited):
     """Keys of teams' own back ends. The text of one is shown in the answer that made it, once."""
 
     form = ServerKeyForm
@@ -161,7 +121,7 @@ class ServerKeyAdmin(admin.ModelAdmin[ServerKey]):
         [key] = keys
         with transaction.atomic():
             text = key.rotate(timezone.now())
-            self.log_change(request, key, "rotated")
+            self.audit(request, "rotate", key)
         return self.shown(request, key, text)
 
     @admin.action(description=_("Revoke for good"), permissions=["change"])
@@ -169,7 +129,7 @@ class ServerKeyAdmin(admin.ModelAdmin[ServerKey]):
         for key in keys:
             with transaction.atomic():
                 key.revoke(timezone.now())
-                self.log_change(request, key, "revoked")
+                self.audit(request, "revoke", key)
 
     def shown(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
         """The one page that ever holds a key's text: an answer, never a message or a redirect."""

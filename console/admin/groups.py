@@ -14,12 +14,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import ComesFromWeChat, UnderReview, app_choices, face
 from accounts.models import WeChatUser
+from groups import ranking
+from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Membership, Score, Source
+from groups.periods import Window
 
-from . import ranking
-from .models import EVERY_APP, MAX_SCORE, Board, Group, Membership, Score, Source
-from .periods import Window
+from .base import Audited, ComesFromWeChat, app_choices, face
+from .members import UnderReview
 
 
 @admin.register(Group)
@@ -35,6 +36,9 @@ class GroupAdmin(ComesFromWeChat):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         return Group.objects.with_activity(timezone.now())
+
+    def whose(self, row: Group) -> dict[str, Any]:
+        return {"app_id": row.app_id, "group": row.pk}
 
     def get_view_on_site_url(self, obj: Any = None) -> str | None:
         return reverse("group-page", args=[obj.pk]) if obj else None
@@ -54,6 +58,10 @@ class OfMember(ComesFromWeChat):
 
     list_select_related: ClassVar[list[str]] = ["user"]
     show_full_result_count = False
+
+    def whose(self, row: Any) -> dict[str, Any]:
+        group = getattr(row, "group_id", None) or getattr(row, "scope", None) or None
+        return {"app_id": row.user.app_id, "member": row.user_id, "group": group}
 
     @admin.display(description=_("avatar"))
     def face(self, row: Any) -> SafeString:
@@ -85,9 +93,6 @@ class MembershipAdmin(OfMember, UnderReview):
     fields = (*readonly_fields, "hidden", "alias")
     ordering = ("-pk",)
 
-    def person_of(self, row: Membership) -> int:
-        return row.user_id
-
 
 class BoardForm(forms.ModelForm[Board]):
     app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
@@ -117,7 +122,7 @@ BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
 
 
 @admin.register(Board)
-class BoardAdmin(admin.ModelAdmin[Board]):
+class BoardAdmin(Audited):
     """A mini-program's own boards; those that every one has are only to look at."""
 
     form = BoardForm

@@ -1,0 +1,261 @@
+"""Everything an operator can do to a row, in one list; each has a page that asks before it is done.
+
+The page tells what will happen, asks for a reason, and acts on a POST. Pages that show rows offer
+those that `offered` finds; nothing else in the console changes people, memberships or scores.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from accounts import moderation as people
+from accounts.audit import Act
+from accounts.models import WeChatUser
+from accounts.review import State
+from groups import moderation as groups
+from groups.models import Group, Membership, Score
+
+Text = str | Promise
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that can be done to a row of `model` by whoever has `permission`.
+
+    `run` does it and records it; `fits` says whether it makes sense for a row; `undo` is the key of
+    the action that takes it back, where there is one.
+    """
+
+    key: str
+    label: Text
+    consequence: Text
+    done: Text
+    model: type[Model]
+    permission: str
+    run: Callable[[Any, Act], bool]
+    fits: Callable[[Any], bool]
+    undo: str | None = None
+    needs_reason: bool = True
+
+    @property
+    def is_harsh(self) -> bool:
+        """Whether nothing brings back what it takes."""
+        return self.undo is None and self.needs_reason
+
+    def allowed(self, operator: User) -> bool:
+        return operator.has_perm(self.permission)
+
+
+MODERATE = "accounts.change_wechatuser"
+
+ACTIONS: dict[str, Action] = {
+    action.key: action
+    for action in (
+        Action(
+            "block",
+            pgettext_lazy("action", "Block"),
+            _("They can do nothing more and are gone from every ranking; unblocking restores it."),
+            _("Blocked."),
+            WeChatUser,
+            MODERATE,
+            people.block,
+            lambda user: not user.is_blocked,
+            undo="unblock",
+        ),
+        Action(
+            "unblock",
+            pgettext_lazy("action", "Unblock"),
+            _("They are back in their groups, with their scores."),
+            _("Unblocked."),
+            WeChatUser,
+            MODERATE,
+            people.unblock,
+            lambda user: user.is_blocked,
+            undo="block",
+        ),
+        Action(
+            "reset_nickname",
+            _("Reset the nickname"),
+            _("The nickname, also one that awaits review, is gone for good; they can choose anew."),
+            _("The nickname is gone."),
+            WeChatUser,
+            MODERATE,
+            people.reset_nickname,
+            lambda user: bool(user.nickname or user.nickname_draft),
+        ),
+        Action(
+            "reset_avatar",
+            _("Reset the avatar"),
+            _("The avatar, also one that awaits review, is deleted; a drawn one is shown."),
+            _("The avatar is gone."),
+            WeChatUser,
+            MODERATE,
+            people.reset_avatar,
+            lambda user: bool(user.avatar or user.avatar_draft),
+        ),
+        Action(
+            "approve_nickname",
+            _("Approve the nickname"),
+            _("Everybody sees the new nickname."),
+            _("Approved."),
+            WeChatUser,
+            MODERATE,
+            people.approve_nickname,
+            lambda user: user.nickname_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_nickname",
+            _("Refuse the nickname"),
+            _("The new nickname is gone; others go on seeing the one before."),
+            _("Refused."),
+            WeChatUser,
+            MODERATE,
+            people.refuse_nickname,
+            lambda user: user.nickname_state == State.PENDING,
+        ),
+        Action(
+            "approve_avatar",
+            _("Approve the avatar"),
+            _("Everybody sees the new avatar."),
+            _("Approved."),
+            WeChatUser,
+            MODERATE,
+            people.approve_avatar,
+            lambda user: user.avatar_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_avatar",
+            _("Refuse the avatar"),
+            _("The new avatar is deleted; others go on seeing the one before."),
+            _("Refused."),
+            WeChatUser,
+            MODERATE,
+            people.refuse_avatar,
+            lambda user: user.avatar_state == State.PENDING,
+        ),
+        Action(
+            "erase",
+            pgettext_lazy("action", "Erase"),
+            _("Everything held about them is deleted, at once and for good, as they could do it."),
+            _("Erased."),
+            WeChatUser,
+            "accounts.delete_wechatuser",
+            groups.erase_member,
+            lambda user: True,
+        ),
+        Action(
+            "hide",
+            pgettext_lazy("action", "Hide"),
+            _("They are gone from this group's ranking until you show them again."),
+            _("Hidden."),
+            Membership,
+            "groups.change_membership",
+            groups.hide,
+            lambda membership: not membership.withheld,
+            undo="show",
+        ),
+        Action(
+            "show",
+            pgettext_lazy("action", "Show"),
+            _("They are listed again, unless they hide themselves."),
+            _("Shown."),
+            Membership,
+            "groups.change_membership",
+            groups.show,
+            lambda membership: membership.withheld,
+            undo="hide",
+        ),
+        Action(
+            "reset_alias",
+            _("Reset the name in this group"),
+            _("The name they have in this group is gone for good; their nickname is shown."),
+            _("The name is gone."),
+            Membership,
+            "groups.change_membership",
+            groups.reset_alias,
+            lambda membership: bool(membership.alias or membership.alias_draft),
+        ),
+        Action(
+            "approve_alias",
+            _("Approve the name in this group"),
+            _("The group sees the new name."),
+            _("Approved."),
+            Membership,
+            "groups.change_membership",
+            groups.approve_alias,
+            lambda membership: membership.alias_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_alias",
+            _("Refuse the name in this group"),
+            _("The new name is gone; the group goes on seeing the one before."),
+            _("Refused."),
+            Membership,
+            "groups.change_membership",
+            groups.refuse_alias,
+            lambda membership: membership.alias_state == State.PENDING,
+        ),
+        Action(
+            "remove_score",
+            _("Remove the score"),
+            _("This one score is deleted for good; those of other periods stay."),
+            _("The score is gone."),
+            Score,
+            "groups.delete_score",
+            groups.remove_score,
+            lambda score: True,
+        ),
+        Action(
+            "hide_group",
+            _("Hide the group"),
+            _("Until you show it, the group is not there for its members, and nobody enters it."),
+            _("Hidden."),
+            Group,
+            "groups.change_group",
+            groups.hide_group,
+            lambda group: not group.hidden,
+            undo="show_group",
+        ),
+        Action(
+            "show_group",
+            _("Show the group"),
+            _("Its members see it again, and can enter."),
+            _("Shown."),
+            Group,
+            "groups.change_group",
+            groups.show_group,
+            lambda group: group.hidden,
+            undo="hide_group",
+        ),
+    )
+}
+
+# What the audit knows beside them; the label is for people who read it.
+RECORDED: dict[str, Text] = {
+    **{action.key: action.label for action in ACTIONS.values()},
+    "label": _("Label a group"),
+    "add": _("Add"),
+    "change": _("Change"),
+    "delete": _("Delete"),
+    "rotate": _("Rotate"),
+    "revoke": _("Revoke"),
+    "export": _("Export"),
+    "see_openid": _("See an openid"),
+}
+
+
+def offered(operator: User, row: Model, *keys: str) -> Iterator[Action]:
+    """Those actions, or of all, that make sense for `row` and are allowed to `operator`."""
+    wanted: Iterable[Action] = [ACTIONS[key] for key in keys] if keys else ACTIONS.values()
+    for action in wanted:
+        if isinstance(row, action.model) and action.allowed(operator) and action.fits(row):
+            yield action

@@ -1,0 +1,53 @@
+"""Three ready roles: Django groups whose permissions are kept as they stand here.
+
+A viewer reads. A moderator keeps groups clean as well. A manager also makes boards and keys, sees
+openids and erases. Other roles may be made in the admin; these three are put right at each migrate.
+"""
+
+from collections.abc import Iterable
+
+from django.apps import apps
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import Permission
+from django.db.models import Q
+
+READ = {
+    "accounts": ("wechatuser", "auditevent"),
+    "groups": ("group", "membership", "board", "score"),
+}
+
+VIEWER = [f"{app}.view_{model}" for app, models in READ.items() for model in models]
+MODERATOR = [
+    *VIEWER,
+    "accounts.change_wechatuser",
+    "groups.change_group",
+    "groups.change_membership",
+    "groups.delete_score",
+]
+MANAGER = [
+    *MODERATOR,
+    "accounts.delete_wechatuser",
+    "accounts.see_openids",
+    *(f"accounts.{verb}_serverkey" for verb in ("add", "change", "view")),
+    *(f"groups.{verb}_board" for verb in ("add", "change", "delete")),
+    "groups.change_score",
+]
+ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
+
+
+def ensure(using: str = "default") -> None:
+    """Make the roles, or give them exactly the permissions above."""
+    for app in READ:  # Django makes them after each app's own turn, which may still be to come
+        create_permissions(apps.get_app_config(app), verbosity=0, using=using)
+    for name, permissions in ROLES.items():
+        role, _created = Role.objects.using(using).get_or_create(name=name)
+        role.permissions.set(_rows(permissions, using))
+
+
+def _rows(permissions: Iterable[str], using: str) -> Iterable[Permission]:
+    wanted = Q()
+    for permission in permissions:
+        app, codename = permission.split(".")
+        wanted |= Q(content_type__app_label=app, codename=codename)
+    return Permission.objects.using(using).filter(wanted)

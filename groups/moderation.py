@@ -1,0 +1,110 @@
+"""What an operator does to members, scores and groups; see accounts/moderation.py for the rules."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+
+from accounts.audit import Act
+from accounts.models import WeChatUser
+from accounts.moderation import clear, settle
+
+from .models import Group, Membership, Score
+from .privacy import erase
+
+
+def hide(membership: Membership, act: Act) -> bool:
+    """Take a member off one group's ranking, whatever they themselves choose; `show` undoes it."""
+    return _withhold(membership, act, "hide", True)
+
+
+def show(membership: Membership, act: Act) -> bool:
+    return _withhold(membership, act, "show", False)
+
+
+def _withhold(membership: Membership, act: Act, action: str, withheld: bool) -> bool:
+    with transaction.atomic():
+        WeChatUser.objects.lock(membership.user_id)
+        rows = Membership.objects.filter(pk=membership.pk, withheld=not withheld)
+        done = bool(rows.update(withheld=withheld))
+        if done:
+            _record(act, action, membership)
+    return done
+
+
+def reset_alias(membership: Membership, act: Act) -> bool:
+    """Take away the name a member has in this group, and the one that waits."""
+    return _review(membership, act, "reset_alias")
+
+
+def approve_alias(membership: Membership, act: Act) -> bool:
+    return _review(membership, act, "approve_alias", approved=True)
+
+
+def refuse_alias(membership: Membership, act: Act) -> bool:
+    return _review(membership, act, "refuse_alias", approved=False)
+
+
+def _review(membership: Membership, act: Act, action: str, approved: bool | None = None) -> bool:
+    with transaction.atomic():
+        WeChatUser.objects.lock(membership.user_id)
+        locked = Membership.objects.select_related("user").get(pk=membership.pk)
+        done = clear(locked, "alias") if approved is None else settle(locked, "alias", approved)
+        if done:
+            _record(act, action, locked)
+    return done
+
+
+def _record(act: Act, action: str, membership: Membership) -> None:
+    app_id, member = membership.user.app_id, membership.user_id
+    act.record(action, membership, app_id=app_id, member=member, group=membership.group_id)
+
+
+def remove_score(score: Score, act: Act) -> bool:
+    """Delete one score, of one period; the others, and the member, stay."""
+    board, period = score.board.key, score.period
+    with transaction.atomic():
+        user = WeChatUser.objects.lock(score.user_id)
+        done = bool(Score.objects.filter(pk=score.pk).delete()[0])
+        if done:
+            group = score.scope or None
+            whose: dict[str, Any] = {"app_id": user.app_id, "member": user.pk, "group": group}
+            act.record("remove_score", score, **whose, board=board, period=period)
+    return done
+
+
+def hide_group(group: Group, act: Act) -> bool:
+    """Take a group away from its members, who cannot enter it either; `show_group` undoes it."""
+    return _hide_group(group, act, "hide_group", True)
+
+
+def show_group(group: Group, act: Act) -> bool:
+    return _hide_group(group, act, "show_group", False)
+
+
+def _hide_group(group: Group, act: Act, action: str, hidden: bool) -> bool:
+    with transaction.atomic():
+        done = bool(Group.objects.filter(pk=group.pk, hidden=not hidden).update(hidden=hidden))
+        if done:
+            act.record(action, group, app_id=group.app_id, group=group.pk)
+    return done
+
+
+def label(groups: Iterable[Group], text: str, act: Act) -> int:
+    """Give groups a label, or take it back with ""; how many had another."""
+    with transaction.atomic():
+        locked = Group.objects.select_for_update().filter(pk__in=[group.pk for group in groups])
+        others = [group for group in locked.order_by("pk") if group.label != text]
+        for group in others:
+            group.label = text
+            group.save(update_fields=["label"])
+            act.record("label", group, app_id=group.app_id, group=group.pk)
+    return len(others)
+
+
+def erase_member(user: WeChatUser, act: Act) -> bool:
+    """Erase a person as `DELETE me` does. Raises StorageUnavailable; nothing is changed then."""
+    with transaction.atomic():
+        act.record("erase", user, app_id=user.app_id, member=user.pk)
+        erase(user)
+    return True

@@ -1,0 +1,209 @@
+"""What operators do to people, memberships, scores and groups, and what the audit keeps of it."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import User
+from django.core.files.storage import default_storage
+from django.core.management import call_command
+from django.test import Client as Browser
+from django.urls import reverse
+from django.utils.html import escape
+
+from accounts.models import AuditEvent, WeChatUser
+from console.actions import ACTIONS
+from groups.models import Group, Membership, Score
+
+from .conftest import Person, refused
+from .test_bind import FAMILY
+from .test_profile import DOUBTFUL, send
+
+RANKING = f"groups/{FAMILY}/ranking"
+
+
+def do(operator: Browser, key: str, row: Any, reason: str = "举报属实", **values: str) -> Any:
+    """Confirm an action on a row; the answer."""
+    return operator.post(reverse("console-act", args=[key, row.pk]), {"reason": reason, **values})
+
+
+def names(person: Person) -> list[str]:
+    return [e["member"]["nickname"] for e in person.get(RANKING).json()["entries"]]
+
+
+def membership_of(person: Person) -> Membership:
+    return Membership.objects.get(user=person.user, group__open_gid=FAMILY)
+
+
+def last_event() -> AuditEvent:
+    return AuditEvent.objects.latest("pk")
+
+
+def test_a_hidden_member_is_gone_from_the_next_read_and_shown_again_by_undoing_it(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    assert names(bob) == ["小明", "李雷"]
+    answer = do(olga, "hide", membership_of(alice), next=f"/groups/{group.pk}/")
+    assert (answer.status_code, answer["Location"]) == (302, f"/groups/{group.pk}/")
+    assert names(bob) == ["李雷"]
+    assert do(olga, "show", membership_of(alice)).status_code == 302
+    assert names(bob) == ["小明", "李雷"]
+
+
+def test_nobody_undoes_an_operators_hiding_by_showing_themselves(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    do(olga, "hide", membership_of(alice))
+    shown = alice.put(f"groups/{FAMILY}/membership", {"hidden": False}).json()
+    assert shown["hidden"] is True
+    assert alice.get(RANKING).json()["absent"] == "hidden"
+    assert names(bob) == ["李雷"]
+    told = alice.get("me/data").json()["memberships"]
+    assert [row["withheld"] for row in told] == [True]
+
+
+def test_showing_somebody_again_leaves_their_own_wish_to_hide(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    alice.put(f"groups/{FAMILY}/membership", {"hidden": True})
+    do(olga, "hide", membership_of(alice))
+    do(olga, "show", membership_of(alice))
+    assert names(bob) == ["李雷"]
+
+
+def test_the_audit_says_who_did_what_to_whom_and_why_without_a_name(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    answer = do(olga, "block", alice.user, reason="刷屏")
+    event = AuditEvent.objects.get()
+    assert (event.operator_name, event.action, event.reason) == ("olga", "block", "刷屏")
+    assert (event.target, event.target_id) == ("wechatuser", alice.user.pk)
+    assert event.request_id == answer["X-Request-ID"]
+    told = str(AuditEvent.objects.values())
+    assert "小明" not in told and alice.openid not in told
+
+
+def test_blocking_is_taken_back_by_unblocking(alice: Person, group: Group, olga: Browser) -> None:
+    do(olga, "block", alice.user)
+    refused(alice.get("me"), 403, "user_blocked")
+    do(olga, "unblock", alice.user)
+    assert alice.get(RANKING).status_code == 200
+
+
+def test_a_nickname_that_is_reset_is_gone_with_the_one_that_waits(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    assert alice.put("me", {"nickname": DOUBTFUL}).status_code == 200
+    do(olga, "reset_nickname", alice.user)
+    me = alice.get("me").json()
+    assert (me["nickname"], me["nicknameState"]) == ("", "refused")
+    assert "小明" not in bob.get(RANKING).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reset_avatar_leaves_no_file(alice: Person, olga: Browser, settings: Any) -> None:
+    settings.CONTENT_SAFETY = False
+    send(alice)
+    key = alice.user.avatar
+    assert default_storage.exists(f"avatars/{key}-96.webp")
+    do(olga, "reset_avatar", alice.user)
+    assert alice.user.avatar == ""
+    assert not default_storage.exists(f"avatars/{key}-96.webp")
+
+
+def test_a_group_that_is_hidden_is_not_there_for_its_members_nor_to_be_entered(
+    alice: Person, bob: Person, group: Group, olga: Browser
+) -> None:
+    do(olga, "hide_group", group)
+    for path in ("", "/ranking", "/ranking/around"):
+        refused(alice.get(f"groups/{FAMILY}{path}"), 404, "not_found")
+    assert alice.get("groups").json()["groups"] == []
+    refused(alice.post("groups/bind", alice.envelope("family")), 404, "not_found")
+    do(olga, "show_group", group)
+    assert names(alice) == ["小明", "李雷"]
+
+
+def test_a_score_that_is_removed_takes_no_other_with_it(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    score = Score.objects.get(user=alice.user, period="all")
+    before = Score.objects.count()
+    do(olga, "remove_score", score)
+    assert Score.objects.count() == before - 1
+    assert last_event().details == {"board": "active-days", "period": "all"}
+
+
+def test_an_operators_erasure_is_whole_and_leaves_only_a_number(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    user = alice.user
+    assert do(olga, "erase", user).status_code == 302
+    assert not WeChatUser.objects.filter(pk=user.pk).exists()
+    refused(alice.get("me"), 401, "invalid_token")
+    assert (last_event().action, last_event().member_id) == ("erase", user.pk)
+    assert olga.get(reverse("console-act", args=["erase", user.pk])).status_code == 404
+
+
+def test_doing_it_twice_does_and_records_it_once(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    for _ in range(2):
+        do(olga, "hide", membership_of(alice))
+        do(olga, "hide_group", group)
+        do(olga, "block", alice.user)
+        do(olga, "reset_nickname", alice.user)
+    assert AuditEvent.objects.count() == 4
+
+
+def test_without_a_reason_nothing_is_done_and_the_page_asks_again(
+    alice: Person, olga: Browser
+) -> None:
+    answer = do(olga, "block", alice.user, reason=" ")
+    assert answer.status_code == 200
+    assert not alice.user.is_blocked
+    assert AuditEvent.objects.count() == 0
+
+
+@pytest.mark.parametrize("key", ACTIONS)
+def test_looking_at_what_would_happen_changes_nothing(
+    alice: Person, group: Group, olga: Browser, key: str
+) -> None:
+    row = ACTIONS[key].model.objects.first()  # type: ignore[attr-defined]
+    page = olga.get(reverse("console-act", args=[key, row.pk]))
+    assert str(escape(ACTIONS[key].consequence)) in page.content.decode()
+    assert AuditEvent.objects.count() == 0
+
+
+def test_the_way_back_never_leads_to_another_site(alice: Person, olga: Browser) -> None:
+    answer = do(olga, "block", alice.user, next="https://evil.example/")
+    assert answer["Location"] == "/admin/accounts/wechatuser/"
+
+
+ROLES = ("viewer", "moderator", "manager")
+MAY: dict[str, str] = {
+    **dict.fromkeys(ACTIONS, "moderator"),
+    "erase": "manager",
+}
+
+
+@pytest.mark.parametrize("role", [None, *ROLES])
+@pytest.mark.parametrize("key", ACTIONS)
+def test_each_action_is_for_its_roles_only(
+    alice: Person, group: Group, key: str, role: str | None
+) -> None:
+    operator = User.objects.create_user("otto", is_staff=True)
+    if role:
+        operator.groups.add(Role.objects.get(name=role))
+    browser = Browser()
+    browser.force_login(operator)
+    row = ACTIONS[key].model.objects.first()  # type: ignore[attr-defined]
+    allowed = role is not None and ROLES.index(role) >= ROLES.index(MAY[key])
+    assert do(browser, key, row).status_code == (302 if allowed else 403)
+    if not allowed:
+        assert AuditEvent.objects.count() == 0
+
+
+def test_roles_are_put_right_at_each_migrate(db: None) -> None:
+    Role.objects.get(name="viewer").permissions.clear()
+    call_command("migrate", verbosity=0)
+    assert Role.objects.get(name="viewer").permissions.filter(codename="view_group").exists()
