@@ -8,6 +8,7 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
+from console import totp
 from console import views as console
 from groups import api as groups
 from groups import server_api as server
@@ -69,6 +70,7 @@ urlpatterns = [
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
+    path("admin/otp/", totp.second_factor, name="console-otp"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),
