@@ -114,8 +114,8 @@ RANKING = (
 )
 
 
-@require_safe
 @operators_only()
+@require_safe
 def choose(request: HttpRequest, what: str) -> HttpResponse:
     """How many rows it will be, as what, with openids or without: `/admin/export/members/?…`."""
     source, rows = _wanted(request, what)
@@ -127,8 +127,8 @@ def choose(request: HttpRequest, what: str) -> HttpResponse:
     return TemplateResponse(request, "console/export.html", context)
 
 
-@require_safe
 @operators_only()
+@require_safe
 def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     """What a list shows with these filters, all pages of it: `/admin/export/members.csv?…`."""
     with_openids = _openids_asked(request)
@@ -148,8 +148,8 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     return _as_download(answer, f"{what}-{timezone.localdate()}", form)
 
 
-@require_safe
 @operators_only("groups.view_group")
+@require_safe
 def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
     """One period of a group's ranking, whole: as long as a chat's members, so made at once."""
     with_openids = _openids_asked(request)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from openpyxl import load_workbook
 
 from accounts.models import AuditEvent, WeChatUser
 from console import exports
 from console.spreadsheets import Column, csv_file, inert, xlsx_file
-from groups.models import Group
+from groups.models import Board, Group, Score
 
 from .conftest import Person
 from .settings import APP_ID, OTHER_APP_ID
@@ -289,3 +292,25 @@ def test_a_sheet_holds_every_row_and_every_digit() -> None:
 def test_a_file_of_nobody_has_a_head(db: None, olga: Browser) -> None:
     for form in FORMS:
         assert len(download(olga, "members", form)) == 1
+
+
+@pytest.mark.parametrize("path", ["members/", "members.csv", "scores.csv", "audit.xlsx"])
+def test_a_download_takes_the_same_queries_however_many_rows(olga: Browser, path: str) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            answer = olga.get(f"/admin/export/{path}")
+            b"".join(answer)
+        return len(captured)
+
+    def more() -> None:
+        for number in range(10):
+            user = WeChatUser.objects.create(app_id=APP_ID, openid=f"{time.time_ns()}-{number}")
+            board = Board.objects.active_days()
+            now = timezone.now()
+            Score.objects.create(board=board, period="all", user=user, value=1, achieved_at=now)
+
+    queries()
+    more()
+    few = queries()
+    more()
+    assert queries() == few <= 9
