@@ -46,9 +46,9 @@ class AuditEvent(models.Model):
 
 @dataclass(frozen=True)
 class Act:
-    """An operator's hand at work, and the reason they gave."""
+    """An operator's hand at work, or None's at a command line, and the reason they gave."""
 
-    operator: User
+    operator: User | None
     reason: str = ""
 
     def record(
@@ -69,7 +69,7 @@ class Act:
         kind, number = _identity(target)
         return AuditEvent.objects.create(
             operator=self.operator,
-            operator_name=self.operator.get_username(),
+            operator_name=self.operator.get_username() if self.operator else "manage.py",
             action=action,
             app_id=app_id,
             target=kind,

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from wechat.push import PushRefused, channel_for, media_verdict
 
+from .audit import Act
 from .avatars import default_avatar
 from .media import FOLDER, seed_in
 from .services import note_verdict
@@ -71,9 +72,10 @@ def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
         operator = (
             User.objects.select_for_update().filter(pk=pk, is_active=True, is_staff=True).first()
         )
-        if not sign_in_tokens.check_token(operator, token):
+        if operator is None or not sign_in_tokens.check_token(operator, token):
             return render(request, "accounts/sign_in.html", {"usable": False}, status=410)
         if request.method != "POST":
             return render(request, "accounts/sign_in.html", {"usable": True, "operator": operator})
         login(request, operator, MODEL_BACKEND)
+        Act(operator).record("sign_in", operator, way="link")
     return redirect("group-list")

@@ -250,6 +250,10 @@ RECORDED: dict[str, Text] = {
     "revoke": _("Revoke"),
     "export": _("Export"),
     "see_openid": _("See an openid"),
+    "sign_in": _("Sign in"),
+    "enrol_totp": _("Set up a second factor"),
+    "backup_codes": _("Make backup codes"),
+    "reset_totp": _("Reset the second factor"),
 }
 
 

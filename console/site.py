@@ -4,10 +4,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
+
+from accounts.audit import Act
 
 View = Callable[..., HttpResponseBase]
 
@@ -16,6 +22,27 @@ class ConsoleSite(admin.AdminSite):
     site_header = _("Group rankings")
     site_title = _("Group rankings")
     index_title = _("Console")
+
+    def knows(self, request: HttpRequest) -> bool:
+        """Whether this is an operator who came by password or link; a code may still be due."""
+        return super().has_permission(request)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """The one gate of the admin and of every page that is for `operators_only`."""
+        verified = getattr(request.user, "otp_device", None) is not None
+        return self.knows(request) and (verified or not settings.OPERATOR_TOTP)
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's; whoever owes only the second factor is led there."""
+        if self.knows(request) and not self.has_permission(request):
+            wanted = urlencode({"next": request.GET.get(REDIRECT_FIELD_NAME, "")})
+            return HttpResponseRedirect(f"{reverse('console-otp')}?{wanted}")
+        response = super().login(request, extra_context)
+        if request.method == "POST" and response.status_code == 302:
+            Act(request.user).record("sign_in", request.user, way="password")  # type: ignore[arg-type]
+        return response
 
 
 def operators_only(*permissions: str) -> Callable[[View], View]:

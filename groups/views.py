@@ -1,6 +1,5 @@
 """Server-rendered pages: the operators' list and ranking, and the members' behind a signed link."""
 
-import csv
 from typing import Any
 
 from django.contrib.admin.views.decorators import staff_member_required
@@ -11,7 +10,6 @@ from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts.models import WeChatUser
@@ -22,11 +20,6 @@ from .models import Board, Group, describe
 from .periods import CURRENT_TITLES, UnreadablePeriod
 
 GROUPS_PER_PAGE = 50
-SEASON = (
-    *(_("rank"), _("member's id"), _("nickname")),
-    *(_("score"), _("score as shown"), _("achieved")),
-)
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @require_safe
@@ -51,42 +44,6 @@ def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One group's ranking, as nobody in particular sees it."""
     group = get_object_or_404(Group, pk=pk)
     return render(request, "groups/group.html", _ranking_context(request, group))
-
-
-@require_safe
-@staff_member_required
-@permission_required("groups.view_group", raise_exception=True)
-def season_csv(request: HttpRequest, pk: int) -> HttpResponse:
-    """One period of a group's ranking, whole, for a spreadsheet: UTF-8 with a mark, no formulas."""
-    group = get_object_or_404(Group, pk=pk)
-    try:
-        board = Board.objects.choose(group.app_id, request.GET.get("board"))
-        found = ranking.whole(group, board, request.GET.get("period"))
-    except (Board.DoesNotExist, UnreadablePeriod):
-        raise Http404 from None
-    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
-    name = f"{group.open_gid}-{board.key}-{found.period.key}.csv"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    sheet = csv.writer(response)
-    sheet.writerow(map(str, SEASON))
-    for standing in found.entries:
-        moment = standing.achieved_at
-        sheet.writerow(
-            [
-                standing.rank or "",
-                standing.member.id,
-                inert(standing.member.nickname),
-                "" if standing.score is None else standing.score,
-                inert(standing.score_text or ""),
-                timezone.localtime(moment).isoformat(timespec="milliseconds") if moment else "",
-            ]
-        )
-    return response
-
-
-def inert(text: str) -> str:
-    """`text` as a spreadsheet's cell that is never a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 @require_safe

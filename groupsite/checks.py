@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from limits.errors import ConfigurationError
 
 from .reports import trouble_with
@@ -126,3 +126,12 @@ def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         "pip install --require-hashes -r requirements/sentry.txt"
     )
     return [Error(trouble, hint, id="groupsite.E009")]
+
+
+@register(Tags.security, deploy=True)
+def second_factor(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """In production a password alone does not open the console."""
+    if settings.OPERATOR_TOTP or settings.DEBUG:
+        return []
+    hint = "Leave OPERATOR_TOTP out, or set it to True 请删除 OPERATOR_TOTP 或设为 True。"
+    return [Warning("Operators need no second factor.", hint, id="groupsite.W001")]

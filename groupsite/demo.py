@@ -62,6 +62,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "WECHAT_API_URL": sandbox_url,
         "WECHAT_PUSH": f"{APP_ID}:{PUSH_TOKEN}:{push_key}",
         "CONTENT_SAFETY": "True",
+        "OPERATOR_TOTP": "False",
         "THROTTLES": "",
         "SENTRY_DSN": "",
         "LINK_MAX_AGE": str(LINK_HOURS * 3600),

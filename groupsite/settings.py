@@ -178,6 +178,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "groupsite.throttles.PerOperator",
 ]
 
 ROOT_URLCONF = "groupsite.urls"
@@ -311,6 +313,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_RESET_TIMEOUT = 24 * 3600
+OPERATOR_TOTP = env.bool("OPERATOR_TOTP", default=not DEBUG)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 

@@ -6,15 +6,22 @@ so while Redis is away each process lets through no more than the limit, and not
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.signals import user_login_failed
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.crypto import salted_hmac
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
@@ -41,6 +48,9 @@ DEFAULTS = {
     "token": "600/minute",
     "call": "240/minute",
     "costly": "60/minute",
+    "guess": "5/15minute",
+    "guess-address": "30/15minute",
+    "guess-name": "20/15minute",
 }
 # What the contract promises to let through, a minute.
 FLOORS = {"address": 300, "login": 120, "user": 300, "token": 300, "call": 30, "costly": 30}
@@ -51,6 +61,7 @@ MOST_CALLERS = 100_000  # that one process remembers
 
 # A limit, its scope, and whose count is held against it.
 Count = tuple[RateLimitItem, str, str]
+Ask = Callable[[MovingWindowRateLimiter, Sequence[Count]], float]
 
 
 # The setting
@@ -80,8 +91,9 @@ def _limit(scope: str, rate: str) -> RateLimitItem:
         [limit] = parse_many(rate)
     except ValueError:
         raise ValueError(f"THROTTLES cannot be read at {scope}={rate}.") from None
-    if limit.amount * 60 < FLOORS[scope] * limit.get_expiry():
-        raise ValueError(f"THROTTLES lets fewer than {FLOORS[scope]} a minute through at {scope}.")
+    floor = FLOORS.get(scope, 0)
+    if limit.amount * 60 < floor * limit.get_expiry():
+        raise ValueError(f"THROTTLES lets fewer than {floor} a minute through at {scope}.")
     return limit
 
 
@@ -123,17 +135,24 @@ class Limiter:
 
         0 where it passes now, and only then it is counted.
         """
+        return self._ask(_take, counts)
+
+    def look(self, counts: Sequence[Count]) -> float:
+        """As `wait`, but nothing is counted."""
+        return self._ask(_wait_unless_free, counts)
+
+    def _ask(self, how: Ask, counts: Sequence[Count]) -> float:
         if not all(self.local.test(*count) for count in counts):
             return _wait(self.local, counts)
-        return self._wait_for_redis(counts) or _take(self.local, counts)
+        return self._ask_redis(how, counts) or how(self.local, counts)
 
-    def _wait_for_redis(self, counts: Sequence[Count]) -> float:
-        """As `wait` by the shared counts; 0 also while there are none to be had."""
+    def _ask_redis(self, how: Ask, counts: Sequence[Count]) -> float:
+        """By the shared counts; 0 also while there are none to be had."""
         was_away = self._redis_away
         if self.shared is None or (was_away and self._is_pausing()):
             return 0.0
         try:
-            wait = _take(self.shared, counts)
+            wait = how(self.shared, counts)
         except StorageError as error:
             self._lose_redis(error)
             return 0.0
@@ -167,6 +186,10 @@ def _take(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
     ):
         return 0.0
     return _wait(limiter, counts)
+
+
+def _wait_unless_free(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
+    return 0.0 if all(limiter.test(*count) for count in counts) else _wait(limiter, counts)
 
 
 def _wait(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
@@ -255,6 +278,86 @@ class PerAddress:
             if wait := limiter().wait([count]):
                 return answer(request, Throttled(wait))
         return self.get_response(request)
+
+
+GUESSED_AT = {"admin:login", "console-otp"}  # where a wrong password or code can be tried
+LED_IN_BY = GUESSED_AT | {"sign-in"}
+KNOWN_DEVICE, KNOWN_FOR = "operator_device", 180 * 24 * 3600
+
+
+class PerOperator:
+    """A middleware against guessing operators' passwords and codes.
+
+    It counts those that were wrong: by name and address, by address, and by name. The last would
+    let anybody shut an operator out from elsewhere, so a browser that they once came in by is not
+    held to it (OWASP's device cookie). A one-time sign-in link is not guessable, and always works.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if _view_of(request) in LED_IN_BY and admin.site.has_permission(request):
+            _remember_device(request, response)
+        return response
+
+    def process_view(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
+        if (view := _view_of(request)) not in GUESSED_AT:
+            return None
+        is_code = view == "console-otp"
+        name = request.user.get_username() if is_code else request.POST.get("username", "")
+        wait = limiter().look(_guesses(request, name))
+        if not wait:
+            return None
+        page = render(request, "429_guesses.html", {"minutes": ceil(wait / 60)}, status=429)
+        page["Retry-After"] = str(ceil(wait))
+        return page
+
+
+@receiver(user_login_failed)
+def count_guess(
+    sender: Any, credentials: Mapping[str, Any], request: HttpRequest | None = None, **kwargs: Any
+) -> None:
+    """Django's own signal for a wrong password; the console sends it for a wrong code as well."""
+    if request is not None:
+        logger.warning("A wrong password or code for the console.")
+        limiter().wait(_guesses(request, str(credentials.get("username", ""))))
+
+
+def _view_of(request: HttpRequest) -> str | None:
+    """The name of the view that a form is sent to."""
+    match = request.resolver_match
+    return match.view_name if match and request.method == "POST" else None
+
+
+def _guesses(request: HttpRequest, username: str) -> list[Count]:
+    """The counts of a guess at that name's password or code."""
+    name, address = _digest(username), client_address(request)
+    whose = {"guess": f"{name} {address}", "guess-address": address}
+    if request.get_signed_cookie(KNOWN_DEVICE, "", salt=name, max_age=KNOWN_FOR) != "known":
+        whose["guess-name"] = name
+    limits = limits_in(settings.THROTTLES)
+    return [(limits[scope], scope, who) for scope, who in whose.items() if scope in limits]
+
+
+def _remember_device(request: HttpRequest, response: HttpResponse) -> None:
+    response.set_signed_cookie(
+        KNOWN_DEVICE,
+        "known",
+        salt=_digest(request.user.get_username()),
+        max_age=KNOWN_FOR,
+        path=reverse("admin:index"),
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def _digest(username: str) -> str:
+    """A name in any spelling, of any length; nobody reads it out of Redis."""
+    spelling = unicodedata.normalize("NFKC", username).strip().casefold()
+    return salted_hmac(f"{__name__}.guess", spelling).hexdigest()
 
 
 class PerCaller(BaseThrottle):

@@ -8,6 +8,7 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
+from console import exports, totp
 from console import views as console
 from groups import api as groups
 from groups import server_api as server
@@ -62,13 +63,19 @@ urlpatterns = [
     re_path(r"^api/", views.ApiNotFound.as_view()),
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
-    path("groups/<int:pk>/season.csv", pages.season_csv, name="season-csv"),
+    path("groups/<int:pk>/season.csv", exports.export_ranking, {"form": "csv"}, "season-csv"),
     path("g/<str:signed>/", pages.member_page, name="member-page"),
     path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
+    path("admin/export/<slug:what>/", exports.choose, name="export-choose"),
+    path("admin/export/<slug:what>.<slug:form>", exports.export, name="export"),
+    path(
+        "admin/export/ranking/<int:pk>.<slug:form>", exports.export_ranking, name="export-ranking"
+    ),
+    path("admin/otp/", totp.second_factor, name="console-otp"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),

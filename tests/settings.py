@@ -33,6 +33,7 @@ os.environ |= {
     "MEDIA_ROOT": MEDIA,
     "MEDIA_URL": "/media/",
     "S3_BUCKET": "",
+    "OPERATOR_TOTP": "False",
     "THROTTLES": "",
     "SENTRY_DSN": "",
 }

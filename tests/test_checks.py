@@ -37,6 +37,7 @@ UNSET = {
     "LOG_LEVEL": "INFO",
     "MEDIA_URL": "/media/",
     "S3_BUCKET": "",
+    "OPERATOR_TOTP": "True",
     "THROTTLES": "",
     "SENTRY_DSN": "",
 }

@@ -738,11 +738,11 @@ OPEN_TO_ANY_STAFF = {
 def admin_path(route: str) -> str:
     """An admin route's path for a row that exists, where it is about one."""
     values = {"content_type_id": "1", "object_id": "1", "id": "1"}
-    if found := re.match(r"admin/(\w+)/(\w+)/<", route):
+    if found := re.match(r"admin/(accounts|groups|auth)/(\w+)/<", route):
         row = apps.get_model(*found.groups()).objects.first()
         values |= dict.fromkeys(["object_id", "id"], str(row.pk if row else 1))
     route = route.replace(r"^(?P<app_label>accounts|groups|auth)/$", "groups/")
-    values |= {"key": "block", "pk": values["object_id"]}
+    values |= {"key": "block", "pk": values["object_id"], "what": "members", "form": "csv"}
     return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
 
 

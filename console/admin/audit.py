@@ -12,6 +12,7 @@ from console.actions import RECORDED
 class AuditEventAdmin(admin.ModelAdmin[AuditEvent]):
     """Who did what, to be read by everybody who may and changed by nobody."""
 
+    exported = "audit"
     list_display = ("at", "operator_name", "what", "target", "target_id", "reason")
     list_filter = ("action", "app_id")
     search_fields = ("operator_name__exact", "reason", "request_id__exact")

@@ -192,6 +192,7 @@ class BoardAdmin(Audited):
 
 @admin.register(Score)
 class ScoreAdmin(OfMember):
+    exported = "scores"
     list_display = ("face", "user", "board", "period", "value", "achieved_at")
     list_display_links = ("face", "user")
     list_select_related = ["user", "board"]

@@ -41,6 +41,7 @@ class UnderReview(ComesFromWeChat):
 
 @admin.register(WeChatUser)
 class WeChatUserAdmin(UnderReview):
+    exported = "members"
     reviewed = ("nickname", "avatar")
     list_display = ("face", "name", "draft", "draft_face", "status", "app_id", "created_at")
     list_display_links = ("face", "name")

@@ -1,0 +1,116 @@
+"""What only the console keeps: the operators' second factors."""
+
+import secrets
+from base64 import b32decode, b32encode
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import User
+from django.db import models
+from django_otp.models import Device, ThrottlingMixin
+from django_otp.oath import TOTP
+
+from accounts.models import digest_of
+from accounts.vault import lock_away, take_out
+
+BACKUP_CODES = 10
+TOLERANCE = 1  # steps of 30 s that a phone's clock may be off, either way
+MOST_DOUBLINGS = 10  # so a wrong code makes its operator wait 8.5 minutes at most
+
+
+class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
+    """An operator's authenticator app, and the backup codes in case the phone is lost.
+
+    django-otp's device, with its throttle; its own TOTP model keeps the secret in clear, this one
+    under FIELD_KEYS. Backup codes are random enough for a plain digest.
+    """
+
+    sealed_key = models.CharField(max_length=255)
+    last_step = models.BigIntegerField(default=-1)
+    backup_digests = models.JSONField(default=list)
+    throttling_failure_count: int  # of the mixin
+
+    objects: ClassVar[models.Manager["SecondFactor"]]
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["user"], name="one_factor_per_operator")]
+
+    def __str__(self) -> str:
+        return f"second factor {self.pk}"
+
+    @classmethod
+    def enrol(cls, operator: User, key: str, code: str) -> "tuple[SecondFactor, list[str]] | None":
+        """A factor of that key and its backup codes, which exist nowhere else afterwards.
+
+        None where `code` is not the key's, or the operator has got a factor meanwhile.
+        """
+        step = step_of(key, code)
+        if step is None:
+            return None
+        codes = new_backup_codes()
+        kept = {"sealed_key": lock_away(key), "last_step": step}
+        kept |= {"backup_digests": [digest_of(each) for each in codes]}
+        factor, created = cls.objects.get_or_create(user=operator, defaults=kept)
+        return (factor, codes) if created else None
+
+    def verify_token(self, token: str) -> bool:
+        """Whether `token` is the app's code, or a backup code: each is good for once.
+
+        The row must be locked: `django_otp.verify_token` does it. Wrong ones make the next wait.
+        """
+        if not self.verify_is_allowed()[0]:
+            return False
+        if not (self._takes_code(token) or self._takes_backup(token)):
+            self.throttle_increment()
+            return False
+        self.throttle_reset()
+        return True
+
+    def _takes_code(self, token: str) -> bool:
+        key = take_out(self.sealed_key)
+        step = step_of(key, token, after=self.last_step) if key else None
+        if key is None or step is None:
+            return False
+        self.last_step, self.sealed_key = step, lock_away(key)  # under the newest of FIELD_KEYS
+        return True
+
+    def _takes_backup(self, token: str) -> bool:
+        digest = digest_of(token)
+        if digest not in self.backup_digests:
+            return False
+        self.backup_digests = [each for each in self.backup_digests if each != digest]
+        return True
+
+    def renew_backup_codes(self) -> list[str]:
+        """Ten new ones, saved as digests; the old ones end."""
+        codes = new_backup_codes()
+        self.backup_digests = [digest_of(each) for each in codes]
+        self.save(update_fields=["backup_digests"])
+        return codes
+
+    def throttle_increment(self, commit: bool = True) -> None:
+        super().throttle_increment(commit=False)
+        self.throttling_failure_count = min(self.throttling_failure_count, MOST_DOUBLINGS)
+        if commit:
+            self.save()
+
+    def get_throttle_factor(self) -> int:
+        return 1
+
+
+def new_key() -> str:
+    """A secret for an authenticator app: 160 bits, as RFC 4226 wants, in its base32."""
+    return b32encode(secrets.token_bytes(20)).decode()
+
+
+def new_backup_codes() -> list[str]:
+    """Ten codes of 80 bits, in letters and digits that are not taken for one another."""
+    return [b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(BACKUP_CODES)]
+
+
+def step_of(key: str, code: str, after: int = -1) -> int | None:
+    """The step of 30 s, later than `after`, whose code this is; None where it is none's."""
+    if len(code) != 6 or not code.isdecimal():
+        return None
+    totp: Any = TOTP(b32decode(key))
+    return totp.t() if totp.verify(int(code), TOLERANCE, after + 1) else None

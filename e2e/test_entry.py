@@ -1,0 +1,113 @@
+"""Coming in with a second factor, and the page before a download, in a real browser."""
+
+from base64 import b32decode
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from django_otp.oath import TOTP
+from playwright.sync_api import Page, expect
+
+from console.models import SecondFactor
+from groupsite import throttles
+
+from .axe import violations
+from .test_pages import both_schemes, fits
+
+every_width = pytest.mark.parametrize("width", [360, 1280])
+PASSWORD = "a password only olga knows"
+
+
+def well_made(page: Page) -> None:
+    assert fits(page)
+    assert violations(page) == []
+
+
+@every_width
+@both_schemes
+def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
+    visit, olga: User, settings, width: int, scheme: str
+) -> None:
+    settings.OPERATOR_TOTP = True
+    throttles.limiter_on.cache_clear()
+    olga.set_password(PASSWORD)
+    olga.save()
+    visitor = visit(width, scheme)
+    page = visitor.open("/admin/")
+    page.fill("[name=username]", "olga")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+    key = page.locator(".secret").inner_text().replace(" ", "")
+    qr = page.locator(".qr img")
+    assert qr.evaluate("image => image.complete && image.naturalWidth > 0")
+    visitor.photograph(f"otp-enrol-{width}-{scheme}", whole=True)
+    well_made(page)
+
+    page.fill("[name=code]", "000000")
+    page.click("#login-form [type=submit]")
+    expect(page.locator(".errorlist")).to_be_visible()
+    page.fill("[name=code]", f"{TOTP(b32decode(key)).token():06}")
+    page.click("#login-form [type=submit]")
+    expect(page.locator(".codes li")).to_have_count(10)
+    visitor.photograph(f"otp-codes-{width}-{scheme}", whole=True)
+    well_made(page)
+    code = page.locator(".codes code").first.inner_text()
+    page.locator("a.default").click()
+    page.wait_for_url("**/admin/")
+    expect(page.locator("#user-tools")).to_be_visible()
+
+    visitor.open("/admin/otp/")
+    visitor.photograph(f"otp-renew-{width}-{scheme}", whole=True)
+    well_made(page)
+
+    SecondFactor.objects.update(throttling_failure_timestamp=timezone.now())
+    other = visit(width, scheme, operator=olga)
+    page = other.open("/admin/")
+    page.fill("[name=code]", "000000")
+    page.click("#login-form [type=submit]")
+    expect(page.locator(".errorlist")).to_be_visible()
+    other.photograph(f"otp-enter-{width}-{scheme}", whole=True)
+    well_made(page)
+    page.wait_for_timeout(1100)
+    page.fill("[name=code]", code.upper())
+    page.click("#login-form [type=submit]")
+    page.wait_for_url("**/admin/")
+
+
+@every_width
+@both_schemes
+def test_whoever_guesses_is_told_to_wait(visit, olga: User, width: int, scheme: str) -> None:
+    throttles.limiter_on.cache_clear()
+    visitor = visit(width, scheme)
+    page = visitor.open("/admin/login/")
+    for _ in range(6):
+        page.fill("[name=username]", "olga")
+        page.fill("[name=password]", "wrong")
+        page.click("[type=submit]")
+        page.wait_for_load_state()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    visitor.photograph(f"guesses-{width}-{scheme}", whole=True)
+    well_made(page)
+    throttles.limiter_on.cache_clear()
+
+
+@every_width
+@both_schemes
+def test_a_list_is_downloaded_as_it_is_filtered(
+    visit, crowd, olga: User, width: int, scheme: str
+) -> None:
+    family = crowd("全家福")
+    for name in ("小明", "小红", "李雷"):
+        family.add(name, 7)
+    visitor = visit(width, scheme, operator=olga)
+    page = visitor.open("/admin/export/members/?q=小")
+    visitor.photograph(f"export-{width}-{scheme}", whole=True)
+    well_made(page)
+    page.check("[name=openids]")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    head, *rows = download.value.path().read_text("utf-8-sig").splitlines()
+    assert "openid" in head and len(rows) == 2
+    with page.expect_download() as download:
+        page.get_by_role("button", name="XLSX").click()
+    assert download.value.suggested_filename.endswith(".xlsx")

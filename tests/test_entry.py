@@ -1,0 +1,455 @@
+"""How operators get in: a password or a link, then a code from their phone; and who guesses."""
+
+import re
+import time
+from base64 import b32decode
+from collections import Counter
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from django.test import Client as Browser
+from django_otp.oath import TOTP
+
+from accounts.models import AuditEvent
+from accounts.signin import sign_in_path
+from console.models import BACKUP_CODES, SecondFactor
+
+from .test_security import everything_stored
+
+PASSWORD = "a password only otto knows"
+LOGIN, OTP, CONSOLE = "/admin/login/?next=/admin/", "/admin/otp/?next=/admin/", "/admin/"
+NOON = 1_795_579_200  # a full minute
+
+
+@pytest.fixture
+def clock(settings: Any) -> Iterator[Any]:
+    """Time stands still, and operators need a second factor."""
+    settings.OPERATOR_TOTP = True
+    with time_machine.travel(NOON, tick=False) as clock:
+        yield clock
+
+
+@pytest.fixture
+def otto(db: None) -> User:
+    return User.objects.create_superuser("otto", password=PASSWORD)
+
+
+def log_in(browser: Browser, password: str = PASSWORD, name: str = "otto", **extra: Any) -> Any:
+    return browser.post(LOGIN, {"username": name, "password": password}, **extra)
+
+
+def secret_in(page: Any) -> str:
+    [shown] = re.findall(r'<code class="secret">([A-Z2-7 ]+)</code>', page.content.decode())
+    return str(shown).replace(" ", "")
+
+
+def codes_in(page: Any) -> list[str]:
+    return re.findall(r"<li><code>([a-z2-7 ]+)</code>", page.content.decode())
+
+
+def code_of(key: str, steps: int = 0) -> str:
+    """What an authenticator app with that secret shows now, or some steps of 30 s from now."""
+    return f"{TOTP(b32decode(key), drift=steps).token():06}"
+
+
+def enter(browser: Browser, code: str, **extra: Any) -> Any:
+    return browser.post(OTP, {"code": code}, **extra)
+
+
+def enrol(browser: Browser) -> tuple[str, list[str]]:
+    """Set up an app, as on the first sign-in; its secret and the backup codes."""
+    key = secret_in(browser.get(OTP))
+    return key, codes_in(enter(browser, code_of(key)))
+
+
+def is_in(browser: Browser) -> bool:
+    return bool(browser.get(CONSOLE).status_code == 200)
+
+
+@pytest.fixture
+def phone(clock: Any, otto: User) -> tuple[str, list[str]]:
+    """Otto has set up his phone, a minute ago."""
+    browser = Browser()
+    log_in(browser)
+    made = enrol(browser)
+    clock.shift(60)
+    return made
+
+
+def codeless() -> Browser:
+    """A browser in which Otto's password was right, and no more."""
+    browser = Browser()
+    assert log_in(browser).status_code == 302
+    return browser
+
+
+# The second factor
+
+
+def test_the_first_sign_in_sets_up_an_app_and_tells_ten_backup_codes_once(
+    clock: Any, otto: User
+) -> None:
+    browser = codeless()
+    asked = browser.get(CONSOLE, follow=True)
+    assert asked.redirect_chain[-1][0] == "/admin/otp/?next=%2Fadmin%2F"
+    assert "data:image/svg+xml" in asked.content.decode()
+    page = enter(browser, code_of(secret_in(asked)))
+    assert len(set(codes_in(page))) == BACKUP_CODES
+    assert "no-store" in page["Cache-Control"]
+    assert is_in(browser)
+    assert codes_in(browser.get(OTP)) == []
+
+
+def test_a_one_time_link_owes_a_code_as_well(phone: tuple[str, list[str]], otto: User) -> None:
+    browser = Browser()
+    browser.post(sign_in_path(User.objects.get()))
+    assert not is_in(browser)
+    assert enter(browser, code_of(phone[0]))["Location"] == CONSOLE
+    assert is_in(browser)
+
+
+def test_without_the_code_no_page_of_the_console_opens(
+    phone: tuple[str, list[str]], otto: User
+) -> None:
+    browser = codeless()
+    before = everything_stored()
+    for path in (CONSOLE, "/admin/accounts/wechatuser/", "/admin/auth/user/", "/admin/act/hide/1/"):
+        for answer in (browser.get(path), browser.post(path)):
+            assert answer.status_code == 302
+            assert answer["Location"].startswith("/admin/login/")
+    assert everything_stored() == before
+
+
+def test_a_browser_that_set_up_nothing_yet_never_sees_what_another_is_setting_up(
+    clock: Any, otto: User
+) -> None:
+    mine, other = codeless(), codeless()
+    assert secret_in(mine.get(OTP)) == secret_in(mine.get(OTP))
+    assert secret_in(mine.get(OTP)) != secret_in(other.get(OTP))
+    late = secret_in(other.get(OTP))
+    enrol(mine)
+    enter(other, code_of(late))
+    assert not is_in(other) and SecondFactor.objects.count() == 1
+
+
+@pytest.mark.parametrize("steps", [-1, 0, 1])
+def test_a_phone_may_be_half_a_minute_off(phone: tuple[str, list[str]], steps: int) -> None:
+    browser = codeless()
+    enter(browser, code_of(phone[0], steps))
+    assert is_in(browser)
+
+
+@pytest.mark.parametrize("steps", [-3, -2, 2, 3])
+def test_a_phone_may_not_be_further_off(phone: tuple[str, list[str]], steps: int) -> None:
+    browser = codeless()
+    assert enter(browser, code_of(phone[0], steps)).status_code == 200
+    assert not is_in(browser)
+
+
+def test_a_code_is_good_for_once(phone: tuple[str, list[str]], clock: Any) -> None:
+    code = code_of(phone[0])
+    first, second = codeless(), codeless()
+    enter(first, code)
+    enter(second, code)
+    assert is_in(first) and not is_in(second)
+    clock.shift(30)
+    enter(second, code)
+    assert not is_in(second), "nor in the step after, where it would still be in time"
+
+
+def test_the_code_that_set_it_up_is_used_already(clock: Any, otto: User) -> None:
+    key, _codes = enrol(codeless())
+    browser = codeless()
+    enter(browser, code_of(key))
+    assert not is_in(browser)
+
+
+def test_a_backup_code_is_good_for_once_however_it_is_typed(
+    phone: tuple[str, list[str]], clock: Any
+) -> None:
+    code = phone[1][3]
+    first, second = codeless(), codeless()
+    enter(first, code.upper().replace(" ", "-"))
+    enter(second, code)
+    assert is_in(first) and not is_in(second)
+    clock.shift(2)
+    enter(second, phone[1][4])
+    assert is_in(second)
+    ways = AuditEvent.objects.filter(action="sign_in").values_list("details__way", flat=True)
+    assert list(ways).count("backup_code") == 2
+
+
+def test_full_width_digits_are_digits(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    code = "".join(chr(ord(digit) + 0xFEE0) for digit in code_of(phone[0]))
+    enter(browser, f"{code[:3]} {code[3:]}")
+    assert is_in(browser)
+
+
+@pytest.mark.parametrize("code", ["", "000000", "0" * 41, "abc", "-12345", "１２", "\x00"])
+def test_what_is_no_code_is_refused_in_words(phone: tuple[str, list[str]], code: str) -> None:
+    browser = codeless()
+    page = enter(browser, code)
+    assert page.status_code == 200 and "errorlist" in page.content.decode()
+    assert not is_in(browser)
+
+
+def test_each_wrong_code_doubles_the_wait_up_to_nine_minutes(
+    phone: tuple[str, list[str]], clock: Any, settings: Any
+) -> None:
+    settings.THROTTLES = "off"
+    browser = codeless()
+    for _ in range(15):
+        enter(browser, "000000")
+        clock.shift(600)
+    enter(browser, "000000")
+    enter(browser, code_of(phone[0]))
+    assert not is_in(browser), "the right one must wait as well"
+    clock.shift(513)
+    enter(browser, code_of(phone[0]))
+    assert is_in(browser)
+
+
+def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], clock: Any) -> None:
+    browser = codeless()
+    answers = Counter(enter(browser, "000000").status_code for _ in range(20))
+    assert answers == {200: 5, 429: 15}
+    clock.shift(900)
+    enter(browser, code_of(phone[0]))
+    assert is_in(browser)
+
+
+def test_new_backup_codes_end_the_old_ones(phone: tuple[str, list[str]], clock: Any) -> None:
+    browser = codeless()
+    enter(browser, code_of(phone[0]))
+    clock.shift(60)
+    assert "10" in browser.get(OTP).content.decode()
+    new = codes_in(enter(browser, code_of(phone[0])))
+    assert len(new) == BACKUP_CODES and not set(new) & set(phone[1])
+    other = codeless()
+    enter(other, phone[1][0])
+    assert not is_in(other)
+    clock.shift(2)
+    enter(other, new[0])
+    assert is_in(other)
+
+
+def test_whoever_is_in_needs_a_code_to_change_anything(
+    phone: tuple[str, list[str]], clock: Any
+) -> None:
+    browser = codeless()
+    enter(browser, code_of(phone[0]))
+    for sent in ({}, {"remove": "1"}):
+        assert codes_in(browser.post(OTP, {"code": "000000", **sent})) == []
+        clock.shift(60)
+    assert SecondFactor.objects.count() == 1
+    answer = browser.post(OTP, {"code": phone[1][0], "remove": "1"})
+    assert answer["Location"] == "/admin/otp/"
+    assert not is_in(browser)
+    assert secret_in(browser.get(OTP)) != phone[0]
+
+
+def test_resetting_it_ends_what_is_open_and_is_audited(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    enter(browser, code_of(phone[0]))
+    assert is_in(browser)
+    call_command("reset_totp", "otto", stdout=StringIO())
+    assert not is_in(browser)
+    assert secret_in(browser.get(OTP)) != phone[0]
+    event = AuditEvent.objects.latest("pk")
+    assert (event.action, event.operator, event.operator_name) == ("reset_totp", None, "manage.py")
+    for name in ("otto", "nobody"):
+        with pytest.raises(CommandError, match="No operator"):
+            call_command("reset_totp", name)
+
+
+def test_at_rest_neither_the_secret_nor_a_backup_code_can_be_read(
+    phone: tuple[str, list[str]], settings: Any
+) -> None:
+    stored = str(everything_stored())
+    assert "second" in stored
+    for secret in (phone[0], *(code.replace(" ", "") for code in phone[1])):
+        assert secret not in stored and secret.upper() not in stored
+    assert b32decode(phone[0]).hex() not in stored
+
+
+def test_a_new_field_key_takes_over_with_the_next_sign_in(
+    phone: tuple[str, list[str]], settings: Any, clock: Any
+) -> None:
+    old, new = settings.FIELD_KEYS[0], "bmV3LWtleS1uZXcta2V5LW5ldy1rZXktMDAwMDAwMDA="
+    settings.FIELD_KEYS = [new, old]
+    enter(codeless(), code_of(phone[0]))
+    settings.FIELD_KEYS = [new]
+    clock.shift(60)
+    browser = codeless()
+    enter(browser, code_of(phone[0]))
+    assert is_in(browser)
+
+
+def test_the_session_gets_a_new_name_when_the_code_is_right(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    before = browser.cookies["sessionid"].value
+    enter(browser, code_of(phone[0]))
+    assert browser.cookies["sessionid"].value != before
+
+
+def test_a_new_password_ends_the_other_sessions(phone: tuple[str, list[str]], clock: Any) -> None:
+    mine, other = codeless(), codeless()
+    enter(mine, code_of(phone[0]))
+    clock.shift(60)
+    enter(other, code_of(phone[0]))
+    new = "another password that only otto knows"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert mine.post("/admin/password_change/", form).status_code == 302
+    assert is_in(mine) and not is_in(other)
+
+
+def test_who_owes_a_code_can_leave(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    assert browser.post(OTP, {"leave": "1"})["Location"] == "/admin/login/"
+    assert browser.get(OTP)["Location"].startswith("/admin/login/")
+
+
+def test_the_way_on_never_leads_to_another_site(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    answer = browser.post("/admin/otp/?next=https://evil.example/", {"code": code_of(phone[0])})
+    assert answer["Location"] == CONSOLE
+
+
+def test_without_the_setting_a_password_is_enough(otto: User) -> None:
+    browser = codeless()
+    assert is_in(browser)
+    assert browser.get(OTP)["Location"] == CONSOLE
+    assert [e.details for e in AuditEvent.objects.filter(action="sign_in")] == [{"way": "password"}]
+
+
+def test_a_member_of_staff_no_more_is_out(phone: tuple[str, list[str]], otto: User) -> None:
+    browser = codeless()
+    enter(browser, code_of(phone[0]))
+    User.objects.update(is_staff=False)
+    assert not is_in(browser)
+    assert browser.get(OTP)["Location"].startswith("/admin/login/")
+
+
+def test_production_without_a_second_factor_is_worth_a_warning(settings: Any) -> None:
+    assert "groupsite.W001" in [each.id for each in run_checks(include_deployment_checks=True)]
+    settings.OPERATOR_TOTP = True
+    assert "groupsite.W001" not in [each.id for each in run_checks(include_deployment_checks=True)]
+
+
+def test_an_audit_of_signing_in_holds_no_secret(phone: tuple[str, list[str]], otto: User) -> None:
+    told = str(list(AuditEvent.objects.values()))
+    assert "sign_in" in told and "enrol_totp" in told
+    assert PASSWORD not in told and phone[0] not in told
+
+
+# Guessing
+
+
+def guesses(browser: Browser, times: int, name: str = "otto", **extra: Any) -> Counter[int]:
+    """How often which answer came to that many wrong passwords."""
+    return Counter(
+        log_in(browser, f"wrong {number}", name, **extra).status_code for number in range(times)
+    )
+
+
+def test_twenty_wrong_passwords_lock_and_the_page_says_for_how_long(otto: User) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        browser = Browser()
+        assert guesses(browser, 20) == {200: 5, 429: 15}
+        answer = log_in(browser)
+        assert answer.status_code == 429 and answer["Retry-After"] == "900"
+        assert "15" in answer.content.decode() and 'lang="zh-hans"' in answer.content.decode()
+        english = log_in(browser, headers={"Accept-Language": "en"}).content.decode()
+        assert 'lang="en"' in english and "Try again in 15 minutes" in english
+        assert browser.get(LOGIN).status_code == 200, "looking costs nothing"
+        clock.shift(901)
+        assert log_in(browser).status_code == 302
+
+
+def test_right_passwords_are_not_counted(otto: User) -> None:
+    assert {log_in(Browser()).status_code for _ in range(40)} == {302}
+
+
+def test_ones_own_success_lifts_nobodys_count(otto: User) -> None:
+    User.objects.create_superuser("mallory", password=PASSWORD)
+    browser = Browser()
+    for _ in range(2):
+        assert guesses(browser, 2)[200] == 2
+        assert log_in(Browser(), name="mallory").status_code == 302
+        assert log_in(Browser()).status_code == 302
+    assert guesses(browser, 2) == {200: 1, 429: 1}
+
+
+def test_an_address_has_thirty_guesses_whatever_the_names(otto: User) -> None:
+    browser = Browser()
+    answers = sum((guesses(browser, 2, f"operator{number}") for number in range(20)), Counter())
+    assert answers == {200: 30, 429: 10}
+    assert log_in(Browser(REMOTE_ADDR="192.0.2.9")).status_code == 302
+
+
+@pytest.mark.parametrize("spelling", ["OTTO", " otto ", "ｏｔｔｏ"])
+def test_another_spelling_is_no_other_name(otto: User, spelling: str) -> None:
+    guesses(Browser(), 5)
+    assert guesses(Browser(), 1, spelling) == {429: 1}
+
+
+def test_nobody_shuts_an_operator_out_from_elsewhere(otto: User) -> None:
+    known = codeless()
+    assert known.post("/admin/logout/").status_code == 200
+    answers: Counter[int] = Counter()
+    for number in range(10):
+        answers += guesses(Browser(REMOTE_ADDR=f"192.0.2.{number}"), 5)
+    assert answers == {200: 20, 429: 30}, "that name has no more guesses from anywhere"
+    assert log_in(Browser(REMOTE_ADDR="192.0.2.99")).status_code == 429
+    assert log_in(known).status_code == 302, "but from where Otto has been"
+    browser = Browser(REMOTE_ADDR="192.0.2.99")
+    browser.post(sign_in_path(User.objects.get()))
+    assert is_in(browser), "and by a link"
+
+
+def test_the_device_cookie_of_one_is_worth_nothing_for_another(otto: User) -> None:
+    User.objects.create_superuser("mallory", password=PASSWORD)
+    browser = Browser(REMOTE_ADDR="192.0.2.200")
+    log_in(browser, name="mallory")
+    cookie = browser.cookies["operator_device"]
+    assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax"
+    for number in range(4):
+        guesses(Browser(REMOTE_ADDR=f"192.0.2.{number}"), 5)
+    assert guesses(browser, 1) == {429: 1}
+
+
+def test_a_password_alone_makes_no_device_known(phone: tuple[str, list[str]]) -> None:
+    browser = codeless()
+    assert "operator_device" not in browser.cookies
+    enter(browser, code_of(phone[0]))
+    assert "operator_device" in browser.cookies
+
+
+def test_the_log_tells_of_a_wrong_password_and_not_which(otto: User, console: StringIO) -> None:
+    log_in(Browser(), "almost " + PASSWORD, "my-password-in-the-wrong-field")
+    told = console.getvalue()
+    assert "wrong password" in told
+    assert PASSWORD not in told and "in-the-wrong-field" not in told
+
+
+def test_a_name_as_long_as_a_book_is_a_name(db: None) -> None:
+    assert guesses(Browser(), 6, "x" * 100_000) == {200: 5, 429: 1}
+
+
+def test_guesses_can_be_left_uncounted(otto: User, settings: Any) -> None:
+    settings.THROTTLES = "guess=off,guess-name=off,guess-address=off"
+    assert guesses(Browser(), 40) == {200: 40}
+
+
+def test_what_is_waited_for_is_real_time(otto: User) -> None:
+    started = time.time()
+    guesses(Browser(), 5)
+    left = int(log_in(Browser())["Retry-After"])
+    assert 890 - (time.time() - started) <= left <= 900

@@ -1,0 +1,316 @@
+"""Downloads of lists and rankings: what is in them, for whom, and that no cell is a formula."""
+
+import csv
+import io
+import time
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from openpyxl import load_workbook
+
+from accounts.models import AuditEvent, WeChatUser
+from console import exports
+from console.spreadsheets import Column, csv_file, inert, xlsx_file
+from groups.models import Board, Group, Score
+
+from .conftest import Person
+from .settings import APP_ID, OTHER_APP_ID
+
+FORMS = ("csv", "xlsx")
+every_form = pytest.mark.parametrize("form", FORMS)
+
+HOSTILE = (
+    *("=SUM(A1:A9)", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1+1"),
+    *("<script>alert(1)</script>", "]]>&amp;", 'a "quoted", name', "two\nlines"),
+    *("\u202eabc", "Z\u0341\u0342\u0343algo", "\u3164", "👨‍👩‍👧", "_x0041_", "=cmd|' /C calc'!A0"),
+)
+
+
+def table(answer: Any, form: str) -> list[list[Any]]:
+    """The rows of a downloaded file, the head first, as another program reads them."""
+    assert answer.status_code == 200, answer
+    data = b"".join(answer) if answer.streaming else answer.content
+    if form == "csv":
+        assert data.startswith(b"\xef\xbb\xbf")
+        return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    sheet = load_workbook(io.BytesIO(data)).active
+    assert sheet.freeze_panes == "A2"
+    assert all(cell.data_type != "f" for row in sheet.iter_rows() for cell in row)
+    return [list(row) for row in sheet.iter_rows(values_only=True)]
+
+
+def download(browser: Browser, what: str, form: str, query: str = "") -> list[list[Any]]:
+    return table(browser.get(f"/admin/export/{what}.{form}{query}"), form)
+
+
+def operator(role: str | None) -> Browser:
+    user = User.objects.create_user(f"the {role}", is_staff=True)
+    if role:
+        user.groups.add(Role.objects.get(name=role))
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+def named(*nicknames: str, app_id: str = APP_ID) -> list[WeChatUser]:
+    return [
+        WeChatUser.objects.create(app_id=app_id, openid=f"o-{app_id}-{number}", nickname=nickname)
+        for number, nickname in enumerate(nicknames)
+    ]
+
+
+@pytest.fixture
+def hostile(db: None) -> list[WeChatUser]:
+    """People whose names no way in would let through; as if one had."""
+    users = named(*(["N"] * len(HOSTILE)))
+    for user, nickname in zip(users, HOSTILE, strict=True):
+        user.nickname = nickname
+    WeChatUser.objects.bulk_update(users, ["nickname"])
+    return users
+
+
+# What is in them
+
+
+@every_form
+def test_members_are_those_the_list_shows_with_its_filters(olga: Browser, form: str) -> None:
+    named("小明", "小红", "李雷")
+    named("小强", app_id=OTHER_APP_ID)
+    WeChatUser.objects.filter(nickname="小红").update(status="blocked")
+    assert [row[1] for row in download(olga, "members", form)[1:]] == [
+        *("小强", "李雷", "小红", "小明")
+    ]
+    for query, names in {
+        f"?app_id={APP_ID}&q=小": ["小红", "小明"],
+        "?status__exact=blocked": ["小红"],
+        "?q=nobody": [],
+        "?p=7&o=2&all=": ["小强", "李雷", "小红", "小明"],
+    }.items():
+        assert [row[1] for row in download(olga, "members", form, query)[1:]] == names
+    assert olga.get(f"/admin/export/members.{form}?nothing=1").status_code == 404
+
+
+@every_form
+def test_hostile_names_stay_text(hostile: list[WeChatUser], olga: Browser, form: str) -> None:
+    rows = download(olga, "members", form)[1:]
+    told = {int(row[0]): row[1] for row in rows}
+    for user in hostile:
+        found = told[user.pk]
+        assert not found.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))
+        if form == "csv":
+            assert found == inert(user.nickname)
+    assert len(rows) == len(HOSTILE)
+
+
+@every_form
+def test_scores_are_numbers_and_times_are_times(
+    alice: Person, group: Group, olga: Browser, form: str
+) -> None:
+    head, *rows = download(olga, "scores", form, "?q=小明")
+    assert head[1] == "昵称" and {row[1] for row in rows} == {"小明"}
+    value, moment = rows[0][5], rows[0][7]
+    if form == "csv":
+        assert value == "1" and moment.endswith("+08:00")
+    else:
+        now = timezone.localtime().replace(tzinfo=None)
+        assert value == 1 and isinstance(moment, datetime)
+        assert abs((now - moment).total_seconds()) < 600
+
+
+@every_form
+def test_the_audit_can_be_taken_along(alice: Person, olga: Browser, form: str) -> None:
+    olga.post(f"/admin/act/block/{alice.user.pk}/", {"reason": "=HYPERLINK(1)"})
+    olga.post(f"/admin/act/unblock/{alice.user.pk}/", {"reason": "好了"})
+    rows = download(olga, "audit", form, "?action=block")[1:]
+    assert len(rows) == 1
+    assert rows[0][1] == "olga" and rows[0][8] == "'=HYPERLINK(1)"
+
+
+@every_form
+def test_a_ranking_is_whole_in_its_own_order(
+    alice: Person, bob: Person, group: Group, olga: Browser, form: str
+) -> None:
+    answer = olga.get(f"/admin/export/ranking/{group.pk}.{form}?period=all")
+    assert answer["Content-Disposition"].endswith(f'-active-days-all.{form}"')
+    _head, *rows = table(answer, form)
+    assert [row[2] for row in rows] == ["小明", "李雷"]
+    assert [str(row[3]) for row in rows] == ["1", "1"]
+    for query in ("?board=nothing", "?period=x"):
+        assert olga.get(f"/admin/export/ranking/{group.pk}.{form}{query}").status_code == 404
+
+
+def test_a_file_is_in_the_language_of_whoever_asks(db: None, olga: Browser) -> None:
+    answer = olga.get("/admin/export/members.csv", headers={"Accept-Language": "en"})
+    assert table(answer, "csv")[0][0] == "member's id"
+
+
+def test_there_are_two_forms_and_three_lists(db: None, olga: Browser) -> None:
+    for path in ("members.pdf", "passwords.csv", "passwords/"):
+        assert olga.get(f"/admin/export/{path}").status_code == 404
+    assert olga.post("/admin/export/members.csv").status_code == 405
+
+
+def test_every_row_comes_once_however_many_pages_are_read(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "CHUNK", 7)
+    users = named(*(["N"] * 21))
+    rows = download(olga, "members", "csv")[1:]
+    assert [int(row[0]) for row in rows] == sorted((user.pk for user in users), reverse=True)
+
+
+# For whom
+
+
+@every_form
+def test_openids_go_along_only_when_asked_and_allowed(
+    alice: Person, group: Group, olga: Browser, form: str
+) -> None:
+    paths = [f"/admin/export/members.{form}", f"/admin/export/scores.{form}"]
+    paths.append(f"/admin/export/ranking/{group.pk}.{form}")
+    manager, moderator = operator("manager"), operator("moderator")
+    for path in paths:
+        for browser in (manager, moderator, olga):
+            assert alice.openid not in str(table(browser.get(path), form))
+        assert moderator.get(f"{path}?openids=1").status_code == 403
+        assert alice.openid in str(table(manager.get(f"{path}?openids=1"), form))
+    assert "openids" in manager.get("/admin/export/members/").content.decode()
+    assert "openids" not in moderator.get("/admin/export/members/").content.decode()
+
+
+@pytest.mark.parametrize("what", exports.SOURCES)
+def test_who_may_not_see_a_list_gets_no_file_of_it(db: None, what: str) -> None:
+    for path in (f"{what}/", f"{what}.csv", f"{what}.xlsx"):
+        assert operator_status(None, path) == 403
+    assert Browser().get(f"/admin/export/{what}.csv").status_code == 302
+    assert operator("viewer").get(f"/admin/export/{what}.csv").status_code == 200
+
+
+def operator_status(role: str | None, path: str) -> int:
+    User.objects.filter(username=f"the {role}").delete()
+    return int(operator(role).get(f"/admin/export/{path}").status_code)
+
+
+@every_form
+def test_each_download_is_in_the_audit_without_what_was_searched_for(
+    alice: Person, group: Group, olga: Browser, form: str
+) -> None:
+    download(olga, "members", form, f"?q={alice.openid}&status__exact=active&openids=1")
+    event = AuditEvent.objects.get()
+    assert (event.action, event.target, event.operator_name) == ("export", "wechatuser", "olga")
+    assert event.details == {
+        "format": form,
+        "rows": 1,
+        "openids": True,
+        "filters": ["q", "status__exact"],
+    }
+    olga.get(f"/admin/export/ranking/{group.pk}.{form}")
+    event = AuditEvent.objects.latest("pk")
+    assert (event.target, event.group_id, event.details["rows"]) == ("group", group.pk, 2)
+    assert alice.openid not in str(list(AuditEvent.objects.values()))
+
+
+def test_the_page_before_tells_how_many_and_keeps_the_filters(db: None, olga: Browser) -> None:
+    named("小明", "小红", "李雷")
+    page = olga.get("/admin/export/members/?q=小").content.decode()
+    assert "2 " in page and '<input type="hidden" name="q" value="小">' in page
+    assert AuditEvent.objects.count() == 0
+
+
+def test_what_is_too_long_for_a_sheet_is_offered_as_csv(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "XLSX_MOST_ROWS", 2)
+    named("小明", "小红", "李雷")
+    answer = olga.get("/admin/export/members.xlsx")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/export/members/")
+    assert ".xlsx" not in olga.get("/admin/export/members/").content.decode()
+    assert len(download(olga, "members", "csv")) == 4
+
+
+# Large ones
+
+
+def many(number: int) -> Iterator[list[Any]]:
+    moment = timezone.now()
+    return ([place, f"成员 {place}", moment, None] for place in range(number))
+
+
+HEAD = [Column("id", 12), Column("name", 24), Column("at", 20), Column("none", 12)]
+
+
+@pytest.mark.parametrize("write", [csv_file, xlsx_file])
+def test_fifty_thousand_rows_take_no_more_memory_than_a_few(write: Any) -> None:
+    def peak(number: int) -> int:
+        tracemalloc.start()
+        size = sum(map(len, write(HEAD, many(number))))
+        assert size > number
+        _now, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(10)
+    assert peak(50_000) < peak(2_000) + 500_000
+
+
+@pytest.mark.parametrize("write", [csv_file, xlsx_file])
+def test_the_first_bytes_come_before_the_last_row_is_read(write: Any) -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[list[Any]]:
+        for row in many(20_000):
+            read.append(row[0])
+            yield row
+
+    file = write(HEAD, rows())
+    taken = b""
+    while len(taken) < 1000:
+        taken += next(file)
+    assert 0 < len(read) < 2_000
+    file.close()
+
+
+def test_a_sheet_holds_every_row_and_every_digit() -> None:
+    rows = [*many(1_200), [2**53 - 1, "x\x00\x0b\ufffe", None, -(10**15) + 1]]
+    data = b"".join(xlsx_file(HEAD, rows))
+    assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+    read = list(load_workbook(io.BytesIO(data)).active.iter_rows(values_only=True))
+    assert len(read) == 1_202
+    assert read[-1] == (str(2**53 - 1), "x", None, -(10**15) + 1)
+
+
+def test_a_file_of_nobody_has_a_head(db: None, olga: Browser) -> None:
+    for form in FORMS:
+        assert len(download(olga, "members", form)) == 1
+
+
+@pytest.mark.parametrize("path", ["members/", "members.csv", "scores.csv", "audit.xlsx"])
+def test_a_download_takes_the_same_queries_however_many_rows(olga: Browser, path: str) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            answer = olga.get(f"/admin/export/{path}")
+            b"".join(answer)
+        return len(captured)
+
+    def more() -> None:
+        for number in range(10):
+            user = WeChatUser.objects.create(app_id=APP_ID, openid=f"{time.time_ns()}-{number}")
+            board = Board.objects.active_days()
+            now = timezone.now()
+            Score.objects.create(board=board, period="all", user=user, value=1, achieved_at=now)
+
+    queries()
+    more()
+    few = queries()
+    more()
+    assert queries() == few <= 9
