@@ -9,6 +9,7 @@ from django.urls import include, path, re_path, register_converter
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
 from console import views as console
+from console.queue import review_queue
 from groups import api as groups
 from groups import server_api as server
 from groups import views as pages
@@ -69,6 +70,7 @@ urlpatterns = [
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
+    path("admin/review/", review_queue, name="review-queue"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),
