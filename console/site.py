@@ -7,7 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from . import dashboard
 
 View = Callable[..., HttpResponseBase]
 
@@ -16,6 +20,11 @@ class ConsoleSite(admin.AdminSite):
     site_header = _("Group rankings")
     site_title = _("Group rankings")
     index_title = _("Console")
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        """Django's list of everything there is, below what is going on."""
+        found = dashboard.read(request.user, timezone.now())  # type: ignore[arg-type]
+        return super().index(request, {**(extra_context or {}), "dashboard": found})
 
 
 def operators_only(*permissions: str) -> Callable[[View], View]:

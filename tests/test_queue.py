@@ -18,7 +18,7 @@ from accounts.audit import Act
 from accounts.models import AuditEvent, AvatarCheck, WeChatUser
 from accounts.moderation import approve_nickname
 from accounts.review import Reviewed, State
-from console import queue
+from console import review
 from groups.models import Membership
 from wechat.client import Suggestion
 
@@ -142,7 +142,7 @@ def test_who_began_to_wait_before_it_was_noted_comes_first_and_without_an_age(
 
 def test_each_kind_can_be_looked_at_alone(waiting: Person, olga: Browser) -> None:
     assert sorted(kinds(shown(olga))) == ["alias", "avatar", "nickname"]
-    for kind in queue.KINDS:
+    for kind in review.KINDS:
         assert kinds(shown(olga, f"?kind={kind}")) == [kind]
     assert len(shown(olga, "?kind=nothing")) == 3
 
@@ -235,7 +235,7 @@ def test_a_refused_avatar_leaves_no_file(alice: Person, olga: Browser) -> None:
 def test_several_are_decided_with_one_reason(waiting: Person, olga: Browser) -> None:
     assert decide(olga, "refuse", *shown(olga), reason="广告") == ["3 refused."]
     told = set(AuditEvent.objects.values_list("action", "reason"))
-    assert told == {(f"refuse_{kind}", "广告") for kind in queue.KINDS}
+    assert told == {(f"refuse_{kind}", "广告") for kind in review.KINDS}
 
 
 @pytest.mark.parametrize("verdict", ["refuse", "reset"])
@@ -266,7 +266,7 @@ def test_the_second_of_two_operators_changes_nothing_and_is_told_so(
     assert waiting.user.nickname == "小明" and AuditEvent.objects.count() == 1
 
 
-@pytest.mark.parametrize("verdict", queue.VERDICTS)
+@pytest.mark.parametrize("verdict", review.VERDICTS)
 def test_a_draft_that_nobody_has_seen_is_not_decided(
     waiting: Person, olga: Browser, verdict: str
 ) -> None:
@@ -309,7 +309,7 @@ def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
-        seen = f"nickname-{waiting.user.pk}-{queue.print_of(DOUBTFUL)}"
+        seen = f"nickname-{waiting.user.pk}-{review.print_of(DOUBTFUL)}"
         assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
         assert waiting.user.nickname == "小明"
 
@@ -334,5 +334,5 @@ def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
 def test_how_long_something_waits_is_told_roughly() -> None:
     now = timezone.now()
     with override("zh-hans"):
-        assert queue.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
-    assert queue.told_age(None, now) == ""
+        assert review.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
+    assert review.told_age(None, now) == ""
