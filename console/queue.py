@@ -40,7 +40,7 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     if request.method == "POST":
         _decide(request)
-        return HttpResponseRedirect(request.get_full_path())
+        return HttpResponseRedirect(_here(request))
     counts = waiting(kinds)
     chosen = [kind for kind in kinds if kind.name == request.GET.get("kind")]
     total = sum(counts[kind.name].count for kind in chosen or kinds if kind.name in counts)
@@ -52,12 +52,20 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         "items": items_of(chosen or kinds, (page.number - 1) * ITEMS_PER_PAGE),
         "tabs": [(kind, counts.get(kind.name, Waiting()).count) for kind in kinds],
         "chosen": chosen[0] if chosen else None,
+        "ticked": "ticked" in request.GET,
         "total": sum(each.count for each in counts.values()),
         "reasons": REASONS,
         "max_reason": MAX_REASON,
         "several_apps": len(settings.WECHAT_APPS) > 1,
     }
     return TemplateResponse(request, "console/queue.html", context)
+
+
+def _here(request: HttpRequest) -> str:
+    """The same kind and page, with nothing ticked."""
+    kept = request.GET.copy()
+    kept.pop("ticked", None)
+    return f"{request.path}?{kept.urlencode()}" if kept else request.path
 
 
 DONE = {

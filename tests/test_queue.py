@@ -178,6 +178,15 @@ def test_twenty_four_a_page_and_what_is_decided_makes_room(olga: Browser, db: No
     assert len(shown(olga)) == 6 and shown(olga, "?page=2") == shown(olga)
 
 
+def test_a_page_can_be_ticked_whole_and_once_only(waiting: Person, olga: Browser) -> None:
+    page = f"{QUEUE}?kind=nickname&ticked"
+    assert olga.get(page).content.decode().count(" checked>") == 1
+    assert olga.get(QUEUE).content.decode().count(" checked>") == 0
+    answer = olga.post(page, {"verdict": "approve", "item": shown(olga, "?kind=nickname&ticked")})
+    assert answer["Location"] == f"{QUEUE}?kind=nickname"
+    assert waiting.user.nickname == DOUBTFUL
+
+
 def test_an_empty_queue_says_so(olga: Browser) -> None:
     assert shown(olga) == []
     assert 'class="nothing"' in olga.get(QUEUE).content.decode()
