@@ -96,12 +96,18 @@ class WeChatUser(Reviewed):
     objects: ClassVar[WeChatUserManager] = WeChatUserManager()
 
     is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
+    reviewed = ("nickname", "avatar")
 
     class Meta:
         verbose_name = verbose_name_plural = _("member")
         permissions = [("see_openids", _("Can see openids and export them"))]
         constraints = [
             models.UniqueConstraint(fields=["app_id", "openid"], name="one_user_per_openid")
+        ]
+        indexes = [
+            models.Index(fields=["created_at"], name="members_by_first_seen"),
+            models.Index(fields=["nickname_state", "review_since"], name="nicknames_in_review"),
+            models.Index(fields=["avatar_state", "review_since"], name="avatars_in_review"),
         ]
 
     def __str__(self) -> str:

@@ -82,8 +82,7 @@ def changed(user: WeChatUser, act: Act, action: str, change: Change) -> bool:
 
 def clear(record: Reviewed, name: str) -> bool:
     """Leave nothing of a value under review; whether there was anything."""
-    value, draft, _state = (getattr(record, column) for column in record.columns_of(name))
-    if not (value or draft):
+    if not record.own(name):
         return False
     record.reset(name)
     record.save(update_fields=record.columns_of(name))

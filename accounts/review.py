@@ -2,12 +2,15 @@
 
 A value under review has three columns: `name`, which others see; `name_draft`, which its owner
 alone sees while it waits; and `name_state`, how the owner's last one fared. So waiting never takes
-a person, or the name they had, off a ranking.
+a person, or the name they had, off a ranking. The record has a fourth, `review_since`: since when
+one of its values or another has been waiting.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 
@@ -30,13 +33,17 @@ class Reviewed(models.Model):
     """A record with values under review. Its methods change the instance; saving is the caller's,
     who holds the lock on the person."""
 
+    reviewed: ClassVar[tuple[str, ...]]
+
+    review_since = models.DateTimeField(_("awaits review since"), null=True, editable=False)
+
     class Meta:
         abstract = True
 
     @staticmethod
     def columns_of(name: str) -> list[str]:
-        """The three columns that `save(update_fields=…)` has to write."""
-        return [name, f"{name}_draft", f"{name}_state"]
+        """The columns that `save(update_fields=…)` has to write."""
+        return [name, f"{name}_draft", f"{name}_state", "review_since"]
 
     def own(self, name: str) -> str:
         """What the owner sees: the draft, or else what everybody sees."""
@@ -59,5 +66,9 @@ class Reviewed(models.Model):
         self._put(name, "", "", State.REFUSED)
 
     def _put(self, name: str, value: str, draft: str, state: State) -> None:
-        for column, content in zip(self.columns_of(name), (value, draft, state.value), strict=True):
-            setattr(self, column, content)
+        setattr(self, name, value)
+        setattr(self, f"{name}_draft", draft)
+        setattr(self, f"{name}_state", state.value)
+        waits = any(getattr(self, f"{each}_state") == State.PENDING for each in self.reviewed)
+        # Kept while anything waits: who changes a draft does not lose their place in the queue.
+        self.review_since = (self.review_since or timezone.now()) if waits else None

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from django.apps import apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group as Role
-from django.contrib.auth.models import Permission
-from django.db.models import Q
+from django.contrib.auth.models import Permission, User
+from django.db.models import Model, Q
 
 READ = {
     "accounts": ("wechatuser", "auditevent"),
@@ -34,6 +34,15 @@ MANAGER = [
     "groups.change_score",
 ]
 ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
+
+
+def may_view(operator: User, model: type[Model]) -> bool:
+    """Whether the admin shows this operator rows of `model`: who may change them sees them too."""
+    options = model._meta
+    return any(
+        operator.has_perm(f"{options.app_label}.{verb}_{options.model_name}")
+        for verb in ("view", "change")
+    )
 
 
 def ensure(using: str = "default") -> None:

@@ -9,11 +9,15 @@ from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
+
+from . import dashboard
 
 View = Callable[..., HttpResponseBase]
 
@@ -43,6 +47,11 @@ class ConsoleSite(admin.AdminSite):
         if request.method == "POST" and response.status_code == 302:
             Act(request.user).record("sign_in", request.user, way="password")  # type: ignore[arg-type]
         return response
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        """Django's list of everything there is, below what is going on."""
+        found = dashboard.read(request.user, timezone.now())  # type: ignore[arg-type]
+        return super().index(request, {**(extra_context or {}), "dashboard": found})
 
 
 def operators_only(*permissions: str) -> Callable[[View], View]:

@@ -302,6 +302,7 @@ class MyProfileOutput(UserOutput):
     sessionSince = Time(source="session_key_at", allow_null=True)
     staleEnvelopes = serializers.IntegerField(source="stale_count")
     staleSince = Time(source="stale_since", allow_null=True)
+    reviewSince = Time(source="review_since", allow_null=True)
 
 
 class MyTokenOutput(serializers.Serializer[Token]):
@@ -325,6 +326,7 @@ class MyMembershipOutput(MembershipOutput):
     shownAlias = serializers.CharField(source="alias", help_text=_("what others see"))
     withheld = serializers.BooleanField(help_text=_("hidden by an operator"))
     leftAt = Time(source="left_at", allow_null=True)
+    reviewSince = Time(source="review_since", allow_null=True)
     scene = serializers.IntegerField(allow_null=True)
     watermarked = serializers.BooleanField()
     founded = serializers.BooleanField(help_text=_("whether I was the first to enter"))

@@ -174,12 +174,18 @@ class Membership(Reviewed):
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
 
+    reviewed = ("alias",)
+
     class Meta:
         verbose_name = verbose_name_plural = _("membership")
         constraints = [
             models.UniqueConstraint(fields=["group", "user"], name="one_membership_per_person")
         ]
-        indexes = [models.Index(fields=["user", "verified_at"], name="membership_visits")]
+        indexes = [
+            models.Index(fields=["user", "verified_at"], name="membership_visits"),
+            models.Index(fields=["verified_at", "user"], name="latest_entries"),
+            models.Index(fields=["alias_state", "review_since"], name="aliases_in_review"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} @ {self.group}"

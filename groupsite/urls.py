@@ -10,6 +10,7 @@ from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
 from console import exports, totp
 from console import views as console
+from console.queue import review_queue
 from groups import api as groups
 from groups import server_api as server
 from groups import views as pages
@@ -76,6 +77,7 @@ urlpatterns = [
         "admin/export/ranking/<int:pk>.<slug:form>", exports.export_ranking, name="export-ranking"
     ),
     path("admin/otp/", totp.second_factor, name="console-otp"),
+    path("admin/review/", review_queue, name="review-queue"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),

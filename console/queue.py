@@ -1,0 +1,110 @@
+"""The page of what awaits review, where an operator decides on one item or on many at once."""
+
+from collections import Counter
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+from django.views.decorators.http import require_http_methods
+
+from accounts.audit import Act
+
+from .review import (
+    ITEMS_PER_PAGE,
+    KINDS,
+    VERDICTS,
+    Outcome,
+    Seen,
+    Waiting,
+    items_of,
+    settle,
+    waiting,
+)
+from .site import operators_only
+
+MAX_REASON = 200
+REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Impersonation"))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@operators_only()
+def review_queue(request: HttpRequest) -> HttpResponse:
+    """Everything that waits and is this operator's to decide, or one kind of it: `?kind=avatar`."""
+    kinds = [kind for kind in KINDS.values() if kind.decided_by(request.user)]  # type: ignore[arg-type]
+    if not kinds:
+        raise PermissionDenied
+    if request.method == "POST":
+        _decide(request)
+        return HttpResponseRedirect(_here(request))
+    counts = waiting(kinds)
+    chosen = [kind for kind in kinds if kind.name == request.GET.get("kind")]
+    total = sum(counts[kind.name].count for kind in chosen or kinds if kind.name in counts)
+    page = Paginator(range(total), ITEMS_PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Awaiting review"),
+        "page": page,
+        "items": items_of(chosen or kinds, (page.number - 1) * ITEMS_PER_PAGE),
+        "tabs": [(kind, counts.get(kind.name, Waiting()).count) for kind in kinds],
+        "chosen": chosen[0] if chosen else None,
+        "ticked": "ticked" in request.GET,
+        "total": sum(each.count for each in counts.values()),
+        "reasons": REASONS,
+        "max_reason": MAX_REASON,
+        "several_apps": len(settings.WECHAT_APPS) > 1,
+    }
+    return TemplateResponse(request, "console/queue.html", context)
+
+
+def _here(request: HttpRequest) -> str:
+    """The same kind and page, with nothing ticked."""
+    kept = request.GET.copy()
+    kept.pop("ticked", None)
+    return f"{request.path}?{kept.urlencode()}" if kept else request.path
+
+
+DONE = {
+    "approve": ngettext_lazy("%(count)d approved.", "%(count)d approved.", "count"),
+    "refuse": ngettext_lazy("%(count)d refused.", "%(count)d refused.", "count"),
+    "reset": ngettext_lazy("%(count)d reset.", "%(count)d reset.", "count"),
+}
+NOT_DONE = {
+    Outcome.DECIDED: ngettext_lazy(
+        "%(count)d had been decided already; nothing has been changed.",
+        "%(count)d had been decided already; nothing has been changed.",
+        "count",
+    ),
+    Outcome.CHANGED: ngettext_lazy(
+        "%(count)d has been changed by its owner since you saw it: please look again.",
+        "%(count)d have been changed by their owners since you saw them: please look again.",
+        "count",
+    ),
+}
+
+
+def _decide(request: HttpRequest) -> None:
+    verdict = request.POST.get("verdict", "")
+    reason = request.POST.get("reason", "").strip()[:MAX_REASON]
+    chosen = [Seen.read(token) for token in request.POST.getlist("item")]
+    if not all(seen.kind.decided_by(request.user) for seen in chosen):  # type: ignore[arg-type]
+        raise PermissionDenied
+    if verdict not in VERDICTS or not chosen:
+        messages.warning(request, _("Choose what to decide first."))
+    elif verdict != "approve" and not reason:
+        messages.error(request, _("Say why; nothing has been changed."))
+    else:
+        act = Act(request.user, reason)  # type: ignore[arg-type]
+        _tell(request, verdict, Counter(settle(seen, verdict, act) for seen in chosen))
+
+
+def _tell(request: HttpRequest, verdict: str, outcomes: Counter[Outcome]) -> None:
+    if count := outcomes[Outcome.DONE]:
+        messages.success(request, DONE[verdict] % {"count": count})
+    for outcome, text in NOT_DONE.items():
+        if count := outcomes[outcome]:
+            messages.warning(request, text % {"count": count})

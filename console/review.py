@@ -1,0 +1,239 @@
+"""What awaits an operator's eye: nicknames, avatars and names in groups, the longest waiting first.
+
+An operator decides on what they have seen. Each item carries a print of its draft, which is
+compared under the lock on the person: a newer draft is not approved, nor refused, unseen.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Self
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db import transaction
+from django.db.models import Count, F, Min, QuerySet, Value
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from accounts.audit import Act
+from accounts.media import avatar_path
+from accounts.models import AvatarCheck, WeChatUser, digest_of
+from accounts.review import State
+from groups.models import Group, Membership, describe
+
+from .actions import ACTIONS, Action, Text
+
+ITEMS_PER_PAGE = 24
+VERDICTS = ("approve", "refuse", "reset")
+TOKEN = re.compile(r"(nickname|avatar|alias)-(\d{1,18})-([0-9a-f]{16})", re.ASCII)
+
+# WeChat's numbers for what it sees in a picture.
+LABELS: dict[str, Text] = {
+    "10001": pgettext_lazy("content safety", "advertising"),
+    "20001": pgettext_lazy("content safety", "politics"),
+    "20002": pgettext_lazy("content safety", "pornography"),
+    "20003": pgettext_lazy("content safety", "abuse"),
+    "20006": pgettext_lazy("content safety", "crime"),
+    "20008": pgettext_lazy("content safety", "fraud"),
+    "20012": pgettext_lazy("content safety", "vulgarity"),
+    "20013": pgettext_lazy("content safety", "copyright"),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A value under review: the column's name, and the model that has it."""
+
+    name: str
+    title: Text
+    model: type[WeChatUser] | type[Membership]
+
+    def action(self, verdict: str) -> Action:
+        return ACTIONS[f"{verdict}_{self.name}"]
+
+    def decided_by(self, operator: User) -> bool:
+        return self.action("approve").allowed(operator)
+
+    def pending(self) -> QuerySet[Any]:
+        return self.model._default_manager.filter(**{f"{self.name}_state": State.PENDING})
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("nickname", _("nickname"), WeChatUser),
+        Kind("avatar", _("avatar"), WeChatUser),
+        Kind("alias", _("name in this group"), Membership),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many of a kind wait, and since when the first of them does, where that is known."""
+
+    count: int = 0
+    since: datetime | None = None
+
+
+def waiting(kinds: Iterable[Kind]) -> dict[str, Waiting]:
+    """By kind; one query, over an index of each."""
+    rows = union(
+        kind.pending()
+        .values(kind=Value(kind.name))
+        .annotate(count=Count("pk"), since=Min("review_since"))
+        .values_list("kind", "count", "since")
+        for kind in kinds
+    )
+    return {kind: Waiting(count, since) for kind, count, since in rows}
+
+
+def union(queries: Iterable[QuerySet[Any, Any]]) -> QuerySet[Any, Any]:
+    first, *others = queries
+    return first.union(*others, all=True) if others else first
+
+
+def told_age(since: datetime | None, now: datetime) -> str:
+    """ "3 hours", or nothing where the waiting began under code that did not note it."""
+    return timesince(since, now, depth=1) if since else ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One value that waits, with what others see now; `check` is WeChat's, of an avatar."""
+
+    kind: Kind
+    row: Any
+    now: datetime
+    check: AvatarCheck | None = None
+
+    @property
+    def user(self) -> WeChatUser:
+        user: WeChatUser = getattr(self.row, "user", self.row)
+        return user
+
+    @property
+    def group(self) -> Group | None:
+        return getattr(self.row, "group", None)
+
+    @property
+    def draft(self) -> str:
+        return str(getattr(self.row, f"{self.kind.name}_draft"))
+
+    @property
+    def shown_name(self) -> str:
+        return getattr(self.row, "alias", "") or self.user.display_name
+
+    @property
+    def new_face(self) -> str:
+        return avatar_path(self.draft, self.user.avatar_seed)
+
+    @property
+    def age(self) -> str:
+        return told_age(self.row.review_since, self.now)
+
+    @property
+    def token(self) -> str:
+        """Which value this is, and what it was when it was shown."""
+        return f"{self.kind.name}-{self.row.pk}-{print_of(self.draft)}"
+
+    @property
+    def doubt(self) -> Text:
+        """What WeChat finds in the picture, where it says."""
+        return LABELS.get(self.check.label, "") if self.check else ""
+
+
+def print_of(draft: str) -> str:
+    return digest_of(draft)[:16]
+
+
+def items_of(kinds: Iterable[Kind], first: int = 0) -> list[Item]:
+    """The page that begins with the item at place `first`, the longest waiting first.
+
+    Six queries at most, however many they are.
+    """
+    keys = union(
+        kind.pending().values_list("review_since", "pk", Value(kind.name)) for kind in kinds
+    ).order_by(F("review_since").asc(nulls_first=True), "pk")
+    found = [(kind, pk) for _since, pk, kind in keys[first : first + ITEMS_PER_PAGE]]
+    return list(_read(found))
+
+
+def _read(keys: Collection[tuple[str, int]]) -> Iterable[Item]:
+    """Items in that order, without those whose row has gone meanwhile."""
+    now = timezone.now()
+    users = WeChatUser.objects.in_bulk([pk for kind, pk in keys if kind != "alias"])
+    memberships = Membership.objects.select_related("user", "group").in_bulk(
+        [pk for kind, pk in keys if kind == "alias"]
+    )
+    if memberships:
+        describe([membership.group for membership in memberships.values()], now)
+    checks = _checks([users[pk] for kind, pk in keys if kind == "avatar" and pk in users])
+    for kind, pk in keys:
+        row: Any = memberships.get(pk) if kind == "alias" else users.get(pk)
+        if row:
+            check = checks.get(row.avatar_draft) if kind == "avatar" else None
+            yield Item(KINDS[kind], row, now, check)
+
+
+def _checks(users: Collection[WeChatUser]) -> dict[str, AvatarCheck]:
+    """WeChat's checks of what awaits review as an avatar of these people."""
+    drafts = [user.avatar_draft for user in users]
+    return {
+        check.avatar: check
+        for check in AvatarCheck.objects.filter(user__in=users, avatar__in=drafts)
+    }
+
+
+# Deciding
+
+
+class Outcome(Enum):
+    DONE = "done"
+    DECIDED = "decided"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an operator saw: which value, and the print of its draft."""
+
+    kind: Kind
+    pk: int
+    print: str
+
+    @classmethod
+    def read(cls, token: str) -> Self:
+        """Raises PermissionDenied for what no page of ours says."""
+        parts = TOKEN.fullmatch(token)
+        if parts is None:
+            raise PermissionDenied
+        return cls(KINDS[parts[1]], int(parts[2]), parts[3])
+
+
+def settle(seen: Seen, verdict: str, act: Act) -> Outcome:
+    """Do as an operator says about a value; nothing, where it is no longer what they saw."""
+    with transaction.atomic():
+        row = _locked(seen.kind, seen.pk)
+        if row is None or getattr(row, f"{seen.kind.name}_state") != State.PENDING:
+            return Outcome.DECIDED
+        if print_of(getattr(row, f"{seen.kind.name}_draft")) != seen.print:
+            return Outcome.CHANGED
+        seen.kind.action(verdict).run(row, act)
+    return Outcome.DONE
+
+
+def _locked(kind: Kind, pk: int) -> Any:
+    """The row as it is while the lock on its person is held; None where one of them is gone."""
+    try:
+        if kind.model is WeChatUser:
+            return WeChatUser.objects.lock(pk)
+        WeChatUser.objects.lock(Membership.objects.get(pk=pk).user_id)
+        return Membership.objects.select_related("user").get(pk=pk)
+    except ObjectDoesNotExist:
+        return None

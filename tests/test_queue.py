@@ -1,0 +1,347 @@
+"""The operators' queue: what awaits review, decided one by one or in bulk, never unseen."""
+
+import re
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import Permission, User
+from django.test import Client as Browser
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import override
+
+from accounts.audit import Act
+from accounts.models import AuditEvent, AvatarCheck, WeChatUser
+from accounts.moderation import approve_nickname
+from accounts.review import Reviewed, State
+from console import review
+from groups.models import Membership
+from wechat.client import Suggestion
+
+from .conftest import Person
+from .settings import APP_ID
+from .test_bind import FAMILY
+from .test_profile import DOUBTFUL, as_seen_by, media, push, send, stored, the_check_of
+from .test_queries import at_both_sizes, gather, people, queries
+from .test_security import later
+
+__all__ = ["media"]
+
+QUEUE = "/admin/review/"
+CHOOSE = "Choose what to decide first."
+TOO_LATE = "1 had been decided already; nothing has been changed."
+ENGLISH = {"Accept-Language": "en"}
+
+
+@pytest.fixture
+def waiting(alice: Person, bob: Person, group: Any) -> Person:
+    """Alice, whose nickname, avatar and name in the family all await review."""
+    alice.put("me", {"nickname": DOUBTFUL})
+    send(alice)
+    alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
+    return alice
+
+
+def operator_with(*permissions: str, role: str = "") -> Browser:
+    operator = User.objects.create_user("otto", is_staff=True)
+    operator.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    operator.groups.set(Role.objects.filter(name=role))
+    browser = Browser()
+    browser.force_login(operator)
+    return browser
+
+
+def shown(operator: Browser, query: str = "") -> list[str]:
+    """The tokens of the items on a page, in their order."""
+    answer = operator.get(QUEUE + query)
+    assert answer.status_code == 200
+    return re.findall(
+        r'<input type="checkbox" name="item" value="([^"]+)"', answer.content.decode()
+    )
+
+
+def kinds(tokens: list[str]) -> list[str]:
+    return [token.partition("-")[0] for token in tokens]
+
+
+def decide(operator: Browser, verdict: str, *tokens: str, reason: str = "") -> list[str]:
+    """The messages that a decision leaves."""
+    body = {"verdict": verdict, "item": tokens, "reason": reason}
+    answer = operator.post(QUEUE, body, follow=True, headers=ENGLISH)
+    assert answer.redirect_chain == [(QUEUE, 302)]
+    return [str(message) for message in answer.context["messages"]]
+
+
+def token(operator: Browser, kind: str) -> str:
+    [found] = [each for each in shown(operator) if each.startswith(kind)]
+    return found
+
+
+def propose(record: Reviewed, name: str, value: str) -> None:
+    record.propose(name, value)
+    record.save(update_fields=record.columns_of(name))
+
+
+# Since when
+
+
+def test_a_record_waits_from_its_first_draft_until_its_last_is_decided(alice: Person) -> None:
+    start = time.time()
+    with time_machine.travel(start, tick=False):
+        alice.put("me", {"nickname": DOUBTFUL})
+    since = alice.user.review_since
+    with time_machine.travel(start + 3600, tick=False):
+        send(alice)
+        alice.put("me", {"nickname": f"{DOUBTFUL}二"})
+    assert since and alice.user.review_since == since
+    act = Act(User.objects.create_superuser("olga"))
+    approve_nickname(alice.user, act)
+    assert alice.user.review_since == since, "the avatar still waits"
+    push(AvatarCheck.objects.get(user=alice.user), Suggestion.PASS)
+    assert alice.user.review_since is None
+
+
+def test_taking_an_approved_name_again_ends_the_waiting(alice: Person) -> None:
+    alice.put("me", {"nickname": DOUBTFUL})
+    alice.put("me", {"nickname": "小明"})
+    assert alice.user.review_since is None
+
+
+def test_my_data_tells_since_when_something_waits(waiting: Person) -> None:
+    told = waiting.get("me/data").json()
+    assert told["user"]["reviewSince"] and told["memberships"][0]["reviewSince"]
+
+
+# What is shown
+
+
+def test_the_longest_waiting_comes_first(somebody: Any, olga: Browser) -> None:
+    names = ["小红", "小刚", "小丽"]
+    for number, name in enumerate(names):
+        with later(hours=3 - number):
+            person = somebody(f"person-{number}", name)
+            person.put("me", {"nickname": f"{DOUBTFUL}{number}"})
+    page = olga.get(QUEUE).content.decode()
+    places = [page.index(f"{DOUBTFUL}{number}") for number in (2, 1, 0)]
+    assert places == sorted(places)
+
+
+def test_who_began_to_wait_before_it_was_noted_comes_first_and_without_an_age(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    for person in bob, alice:
+        person.put("me", {"nickname": DOUBTFUL})
+    WeChatUser.objects.filter(pk=alice.user.pk).update(review_since=None)
+    assert [each.split("-")[1] for each in shown(olga)] == [str(alice.user.pk), str(bob.user.pk)]
+    assert olga.get(QUEUE).content.decode().count("<time") == 1
+
+
+def test_each_kind_can_be_looked_at_alone(waiting: Person, olga: Browser) -> None:
+    assert sorted(kinds(shown(olga))) == ["alias", "avatar", "nickname"]
+    for kind in review.KINDS:
+        assert kinds(shown(olga, f"?kind={kind}")) == [kind]
+    assert len(shown(olga, "?kind=nothing")) == 3
+
+
+def test_an_item_shows_old_and_new_side_by_side(waiting: Person, olga: Browser) -> None:
+    user, page = waiting.user, olga.get(QUEUE).content.decode()
+    assert f"{user.avatar_draft}-192.webp" in page and user.avatar_path in page
+    assert "<bdi>小明</bdi>" in page and f"<bdi>{DOUBTFUL}</bdi>" in page
+    assert f"<bdi>{DOUBTFUL}二</bdi>" in page
+    assert reverse("group-page", args=[Membership.objects.get(user=user).group_id]) in page
+
+
+def test_wechats_finding_about_an_avatar_is_shown(alice: Person, olga: Browser) -> None:
+    check = the_check_of(send(alice))
+    AvatarCheck.objects.filter(pk=check.pk).update(suggestion="review", label="20002")
+    assert "WeChat sees: pornography" in olga.get(QUEUE, headers=ENGLISH).content.decode()
+
+
+def test_no_name_breaks_out_of_the_page(alice: Person, olga: Browser) -> None:
+    hostile = '"><img src=x onerror=alert(1)>'
+    propose(alice.user, "nickname", hostile)
+    page = olga.get(QUEUE).content.decode()
+    assert hostile not in page and "&quot;&gt;&lt;img" in page
+
+
+def test_twenty_four_a_page_and_what_is_decided_makes_room(olga: Browser, db: None) -> None:
+    for user in people(30):
+        propose(user, "nickname", "新名字")
+    first = shown(olga)
+    assert len(first) == 24 and len(shown(olga, "?page=2")) == 6
+    assert not set(first) & set(shown(olga, "?page=2"))
+    assert decide(olga, "approve", *first) == ["24 approved."]
+    assert len(shown(olga)) == 6 and shown(olga, "?page=2") == shown(olga)
+
+
+def test_a_page_can_be_ticked_whole_and_once_only(waiting: Person, olga: Browser) -> None:
+    page = f"{QUEUE}?kind=nickname&ticked"
+    assert olga.get(page).content.decode().count(" checked>") == 1
+    assert olga.get(QUEUE).content.decode().count(" checked>") == 0
+    answer = olga.post(page, {"verdict": "approve", "item": shown(olga, "?kind=nickname&ticked")})
+    assert answer["Location"] == f"{QUEUE}?kind=nickname"
+    assert waiting.user.nickname == DOUBTFUL
+
+
+def test_an_empty_queue_says_so(olga: Browser) -> None:
+    assert shown(olga) == []
+    assert 'class="nothing"' in olga.get(QUEUE).content.decode()
+
+
+def test_the_queue_takes_the_same_queries_however_many_wait(olga: Browser) -> None:
+    def measure(rows: int) -> int:
+        for membership in gather(people(rows)).memberships.select_related("user"):
+            user, key = membership.user, f"{membership.pk:022}"
+            propose(user, "nickname", "新")
+            propose(user, "avatar", key)
+            AvatarCheck.objects.create(app_id=APP_ID, trace_id=key, user=user, avatar=key)
+            propose(membership, "alias", "新")
+        return queries(olga, QUEUE)
+
+    assert at_both_sizes(measure) == 2 + 7, "session and operator, and the queue's own"
+
+
+# Deciding
+
+
+def test_approving_shows_the_new_name_to_everybody(
+    waiting: Person, bob: Person, olga: Browser
+) -> None:
+    assert decide(olga, "approve", token(olga, "alias")) == ["1 approved."]
+    assert as_seen_by(bob, waiting)["nickname"] == f"{DOUBTFUL}二"
+    assert sorted(kinds(shown(olga))) == ["avatar", "nickname"]
+
+
+def test_refusing_keeps_what_others_saw_and_records_why(
+    waiting: Person, bob: Person, olga: Browser
+) -> None:
+    decide(olga, "refuse", token(olga, "nickname"), reason="广告")
+    assert as_seen_by(bob, waiting)["nickname"] == "小明"
+    assert waiting.get("me").json()["nicknameState"] == "refused"
+    event = AuditEvent.objects.get()
+    assert (event.action, event.reason) == ("refuse_nickname", "广告")
+    assert event.member_id == waiting.user.pk
+
+
+def test_resetting_leaves_neither_the_old_nor_the_new(waiting: Person, olga: Browser) -> None:
+    decide(olga, "reset", token(olga, "nickname"), reason="冒充")
+    assert (waiting.user.nickname, waiting.user.nickname_draft) == ("", "")
+    assert AuditEvent.objects.get().action == "reset_nickname"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_avatar_leaves_no_file(alice: Person, olga: Browser) -> None:
+    send(alice)
+    assert stored()
+    decide(olga, "refuse", token(olga, "avatar"), reason="广告")
+    assert stored() == []
+
+
+def test_several_are_decided_with_one_reason(waiting: Person, olga: Browser) -> None:
+    assert decide(olga, "refuse", *shown(olga), reason="广告") == ["3 refused."]
+    told = set(AuditEvent.objects.values_list("action", "reason"))
+    assert told == {(f"refuse_{kind}", "广告") for kind in review.KINDS}
+
+
+@pytest.mark.parametrize("verdict", ["refuse", "reset"])
+def test_nothing_is_taken_away_without_a_reason(
+    waiting: Person, olga: Browser, verdict: str
+) -> None:
+    before = shown(olga)
+    assert decide(olga, verdict, *before, reason=" ") == ["Say why; nothing has been changed."]
+    assert shown(olga) == before and not AuditEvent.objects.exists()
+
+
+def test_deciding_on_nothing_or_nonsense_changes_nothing(waiting: Person, olga: Browser) -> None:
+    before = shown(olga)
+    assert decide(olga, "approve") == [CHOOSE]
+    assert decide(olga, "bless", *before) == [CHOOSE]
+    for forged in ("nickname", "nickname-1", "openid-1-0123456789abcdef", f"{before[0]}x"):
+        answer = olga.post(QUEUE, {"verdict": "approve", "item": [before[0], forged]})
+        assert answer.status_code == 403
+    assert shown(olga) == before and not AuditEvent.objects.exists()
+
+
+def test_the_second_of_two_operators_changes_nothing_and_is_told_so(
+    waiting: Person, olga: Browser
+) -> None:
+    seen = token(olga, "nickname")
+    decide(olga, "refuse", seen, reason="广告")
+    assert decide(olga, "approve", seen) == [TOO_LATE]
+    assert waiting.user.nickname == "小明" and AuditEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("verdict", review.VERDICTS)
+def test_a_draft_that_nobody_has_seen_is_not_decided(
+    waiting: Person, olga: Browser, verdict: str
+) -> None:
+    seen = shown(olga)
+    waiting.put("me", {"nickname": f"{DOUBTFUL}换"})
+    send(waiting)
+    waiting.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}又换"})
+    [told] = decide(olga, verdict, *seen, reason="看过")
+    assert told == "3 have been changed by their owners since you saw them: please look again."
+    user = waiting.user
+    assert (user.nickname, user.nickname_draft) == ("小明", f"{DOUBTFUL}换")
+    assert user.avatar_state == State.PENDING and not AuditEvent.objects.exists()
+
+
+def test_somebody_erased_meanwhile_is_no_trouble(
+    waiting: Person, bob: Person, olga: Browser
+) -> None:
+    bob.put("me", {"nickname": f"{DOUBTFUL}三"})
+    seen = shown(olga)
+    waiting.delete("me")
+    assert decide(olga, "approve", *seen) == ["1 approved.", TOO_LATE.replace("1", "3")]
+
+
+def test_who_decides_after_wechat_has_comes_too_late(alice: Person, olga: Browser) -> None:
+    check = the_check_of(send(alice))
+    seen = token(olga, "avatar")
+    push(check, Suggestion.PASS)
+    assert shown(olga) == []
+    assert decide(olga, "refuse", seen, reason="晚了") == [TOO_LATE]
+    assert alice.user.avatar and not alice.user.avatar_draft
+
+
+# Whose it is to decide
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [("", 403), ("viewer", 403), ("moderator", 200), ("manager", 200)]
+)
+def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int) -> None:
+    browser = operator_with(role=role)
+    assert browser.get(QUEUE).status_code == status
+    if status == 403:
+        seen = f"nickname-{waiting.user.pk}-{review.print_of(DOUBTFUL)}"
+        assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
+        assert waiting.user.nickname == "小明"
+
+
+def test_each_sees_and_decides_their_own_kinds_only(waiting: Person, olga: Browser) -> None:
+    otto = operator_with("change_membership")
+    theirs = token(olga, "nickname")
+    assert kinds(shown(otto)) == ["alias"]
+    answer = otto.post(QUEUE, {"verdict": "approve", "item": [*shown(otto), theirs]})
+    assert answer.status_code == 403
+    assert len(shown(olga)) == 3
+    assert decide(otto, "approve", *shown(otto)) == ["1 approved."]
+
+
+def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
+    before = list(WeChatUser.objects.values()), list(Membership.objects.values())
+    shown(olga)
+    assert olga.put(QUEUE).status_code == 405
+    assert (list(WeChatUser.objects.values()), list(Membership.objects.values())) == before
+
+
+def test_how_long_something_waits_is_told_roughly() -> None:
+    now = timezone.now()
+    with override("zh-hans"):
+        assert review.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
+    assert review.told_age(None, now) == ""
