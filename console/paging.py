@@ -98,7 +98,7 @@ class KeysetList(AppList):
         self.next_page = (
             self.get_query_string({PAGE_VAR: self.result_list[-1].pk}) if more else None
         )
-        self.count = Count(len(page)) if not (after or more) else self._count()
+        self.count = self._count() if page or after else Count(0)
         self.model_admin.prepare(self.result_list)  # type: ignore[attr-defined]
         self._tell_the_admin()
 
