@@ -134,7 +134,7 @@ class ScoreAdmin(ComesFromWeChat):
     form = CorrectionForm
     app_path = "user__app_id"
     list_display = ("face", "user", "board", "period", "shown", "source", "achieved_at")
-    list_display_links = ("face", "user")
+    list_display_links = ("user",)
     list_select_related: ClassVar[list[str]] = ["user", "board"]
     list_filter = ("board", "source")
     search_fields = ("user__nickname",)

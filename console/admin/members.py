@@ -50,7 +50,7 @@ class WeChatUserAdmin(UnderReview):
     reviewed = ("nickname", "avatar")
     app_path = "app_id"
     list_display = ("face", "name", "state", "review", "in_groups", "short_id", "created_at")
-    list_display_links = ("face", "name")
+    list_display_links = ("name",)
     list_filter = ("status", "nickname_state", "avatar_state")
     search_fields = ("nickname", "openid__exact")
     search_help_text = _("Nickname, or a whole openid")
@@ -129,7 +129,7 @@ class MembershipAdmin(UnderReview):
     reviewed = ("alias",)
     app_path = "user__app_id"
     list_display = ("face", "name", "in_group", "joined_at", "verified_at", "state")
-    list_display_links = ("face", "name")
+    list_display_links = ("name",)
     list_select_related: ClassVar[list[str]] = ["user", "group"]
     list_filter = ("alias_state", "hidden", "withheld", "watermarked")
     search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
@@ -141,7 +141,10 @@ class MembershipAdmin(UnderReview):
     fields = readonly_fields
 
     def prepare(self, rows: Sequence[Membership]) -> None:
-        describe({row.group_id: row.group for row in rows}.values(), timezone.now())
+        groups = {row.group_id: row.group for row in rows}
+        describe(groups.values(), timezone.now())
+        for row in rows:
+            row.group = groups[row.group_id]
 
     @admin.display(description=_("avatar"))
     def face(self, membership: Membership) -> SafeString:
