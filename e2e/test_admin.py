@@ -48,7 +48,7 @@ def test_the_lists_fit_and_are_readable(
     visit, family, olga: User, width: int, scheme: str, what: str
 ) -> None:
     visitor = visit(width, scheme, operator=olga)
-    page = visitor.open(f"/admin/{what}/")
+    visitor.open(f"/admin/{what}/")
     visitor.photograph(f"admin-{what.partition('/')[2]}-{width}-{scheme}", whole=True)
     looks_right(visitor)
 
@@ -77,7 +77,7 @@ def test_a_members_page_shows_groups_scores_and_what_was_done(
 ) -> None:
     for member in (family.members[len(NAMES) + 3], family.members[-1]):
         visitor = visit(width, scheme, operator=olga)
-        page = visitor.open(f"/admin/accounts/wechatuser/{member.pk}/change/")
+        visitor.open(f"/admin/accounts/wechatuser/{member.pk}/change/")
         visitor.photograph(f"admin-member-{member.status}-{width}-{scheme}", whole=True)
         looks_right(visitor)
 
@@ -142,6 +142,6 @@ def test_the_front_page_and_forms_are_readable(
         "membership-page": f"groups/membership/{membership.pk}/change/",
         "score-page": f"groups/score/{family.members[0].scores.first().pk}/change/",
     }.items():
-        page = visitor.open(f"/admin/{path}")
+        visitor.open(f"/admin/{path}")
         visitor.photograph(f"admin-{name}-{width}-{scheme}", whole=True)
         looks_right(visitor)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
 from accounts.audit import Act
 from console.actions import offered
@@ -160,6 +162,11 @@ def face(address: str, size: int = 32) -> SafeString:
     return format_html(
         '<img class="face" src="{0}" width="{1}" height="{1}" alt="" loading="lazy">', address, size
     )
+
+
+def moment(when: datetime | None) -> str:
+    """Short enough for a column."""
+    return f"{localtime(when):%Y-%m-%d %H:%M}" if when else "–"
 
 
 def pill(kind: str, text: Any) -> SafeString:

@@ -121,12 +121,14 @@ class _Page:
         for membership in members:
             membership.group = self.ranking.group
             score = [Score(pk=membership.score_pk)] if membership.score_pk else []
+            whom = [membership, membership.user]  # what comes first is offered first
+            whom = whom[::-1] if membership.user.is_blocked else whom
             rows.append(
                 Row(
                     membership,
                     places.get(membership.user_id),
                     membership.absences(self.ranking.server_time),
-                    buttons(self.request, [membership, membership.user, *score], *FOR_A_MEMBER),
+                    buttons(self.request, [*whom, *score], *FOR_A_MEMBER),
                 )
             )
         return rows

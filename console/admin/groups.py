@@ -20,7 +20,7 @@ from groups import moderation
 from groups.models import Group, Membership, describe, is_current
 
 from . import group_page
-from .base import ComesFromWeChat, operator_of, pill, shortened
+from .base import ComesFromWeChat, moment, operator_of, pill, shortened
 
 
 class Labelled(admin.SimpleListFilter):
@@ -59,7 +59,7 @@ class LabelsForm(forms.Form):
 @admin.register(Group)
 class GroupAdmin(ComesFromWeChat):
     app_path = "app_id"
-    list_display = ("name", "members", "last_entry", "state", "short_id", "created_at")
+    list_display = ("name", "members", "last_entry", "state", "short_id", "first_seen")
     list_display_links = ("name",)
     list_filter = (Labelled, "hidden")
     search_fields = ("label", "open_gid__exact")
@@ -92,8 +92,12 @@ class GroupAdmin(ComesFromWeChat):
         return f"{group.member_count:,}"
 
     @admin.display(description=_("last proven entry"))
-    def last_entry(self, group: Group) -> Any:
-        return group.last_entry_at
+    def last_entry(self, group: Group) -> str:
+        return moment(group.last_entry_at)
+
+    @admin.display(description=_("first seen"))
+    def first_seen(self, group: Group) -> str:
+        return moment(group.created_at)
 
     @admin.display(description=_("state"))
     def state(self, group: Group) -> SafeString:

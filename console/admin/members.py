@@ -18,7 +18,17 @@ from accounts.review import State
 from console.actions import ACTIONS, RECORDED
 from groups.models import Absence, Membership, Score, describe
 
-from .base import OnlyActions, audit_of, buttons, face, operator_of, pill, shortened, side_by_side
+from .base import (
+    OnlyActions,
+    audit_of,
+    buttons,
+    face,
+    moment,
+    operator_of,
+    pill,
+    shortened,
+    side_by_side,
+)
 
 GROUPS_SHOWN = SCORES_SHOWN = 50
 EVENTS_SHOWN = 10
@@ -49,7 +59,7 @@ class UnderReview(OnlyActions):
 class WeChatUserAdmin(UnderReview):
     reviewed = ("nickname", "avatar")
     app_path = "app_id"
-    list_display = ("face", "name", "state", "review", "in_groups", "short_id", "created_at")
+    list_display = ("face", "name", "state", "review", "in_groups", "short_id", "first_seen")
     list_display_links = ("name",)
     list_filter = ("status", "nickname_state", "avatar_state")
     search_fields = ("nickname", "openid__exact")
@@ -87,6 +97,10 @@ class WeChatUserAdmin(UnderReview):
     @admin.display(description=_("openid"))
     def short_id(self, user: WeChatUser) -> str:
         return shortened(user.openid)
+
+    @admin.display(description=_("first seen"))
+    def first_seen(self, user: WeChatUser) -> str:
+        return moment(user.created_at)
 
     def page(self, request: HttpRequest, row: WeChatUser) -> dict[str, Any]:
         return member_page(request, row)
@@ -128,7 +142,7 @@ def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
 class MembershipAdmin(UnderReview):
     reviewed = ("alias",)
     app_path = "user__app_id"
-    list_display = ("face", "name", "in_group", "joined_at", "verified_at", "state")
+    list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
     list_display_links = ("name",)
     list_select_related: ClassVar[list[str]] = ["user", "group"]
     list_filter = ("alias_state", "hidden", "withheld", "watermarked")
@@ -153,6 +167,14 @@ class MembershipAdmin(UnderReview):
     @admin.display(description=_("name"))
     def name(self, membership: Membership) -> str:
         return membership.alias or membership.user.display_name
+
+    @admin.display(description=_("joined"))
+    def joined(self, membership: Membership) -> str:
+        return moment(membership.joined_at)
+
+    @admin.display(description=_("last proven entry"))
+    def last_entry(self, membership: Membership) -> str:
+        return moment(membership.verified_at)
 
     @admin.display(description=_("group"))
     def in_group(self, membership: Membership) -> str:
