@@ -166,7 +166,7 @@ def face(address: str, size: int = 32) -> SafeString:
 
 def moment(when: datetime | None) -> str:
     """Short enough for a column."""
-    return f"{localtime(when):%Y-%m-%d %H:%M}" if when else "–"
+    return f"{localtime(when):%y-%m-%d %H:%M}" if when else "–"
 
 
 def pill(kind: str, text: Any) -> SafeString:
