@@ -106,6 +106,7 @@ def main() -> int:
                 ask_pgbench(path, pgbench, database)
         report(paths)
         report_sizes()
+        report_console()
     return 0
 
 
@@ -322,6 +323,35 @@ def report_sizes() -> None:
         spent = (time.perf_counter() - begun) / 20
         first = first or spent
         say(f"    {size:>4} members: {spent / first:.1f} × the smallest")
+
+
+def report_console() -> None:
+    """What an operator waits for: each list of the console, a search, the largest group's page."""
+    from django.contrib.auth.models import User
+    from django.db import connection
+    from django.db.models import Count
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    from groups.models import Membership
+
+    browser = Client()
+    browser.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
+    sized = Membership.objects.values("group").annotate(size=Count("pk")).order_by("-size")
+    largest = sized.values_list("group", flat=True)[0]
+    lists = ("groups/group", "accounts/wechatuser", "groups/membership", "groups/score")
+    paths = [f"{path}/" for path in (*lists, "accounts/auditevent")]
+    paths += ["groups/group/?q=成员77", "accounts/wechatuser/?q=成员77"]
+    paths += [f"groups/group/{largest}/change/"]
+    say("\n  the console, in the process:")
+    for path in paths:
+        browser.get(f"/admin/{path}", secure=True)
+        with CaptureQueriesContext(connection) as queries:
+            begun = time.perf_counter()
+            answer = browser.get(f"/admin/{path}", secure=True)
+            spent = 1000 * (time.perf_counter() - begun)
+        assert answer.status_code == 200, (path, answer.status_code)
+        say(f"    {path:<36}{len(queries):>3} queries{spent:>8.0f} ms")
 
 
 def say(text: str) -> None:

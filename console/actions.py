@@ -243,6 +243,7 @@ ACTIONS: dict[str, Action] = {
 RECORDED: dict[str, Text] = {
     **{action.key: action.label for action in ACTIONS.values()},
     "label": _("Label a group"),
+    "change_score": _("Correct a score"),
     "add": _("Add"),
     "change": _("Change"),
     "delete": _("Delete"),

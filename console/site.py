@@ -13,13 +13,22 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
 
 from . import dashboard
+from .miniprograms import chosen_app, mini_programs
 
 View = Callable[..., HttpResponseBase]
+
+# The sidebar: what operators look at most comes first. What is named nowhere stands in the last.
+SECTIONS = (
+    (_("Groups and members"), ("groups.Group", "accounts.WeChatUser", "groups.Membership")),
+    (_("Rankings"), ("groups.Board", "groups.Score")),
+    (_("Console"), ("accounts.AuditEvent", "auth.User", "auth.Group", "accounts.ServerKey")),
+)
 
 
 class ConsoleSite(admin.AdminSite):
@@ -52,6 +61,40 @@ class ConsoleSite(admin.AdminSite):
         """Django's list of everything there is, below what is going on."""
         found = dashboard.read(request.user, timezone.now())  # type: ignore[arg-type]
         return super().index(request, {**(extra_context or {}), "dashboard": found})
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        switch = {"mini_programs": mini_programs(), "mini_program": chosen_app(request)}
+        return {**super().each_context(request), **switch}
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """By subject instead of by app, each called as its own pages call it."""
+        if app_label:
+            return super().get_app_list(request, app_label)
+        found = {
+            model["model"]._meta.label: model | {"name": self._name_of(model["model"])}
+            for app in self._build_app_dict(request).values()
+            for model in app["models"]
+        }
+        sections: list[Any] = [
+            [name, [found.pop(x) for x in wanted if x in found]] for name, wanted in SECTIONS
+        ]
+        sections[-1][1] += found.values()
+        return [_section(name, models) for name, models in sections if models]
+
+    def _name_of(self, model: Any) -> str:
+        return capfirst(str(self._registry[model].opts.verbose_name_plural))
+
+
+def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """As Django's own templates want an app."""
+    first = models[0]
+    return {
+        "name": name,
+        "app_label": first["model"]._meta.app_label,
+        "app_url": first["admin_url"] or "",
+        "has_module_perms": True,
+        "models": models,
+    }
 
 
 def operators_only(*permissions: str) -> Callable[[View], View]:

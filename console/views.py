@@ -20,6 +20,8 @@ from accounts.audit import Act
 from .actions import ACTIONS, Action
 from .site import operators_only
 
+REASON_HELP = _("Kept in the audit. Write no names, numbers or openids.")
+
 
 class ReasonForm(forms.Form):
     """Why an operator does something; kept in the audit."""
@@ -27,7 +29,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         label=_("reason"),
         max_length=200,
-        help_text=_("Kept in the audit. Write no names, numbers or openids."),
+        help_text=REASON_HELP,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -76,8 +78,13 @@ def _done(
 
 def way_back(request: HttpRequest, row: Model) -> str:
     """Where `next` asks to go, if that is here; else the row's list."""
+    opts = row._meta
+    return wanted_page(request) or reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
+
+
+def wanted_page(request: HttpRequest) -> str:
+    """Where `next` asks to go, if that is here; else ""."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     hosts = {request.get_host()}
-    if url_has_allowed_host_and_scheme(wanted, hosts, require_https=request.is_secure()):
-        return wanted
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_changelist")
+    here = url_has_allowed_host_and_scheme(wanted, hosts, require_https=request.is_secure())
+    return wanted if here else ""

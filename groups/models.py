@@ -1,8 +1,9 @@
 """Groups, who is in them, and what they compare."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -66,6 +67,7 @@ class Group(models.Model):
     # Set by `describe`.
     title: str
     member_count: int
+    last_entry_at: datetime | None
     # Set where the group is shown to one of its members: theirs.
     membership: "Membership"
 
@@ -83,12 +85,14 @@ class Group(models.Model):
 
 
 def describe(groups: Collection[Group], now: datetime) -> None:
-    """Set `title` and `member_count` on each group, in two queries however many they are."""
+    """Set `title`, `member_count` and `last_entry_at` on each group, in two queries however many
+    they are."""
     members = Membership.objects.current(now).filter(group__in=groups)
-    counts = dict(members.values_list("group").annotate(count=Count("pk")))
+    rows = members.values_list("group").annotate(count=Count("pk"), last=Max("verified_at"))
+    found = {group: (count, last) for group, count, last in rows}
     names = members.filter(group__in=[g for g in groups if not g.label]).first_names(2)
     for group in groups:
-        group.member_count = counts.get(group.pk, 0)
+        group.member_count, group.last_entry_at = found.get(group.pk, (0, None))
         group.title = group.label or title_of(names.get(group.pk, []), group.member_count)
 
 
@@ -102,13 +106,17 @@ def title_of(names: list[str], count: int) -> str:
     return gettext("%(names)s and others (%(count)d)") % {"names": some, "count": count}
 
 
+def proven_since(now: datetime) -> datetime:
+    """The oldest proof that counts at `now`."""
+    return now - timedelta(days=settings.MEMBERSHIP_PROOF_DAYS)
+
+
 def is_current(now: datetime, prefix: str = "") -> Q:
     """The memberships that read, are listed and are counted at `now`."""
-    proven_since = now - timedelta(days=settings.MEMBERSHIP_PROOF_DAYS)
     return Q(
         **{
             f"{prefix}left_at": None,
-            f"{prefix}verified_at__gte": proven_since,
+            f"{prefix}verified_at__gte": proven_since(now),
             f"{prefix}user__status": WeChatUser.Status.ACTIVE,
         }
     )
@@ -127,6 +135,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Those whom others see: hidden neither by themselves nor by an operator."""
         return self.filter(hidden=False, withheld=False)
 
+    def unlisted(self, now: datetime) -> Self:
+        """Those whom others do not see; each can say why, see `Membership.absences`."""
+        return self.exclude(is_current(now) & Q(hidden=False, withheld=False))
+
     def first_names(self, each: int) -> dict[int, list[str]]:
         """By group, the names of the first `each` members who chose one and do not hide."""
         named = self.listed().exclude(alias="", user__nickname="")
@@ -136,6 +148,17 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         for group, alias, nickname in rows.values_list("group", "alias", "user__nickname"):
             names.setdefault(group, []).append(alias or nickname)
         return names
+
+
+class Absence(models.TextChoices):
+    """Why a member of a group is not listed in it."""
+
+    BLOCKED = "blocked", _("blocked")
+    LEFT = "left", _("left the group")
+    LAPSED = "lapsed", _("no entry lately")
+    WITHHELD = "withheld", _("hidden by an operator")
+    HIDDEN = "hidden", _("hides themselves")
+    GROUP_HIDDEN = "group-hidden", _("the group is hidden")
 
 
 class Membership(Reviewed):
@@ -199,6 +222,18 @@ class Membership(Reviewed):
         """Whether others do not see this member, be it their own wish or an operator's."""
         return self.hidden or self.withheld
 
+    def absences(self, now: datetime) -> list[Absence]:
+        """Why others do not see this member, all reasons there are; empty while they do."""
+        reasons = {
+            Absence.BLOCKED: self.user.is_blocked,
+            Absence.LEFT: self.left_at is not None,
+            Absence.LAPSED: self.verified_at < proven_since(now),
+            Absence.WITHHELD: self.withheld,
+            Absence.HIDDEN: self.hidden,
+            Absence.GROUP_HIDDEN: self.group.hidden,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
+
 
 class BoardManager(models.Manager["Board"]):
     def of_app(self, app_id: str) -> models.QuerySet["Board"]:
@@ -213,15 +248,17 @@ class BoardManager(models.Manager["Board"]):
 
         Where a mini-program has a board of its own under a key that every one has, its own counts.
         """
-        boards = self.of_app(app_id).order_by("-app_id")
-        if key:
-            chosen = boards.filter(key=key).first()
-        else:
-            chosen = self.filter(default_for=app_id).first()
-            chosen = chosen or boards.filter(key=ACTIVE_DAYS).first()
-        if chosen is None:
-            raise Board.DoesNotExist
-        return chosen
+        return choose(self.of_app(app_id), app_id, key)
+
+
+def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "Board":
+    """The same among a mini-program's boards that have been read."""
+    own_first = sorted(boards, key=lambda board: board.app_id, reverse=True)
+    default = (board for board in own_first if board.default_for == app_id and not key)
+    named = (board for board in own_first if board.key == (key or ACTIVE_DAYS))
+    for board in chain(default, named):
+        return board
+    raise Board.DoesNotExist
 
 
 class WindowsField(models.CharField[str, str]):

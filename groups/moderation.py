@@ -9,7 +9,7 @@ from accounts.audit import Act
 from accounts.models import WeChatUser
 from accounts.moderation import clear, settle
 
-from .models import Group, Membership, Score
+from .models import Group, Membership, Score, Source
 from .privacy import erase
 
 
@@ -62,15 +62,29 @@ def _record(act: Act, action: str, membership: Membership) -> None:
 
 def remove_score(score: Score, act: Act) -> bool:
     """Delete one score, of one period; the others, and the member, stay."""
-    board, period = score.board.key, score.period
     with transaction.atomic():
         user = WeChatUser.objects.lock(score.user_id)
         done = bool(Score.objects.filter(pk=score.pk).delete()[0])
         if done:
-            group = score.scope or None
-            whose: dict[str, Any] = {"app_id": user.app_id, "member": user.pk, "group": group}
-            act.record("remove_score", score, **whose, board=board, period=period)
+            _record_score(act, "remove_score", score, user)
     return done
+
+
+def change_score(score: Score, value: int, act: Act) -> bool:
+    """Correct one score: the one way in which a finished period changes. The audit keeps neither
+    the old value nor the new one."""
+    with transaction.atomic():
+        user = WeChatUser.objects.lock(score.user_id)
+        rows = Score.objects.filter(pk=score.pk).exclude(value=value)
+        done = bool(rows.update(value=value, source=Source.OPERATOR))
+        if done:
+            _record_score(act, "change_score", score, user)
+    return done
+
+
+def _record_score(act: Act, action: str, score: Score, user: WeChatUser) -> None:
+    whose: dict[str, Any] = {"app_id": user.app_id, "member": user.pk, "group": score.scope or None}
+    act.record(action, score, **whose, board=score.board.key, period=score.period)
 
 
 def hide_group(group: Group, act: Act) -> bool:

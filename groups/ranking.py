@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 from accounts.media import SMALL, avatar_path
 from accounts.models import WeChatUser
 
-from .models import Board, Group, Membership, Score, describe
+from .models import Board, Group, Membership, Score, title_of
 from .periods import Period, UnreadablePeriod, Window
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
@@ -288,9 +288,10 @@ class _Table:
         """With the scores there are, or others in their place."""
         now = timezone.now()
         scores = scores or _read_scores(group, board, period).get
-        rows, before = _read_rows(group, period, now, viewer, scores)
+        rows, before, names = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
-        describe([group], now)
+        group.member_count = len(rows)
+        group.title = group.label or title_of(names, len(rows))
         return cls(
             group,
             board,
@@ -363,17 +364,21 @@ def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
 
 def _read_rows(
     group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
-) -> tuple[list[_Row], list[_Row]]:
-    """The group's members with their scores of this period, and of the one before."""
+) -> tuple[list[_Row], list[_Row], list[str]]:
+    """The group's members with their scores of this period, and of the one before; and the names
+    that an unlabelled group is called after."""
     before = period.previous.key if period.previous else None
-    rows, rows_before = [], []
+    rows, rows_before, named = [], [], []
     members = Membership.objects.current(now).filter(group=group)
     for user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(*COLUMNS):
         alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
         who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden or withheld)
         rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
         rows_before.append(_Row(*who, *scores((user_id, before), (None, None))))
-    return rows, rows_before
+        approved_alias, approved_name, _avatar = _faces(faces, drafted=False)
+        if (known_as := approved_alias or approved_name) and not (hidden or withheld):
+            named.append((joined_at, user_id, known_as))
+    return rows, rows_before, [known_as for *_joined, known_as in sorted(named)[:2]]
 
 
 def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:

@@ -8,7 +8,7 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
-from console import exports, totp
+from console import desk, exports, totp
 from console import views as console
 from console.queue import review_queue
 from groups import api as groups
@@ -70,6 +70,8 @@ urlpatterns = [
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
+    path("admin/mini-program/", desk.choose_app, name="console-mini-program"),
+    path("admin/openid/<int:pk>/", desk.see_openid, name="console-openid"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
     path("admin/export/<slug:what>/", exports.choose, name="export-choose"),
     path("admin/export/<slug:what>.<slug:form>", exports.export, name="export"),

@@ -288,7 +288,8 @@ def test_a_preview_says_what_is_wrong_and_where_there_is_no_group(olga: Browser)
 
 
 def correct(olga: Browser, score: Score, value: Any) -> Any:
-    return olga.post(f"/admin/groups/score/{score.pk}/change/", {"value": value})
+    address = f"/admin/groups/score/{score.pk}/change/"
+    return olga.post(address, {"value": value, "reason": "算错了"})
 
 
 def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
@@ -303,8 +304,16 @@ def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
         assert (score.value, score.source, score.achieved_at) == (4, "operator", achieved)
         assert correct(olga, score, MAX_SCORE + 1).status_code == 200
     assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == 4
-    entries = str(AuditEvent.objects.values())
-    assert AuditEvent.objects.count() == 4 and "小明" not in entries
+    assert AuditEvent.objects.filter(action="change_score", reason="算错了").count() == 4
+    assert "小明" not in str(AuditEvent.objects.values())
+
+
+def test_a_correction_needs_a_reason(olga: Browser, alice: Person, group: Group) -> None:
+    score = Score.objects.filter(user=alice.user).latest("pk")
+    answer = olga.post(f"/admin/groups/score/{score.pk}/change/", {"value": 9})
+    assert list(errors_of(answer)) == ["reason"]
+    score.refresh_from_db()
+    assert (score.value, AuditEvent.objects.count()) == (1, 0)
 
 
 def test_an_operator_removes_a_score(
@@ -313,10 +322,11 @@ def test_an_operator_removes_a_score(
     make_board()
     submit(alice, 5)
     score = Score.objects.get(board__key="steps", period="all")
-    assert olga.post(f"/admin/groups/score/{score.pk}/delete/", {"post": "yes"}).status_code == 302
+    act = f"/admin/act/remove_score/{score.pk}/"
+    assert olga.post(act, {"reason": "作弊"}).status_code == 302
     ranking = alice.get(f"groups/{FAMILY}/ranking?board=steps&period=all").json()
     assert ranking["me"]["score"] is None
-    assert AuditEvent.objects.get().action == "delete"
+    assert AuditEvent.objects.get().action == "remove_score"
     assert "小明" not in str(AuditEvent.objects.values())
 
 

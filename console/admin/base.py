@@ -1,20 +1,69 @@
 """What all pages of the admin have in common."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
 from accounts.audit import Act
+from console.actions import offered
+from console.paging import AppList, KeysetList
 
 
-class Audited(admin.ModelAdmin[Any]):
+class Console(admin.ModelAdmin[Any]):
+    """Whatever the admin shows. `app_path` leads to the appid, where the rows have one."""
+
+    app_path: ClassVar[str | None] = None
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AppList]:
+        return AppList
+
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the page of a row that exists shows beside its form."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context |= self.page(request, obj) if obj else {}
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+class Large(Console):
+    """A table that may grow without end: see console/paging.py."""
+
+    list_per_page = 50
+    sortable_by = ()
+    ordering = ("-pk",)
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    change_list_template = "console/large_list.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AppList]:
+        return KeysetList
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Read what the columns need beside the rows of a page, all at once."""
+
+
+class Audited(Console):
     """Django's admin with our audit in the place of its log, which would keep names.
 
     The admin logs within the transaction of the change, so the two stand or fall together.
@@ -31,18 +80,14 @@ class Audited(admin.ModelAdmin[Any]):
 
     def audit(self, request: HttpRequest, action: str, row: Model, **details: Any) -> Any:
         """Record what is being done to `row`."""
-        return Act(request.user).record(action, row, **self.whose(row), **details)  # type: ignore[arg-type]
-
-    def whose(self, row: Any) -> dict[str, Any]:
-        """The mini-program, member and group that a row is about."""
-        return {"app_id": getattr(row, "app_id", "")}
+        app_id = getattr(row, "app_id", "")
+        return Act(operator_of(request)).record(action, row, app_id=app_id, **details)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """What the audit knows of this row."""
-        wanted = urlencode({"target": str(self.opts.model_name), "target_id": object_id})
-        return HttpResponseRedirect(f"{reverse('admin:accounts_auditevent_changelist')}?{wanted}")
+        return HttpResponseRedirect(audit_of(target=self.opts.model_name, target_id=object_id))
 
 
 def _changed(message: Any) -> list[str]:
@@ -51,10 +96,11 @@ def _changed(message: Any) -> list[str]:
     return [name for part in parts for name in part.get("changed", {}).get("fields", [])]
 
 
-class ComesFromWeChat(Audited):
-    """Rows that arise when people use the mini-program: nobody adds them by hand.
+class ComesFromWeChat(Large, Audited):
+    """Rows that arise when people use the mini-program: nobody adds them by hand, or deletes them,
+    lest scores, the day's count or a block lose their row.
 
-    Nor deletes them: scores, the day's count or a block would outlive or lose their row.
+    What operators do to them are the actions and verbs of groups/moderation.py, which record it.
     """
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -63,16 +109,79 @@ class ComesFromWeChat(Audited):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Writes what was changed and nothing else: the rest may have moved on meanwhile."""
-        obj.save(update_fields=form.changed_data)
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """The verb that saved it has recorded it."""
+
+
+class OnlyActions(ComesFromWeChat):
+    """Rows without a form: all that changes them is an action."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_moderate_permission(self, request: HttpRequest) -> bool:
+        """For actions on many rows."""
+        return super().has_change_permission(request)
+
+
+def operator_of(request: HttpRequest) -> User:
+    """Whose request it is; the admin lets in nobody else."""
+    return cast(User, request.user)
+
+
+def audit_of(**numbers: Any) -> str:
+    """The address of what the audit knows of a row, a member or a group."""
+    return f"{reverse('admin:accounts_auditevent_changelist')}?{urlencode(numbers)}"
+
+
+@dataclass(frozen=True)
+class Button:
+    """A link to a page that asks before it does something."""
+
+    label: str
+    address: str
+    is_harsh: bool
+
+
+def buttons(request: HttpRequest, rows: Iterable[Model], *keys: str) -> list[Button]:
+    """What may be done to these rows, of `keys` or of everything; each leads back to this page."""
+    operator, back = operator_of(request), urlencode({"next": request.get_full_path()})
+    return [
+        Button(
+            str(action.label),
+            f"{reverse('console-act', args=[action.key, row.pk])}?{back}",
+            action.is_harsh,
+        )
+        for row in rows
+        for action in offered(operator, row, *keys)
+    ]
 
 
 def face(address: str, size: int = 32) -> SafeString:
     """A member's picture for a list; round by the style sheet."""
     return format_html(
-        '<img class="face" src="{0}" width="{1}" height="{1}" alt="">', address, size
+        '<img class="face" src="{0}" width="{1}" height="{1}" alt="" loading="lazy">', address, size
     )
+
+
+def moment(when: datetime | None) -> str:
+    """Short enough for a column."""
+    return f"{localtime(when):%y-%m-%d %H:%M}" if when else "–"
+
+
+def pill(kind: str, text: Any) -> SafeString:
+    """A state in a word; `kind` is good, wait or off."""
+    return format_html('<span class="pill {}">{}</span>', kind, text)
+
+
+def side_by_side(parts: Iterable[SafeString]) -> SafeString:
+    return format_html_join(" ", "{}", ((part,) for part in parts))
+
+
+def shortened(opaque_id: str) -> str:
+    """Enough of an id to compare, too little to use: "oAbc…9xyz"."""
+    shown = min(4, len(opaque_id) // 4)
+    return f"{opaque_id[:shown]}…{opaque_id[-shown:] if shown else ''}"
 
 
 def app_choices() -> list[tuple[str, str]]:

@@ -1,39 +1,55 @@
+"""People, and their places in groups: without a form, since all that changes them is an action."""
+
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from django import forms
-from django.contrib import admin, messages
-from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import patch_cache_control
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
-from accounts.models import ServerKey, WeChatUser
-from console.actions import ACTIONS
+from accounts.models import AuditEvent, WeChatUser
+from accounts.review import State
+from console.actions import ACTIONS, RECORDED
+from groups.models import Absence, Membership, Score, describe
 
-from .base import Audited, ComesFromWeChat, app_choices, face
+from .base import (
+    OnlyActions,
+    audit_of,
+    buttons,
+    face,
+    moment,
+    operator_of,
+    pill,
+    shortened,
+    side_by_side,
+)
+
+GROUPS_SHOWN = SCORES_SHOWN = 50
+EVENTS_SHOWN = 10
 
 
-class UnderReview(ComesFromWeChat):
+class UnderReview(OnlyActions):
     """People's own words and pictures, which an operator can approve or refuse."""
 
     reviewed: ClassVar[tuple[str, ...]]
     actions = ("approve_drafts", "refuse_drafts")
 
-    @admin.action(description=_("Approve what awaits review"), permissions=["change"])
+    @admin.action(description=_("Approve what awaits review"), permissions=["moderate"])
     def approve_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
         self._decide(request, rows, "approve")
 
-    @admin.action(description=_("Refuse what awaits review"), permissions=["change"])
+    @admin.action(description=_("Refuse what awaits review"), permissions=["moderate"])
     def refuse_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
         self._decide(request, rows, "refuse")
 
     def _decide(self, request: HttpRequest, rows: QuerySet[Any], verdict: str) -> None:
-        act = Act(request.user)  # type: ignore[arg-type]
+        act = Act(operator_of(request))
         for row in rows:
             for column in self.reviewed:
                 ACTIONS[f"{verdict}_{column}"].run(row, act)
@@ -43,23 +59,21 @@ class UnderReview(ComesFromWeChat):
 class WeChatUserAdmin(UnderReview):
     exported = "members"
     reviewed = ("nickname", "avatar")
-    list_display = ("face", "name", "draft", "draft_face", "status", "app_id", "created_at")
-    list_display_links = ("face", "name")
-    list_filter = ("nickname_state", "avatar_state", "status", "app_id")
+    app_path = "app_id"
+    list_display = ("face", "name", "state", "review", "in_groups", "short_id", "first_seen")
+    list_display_links = ("name",)
+    list_filter = ("status", "nickname_state", "avatar_state")
     search_fields = ("nickname", "openid__exact")
     search_help_text = _("Nickname, or a whole openid")
-    readonly_fields = (
-        *("face", "draft_face", "draft"),
-        *("app_id", "openid", "unionid", "created_at", "session_key_at"),
-    )
-    fields = (*readonly_fields, "nickname", "status")
-    ordering = ("-pk",)
-    show_full_result_count = False
+    fields = ()
 
-    def whose(self, row: WeChatUser) -> dict[str, Any]:
-        return {"app_id": row.app_id, "member": row.pk}
+    def prepare(self, rows: Sequence[Any]) -> None:
+        current = Membership.objects.current(timezone.now()).filter(user__in=rows)
+        counts = dict(current.values_list("user").annotate(count=Count("pk")))
+        for user in rows:
+            user.group_count = counts.get(user.pk, 0)
 
-    @admin.display(description=_("nickname"), ordering="nickname")
+    @admin.display(description=_("nickname"))
     def name(self, user: WeChatUser) -> str:
         return user.display_name
 
@@ -67,75 +81,128 @@ class WeChatUserAdmin(UnderReview):
     def face(self, user: WeChatUser) -> SafeString:
         return face(user.avatar_path)
 
-    @admin.display(description=_("name awaiting review"), empty_value="")
-    def draft(self, user: WeChatUser) -> str:
-        return user.nickname_draft
+    @admin.display(description=_("state"))
+    def state(self, user: WeChatUser) -> SafeString:
+        return pill("off" if user.is_blocked else "good", user.get_status_display())
 
-    @admin.display(description=_("avatar awaiting review"), empty_value="")
-    def draft_face(self, user: WeChatUser) -> SafeString | None:
-        return face(user.own_avatar_path) if user.avatar_draft else None
+    @admin.display(description=_("awaiting review"))
+    def review(self, user: WeChatUser) -> SafeString:
+        waiting = [_("nickname")] if user.nickname_state == State.PENDING else []
+        waiting += [_("avatar")] if user.avatar_state == State.PENDING else []
+        return side_by_side(pill("wait", what) for what in waiting)
+
+    @admin.display(description=_("in groups"))
+    def in_groups(self, user: Any) -> str:
+        return str(user.group_count)
+
+    @admin.display(description=_("openid"))
+    def short_id(self, user: WeChatUser) -> str:
+        return shortened(user.openid)
+
+    @admin.display(description=_("first seen"))
+    def first_seen(self, user: WeChatUser) -> str:
+        return moment(user.created_at)
+
+    def page(self, request: HttpRequest, row: WeChatUser) -> dict[str, Any]:
+        return member_page(request, row)
 
 
-class ServerKeyForm(forms.ModelForm[ServerKey]):
-    app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
-
-
-@admin.register(ServerKey)
-class ServerKeyAdmin(Audited):
-    """Keys of teams' own back ends. The text of one is shown in the answer that made it, once."""
-
-    form = ServerKeyForm
-    fields = ("app_id", "name")
-    list_display = ("name", "app_id", "created_at", "revoked_at")
-    list_filter = ("app_id",)
-    ordering = ("-pk",)
-    actions = ("rotate", "revoke")
-    show_full_result_count = False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("app_id", "created_at", "revoked_at") if obj else ()
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return (*self.fields, *(("created_at", "revoked_at") if obj else ()))
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # revoked, it goes on telling that it was there
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if change:
-            obj.save(update_fields=form.changed_data)
-        else:
-            obj.text = obj.rotate(timezone.now())
-
-    def response_add(
-        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        return self.shown(request, obj, obj.text)
-
-    @admin.action(
-        description=_("Rotate: a new text, and the old one ends at once"), permissions=["change"]
+def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
+    """What a member's page shows: groups, scores with their source, what operators did."""
+    now = timezone.now()
+    places = Membership.objects.filter(user=user).select_related("group").order_by("-verified_at")
+    memberships = list(places[:GROUPS_SHOWN])
+    groups = {each.group_id: each.group for each in memberships}
+    describe(groups.values(), now)
+    for membership in memberships:
+        membership.user = user
+    scores = list(
+        Score.objects.filter(user=user).select_related("board").order_by("-pk")[:SCORES_SHOWN]
     )
-    def rotate(self, request: HttpRequest, keys: QuerySet[ServerKey]) -> HttpResponse | None:
-        if len(keys) != 1:
-            self.message_user(request, _("Choose one key to rotate."), messages.WARNING)
-            return None
-        [key] = keys
-        with transaction.atomic():
-            text = key.rotate(timezone.now())
-            self.audit(request, "rotate", key)
-        return self.shown(request, key, text)
+    events = AuditEvent.objects.filter(member_id=user.pk).order_by("-pk")[:EVENTS_SHOWN]
+    return {
+        "title": user.display_name,
+        "subtitle": None,
+        "member": user,
+        "short_id": shortened(user.openid),
+        "may_see_openid": operator_of(request).has_perm("accounts.see_openids"),
+        "buttons": buttons(request, [user]),
+        "places": [
+            (each, state_of(each.absences(now)), buttons(request, [each], "hide", "show"))
+            for each in memberships
+        ],
+        "scores": [
+            (each, groups.get(each.scope), each.board.score_text(each.value)) for each in scores
+        ],
+        "events": [(each, RECORDED.get(each.action, each.action)) for each in events],
+        "audit": audit_of(member_id=user.pk),
+    }
 
-    @admin.action(description=_("Revoke for good"), permissions=["change"])
-    def revoke(self, request: HttpRequest, keys: QuerySet[ServerKey]) -> None:
-        for key in keys:
-            with transaction.atomic():
-                key.revoke(timezone.now())
-                self.audit(request, "revoke", key)
 
-    def shown(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
-        """The one page that ever holds a key's text: an answer, never a message or a redirect."""
-        context = {**self.admin_site.each_context(request), "key": key, "text": text}
-        context |= {"title": _("Server key"), "opts": self.opts}
-        response = TemplateResponse(request, "admin/accounts/serverkey/shown.html", context)
-        patch_cache_control(response, no_store=True, private=True)
-        return response
+@admin.register(Membership)
+class MembershipAdmin(UnderReview):
+    reviewed = ("alias",)
+    app_path = "user__app_id"
+    list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
+    list_display_links = ("name",)
+    list_select_related: ClassVar[list[str]] = ["user", "group"]
+    list_filter = ("alias_state", "hidden", "withheld", "watermarked")
+    search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
+    search_help_text = _("A member's nickname, a group's label, or a whole openGId")
+    readonly_fields = (
+        *("group_link", "member_link", "joined_at", "verified_at", "left_at"),
+        *("scene", "watermarked", "alias", "alias_draft"),
+    )
+    fields = readonly_fields
+
+    def prepare(self, rows: Sequence[Membership]) -> None:
+        groups = {row.group_id: row.group for row in rows}
+        describe(groups.values(), timezone.now())
+        for row in rows:
+            row.group = groups[row.group_id]
+
+    @admin.display(description=_("avatar"))
+    def face(self, membership: Membership) -> SafeString:
+        return face(membership.user.avatar_path)
+
+    @admin.display(description=_("name"))
+    def name(self, membership: Membership) -> str:
+        return membership.alias or membership.user.display_name
+
+    @admin.display(description=_("joined"))
+    def joined(self, membership: Membership) -> str:
+        return moment(membership.joined_at)
+
+    @admin.display(description=_("last proven entry"))
+    def last_entry(self, membership: Membership) -> str:
+        return moment(membership.verified_at)
+
+    @admin.display(description=_("group"))
+    def in_group(self, membership: Membership) -> str:
+        return membership.group.title
+
+    @admin.display(description=_("state"))
+    def state(self, membership: Membership) -> SafeString:
+        return state_of(membership.absences(timezone.now()))
+
+    @admin.display(description=_("group"))
+    def group_link(self, membership: Membership) -> SafeString:
+        return _link("groups_group", membership.group_id, membership.group)
+
+    @admin.display(description=_("member"))
+    def member_link(self, membership: Membership) -> SafeString:
+        return _link("accounts_wechatuser", membership.user_id, membership.user)
+
+    def page(self, request: HttpRequest, row: Membership) -> dict[str, Any]:
+        told = {"title": self.name(row), "subtitle": None, "state": self.state(row)}
+        return {**told, "buttons": buttons(request, [row])}
+
+
+def state_of(absences: Sequence[Absence]) -> SafeString:
+    """Listed, or all the reasons why not."""
+    reasons = [pill("off", each.label) for each in absences]
+    return side_by_side(reasons or [pill("good", _("listed"))])
+
+
+def _link(name: str, pk: int, text: Any) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[pk]), text)

@@ -1,0 +1,166 @@
+"""Boards, which operators make, and the scores on them, which they can only correct."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from accounts.audit import Act
+from console.views import REASON_HELP
+from groups import moderation, ranking
+from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
+from groups.periods import Window
+
+from .base import Audited, ComesFromWeChat, app_choices, buttons, face, operator_of
+
+
+class BoardForm(forms.ModelForm[Board]):
+    app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
+    windows = forms.MultipleChoiceField(
+        label=_("windows"), choices=Window.choices, widget=forms.CheckboxSelectMultiple
+    )
+    is_default = forms.BooleanField(
+        label=_("default board"),
+        required=False,
+        help_text=_("Shown where no board is named, in place of the one before."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["windows"] = self.instance.counted_windows
+        self.initial["is_default"] = self.instance.default_for is not None
+        for name in ("min_value", "max_value"):
+            if name in self.fields:
+                self.fields[name].validators += BOUNDS
+
+    def clean_windows(self) -> str:
+        chosen = self.cleaned_data["windows"]
+        return ",".join(window for window in Window if window in chosen)
+
+
+BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
+
+
+@admin.register(Board)
+class BoardAdmin(Audited):
+    """A mini-program's own boards; those that every one has are only to look at."""
+
+    form = BoardForm
+    list_display = ("title", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
+    app_path = "app_id"
+    ordering = ("-app_id", "pk")
+    fieldsets = (
+        (None, {"fields": ("app_id", "key", ("title_zh", "title_en"), ("unit_zh", "unit_en"))}),
+        (_("What is compared"), {"fields": ("order", "policy", "scope", "rank_style", "decimals")}),
+        (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
+        (_("By whom"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
+    )
+
+    @admin.display(description=_("default"), boolean=True)
+    def is_default(self, board: Board) -> bool:
+        return board.default_for is not None
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What is settled once there are scores."""
+        return Board.SETTLED if obj and obj.has_scores else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        own = obj is None or obj.app_id != EVERY_APP
+        return own and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        free = obj is not None and obj.app_id != EVERY_APP and not obj.has_scores
+        return free and super().has_delete_permission(request, obj)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django's, and a preview of what the form says, which saves nothing."""
+        if request.method == "POST" and "_preview" in request.POST:
+            board = self.get_object(request, object_id) if object_id else None
+            allowed = self.has_change_permission(request, board) if board else None
+            if not (self.has_add_permission(request) if board is None else allowed):
+                raise PermissionDenied
+            form = self.get_form(request, board, change=board is not None)(
+                request.POST, instance=board
+            )
+            if form.is_valid():
+                return self.preview(request, form.save(commit=False))
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def preview(self, request: HttpRequest, board: Board) -> HttpResponse:
+        groups = Group.objects.filter(app_id=board.app_id).with_activity(timezone.now())
+        group = groups.order_by(F("last_entry_at").desc(nulls_last=True), "-pk").first()
+        found = ranking.preview(group, board) if group else None
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "board": board}
+        context |= {"title": _("Preview"), "ranking": found, "sampled": not board.has_scores}
+        return TemplateResponse(request, "admin/groups/board/preview.html", context)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """There is one default: the one before makes way in the same transaction."""
+        if form.cleaned_data["is_default"]:
+            Board.objects.filter(default_for=obj.app_id).exclude(pk=obj.pk).update(default_for=None)
+            obj.default_for = obj.app_id
+        else:
+            obj.default_for = None
+        super().save_model(request, obj, form, change)
+
+
+class CorrectionForm(forms.ModelForm[Score]):
+    """Another value, and why."""
+
+    reason = forms.CharField(label=_("reason"), max_length=200, help_text=REASON_HELP)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "value" in self.fields:
+            self.fields["value"].validators += BOUNDS
+
+
+@admin.register(Score)
+class ScoreAdmin(ComesFromWeChat):
+    exported = "scores"
+    form = CorrectionForm
+    app_path = "user__app_id"
+    list_display = ("face", "user", "board", "period", "shown", "source", "achieved_at")
+    list_display_links = ("user",)
+    list_select_related: ClassVar[list[str]] = ["user", "board"]
+    list_filter = ("board", "source")
+    search_fields = ("user__nickname",)
+    search_help_text = _("A member's nickname")
+    readonly_fields = ("user", "board", "period", "scope", "achieved_at", "source")
+    fields = (*readonly_fields, "value", "reason")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        form = ("reason",) if self.has_change_permission(request, obj) else ()
+        return (*self.readonly_fields, "value", *form)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Score]:
+        return super().get_queryset(request).select_related("user", "board")
+
+    @admin.display(description=_("avatar"))
+    def face(self, score: Score) -> SafeString:
+        return face(score.user.avatar_path)
+
+    @admin.display(description=_("score"))
+    def shown(self, score: Score) -> str:
+        return score.board.score_text(score.value)
+
+    def page(self, request: HttpRequest, row: Score) -> dict[str, Any]:
+        return {"title": row.user, "subtitle": None, "buttons": buttons(request, [row])}
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        act = Act(operator_of(request), form.cleaned_data["reason"])
+        moderation.change_score(obj, form.cleaned_data["value"], act)

@@ -1,0 +1,82 @@
+"""Keys of teams' own back ends."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import ServerKey
+
+from .base import Audited, app_choices
+
+
+class ServerKeyForm(forms.ModelForm[ServerKey]):
+    app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
+
+
+@admin.register(ServerKey)
+class ServerKeyAdmin(Audited):
+    """Keys of teams' own back ends. The text of one is shown in the answer that made it, once."""
+
+    form = ServerKeyForm
+    fields = ("app_id", "name")
+    list_display = ("name", "app_id", "created_at", "revoked_at")
+    app_path = "app_id"
+    ordering = ("-pk",)
+    actions = ("rotate", "revoke")
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("app_id", "created_at", "revoked_at") if obj else ()
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return (*self.fields, *(("created_at", "revoked_at") if obj else ()))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # revoked, it goes on telling that it was there
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=form.changed_data)
+        else:
+            obj.text = obj.rotate(timezone.now())
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self.shown(request, obj, obj.text)
+
+    @admin.action(
+        description=_("Rotate: a new text, and the old one ends at once"), permissions=["change"]
+    )
+    def rotate(self, request: HttpRequest, keys: QuerySet[ServerKey]) -> HttpResponse | None:
+        if len(keys) != 1:
+            self.message_user(request, _("Choose one key to rotate."), messages.WARNING)
+            return None
+        [key] = keys
+        with transaction.atomic():
+            text = key.rotate(timezone.now())
+            self.audit(request, "rotate", key)
+        return self.shown(request, key, text)
+
+    @admin.action(description=_("Revoke for good"), permissions=["change"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ServerKey]) -> None:
+        for key in keys:
+            with transaction.atomic():
+                key.revoke(timezone.now())
+                self.audit(request, "revoke", key)
+
+    def shown(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
+        """The one page that ever holds a key's text: an answer, never a message or a redirect."""
+        context = {**self.admin_site.each_context(request), "key": key, "text": text}
+        context |= {"title": _("Server key"), "opts": self.opts}
+        response = TemplateResponse(request, "admin/accounts/serverkey/shown.html", context)
+        patch_cache_control(response, no_store=True, private=True)
+        return response

@@ -1,0 +1,41 @@
+"""What an operator's session is about: the chosen mini-program, and openids seen one by one."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from accounts.audit import Act
+from accounts.models import WeChatUser
+
+from .miniprograms import SESSION_KEY, chosen_app, mini_programs
+from .site import operators_only
+from .views import wanted_page, way_back
+
+
+@operators_only()
+@require_POST
+def choose_app(request: HttpRequest) -> HttpResponse:
+    """Keep the console's lists to one mini-program, or to none in particular."""
+    wanted = request.POST.get("mini_program", "")
+    if wanted in ["", *mini_programs()] and wanted != chosen_app(request):
+        request.session[SESSION_KEY] = wanted
+    return HttpResponseRedirect(wanted_page(request) or reverse("admin:index"))
+
+
+@operators_only("accounts.see_openids")
+@require_POST
+def see_openid(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show a whole openid in this one answer, and record that."""
+    member = get_object_or_404(WeChatUser, pk=pk)
+    act = Act(request.user)  # type: ignore[arg-type]
+    act.record("see_openid", member, app_id=member.app_id, member=member.pk)
+    context = {**admin.site.each_context(request), "title": _("openid"), "member": member}
+    context |= {"back": way_back(request, member)}
+    response = TemplateResponse(request, "console/openid.html", context)
+    patch_cache_control(response, no_store=True, private=True)
+    return response

@@ -1,0 +1,147 @@
+"""The console's lists and pages in a real browser: phone and desk, light and dark."""
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+
+from accounts.models import WeChatUser
+from groups.models import Membership
+from tests.settings import APP_ID, OTHER_APP_ID
+
+from .axe import violations
+from .conftest import Visitor
+from .test_pages import HOSTILE, NAMES, both_schemes, fits
+
+WIDTHS = (390, 1280)
+every_width = pytest.mark.parametrize("width", WIDTHS)
+
+
+def looks_right(visitor: Visitor) -> None:
+    page, troubles = visitor.page, list(visitor.troubles)
+    assert fits(page)
+    assert violations(page) == []
+    visitor.troubles[:] = troubles  # without those of axe itself, which writes a style
+
+
+@pytest.fixture
+def family(crowd, points):
+    """A group of people with every kind of name, some of them not listed."""
+    family = crowd("产品设计交流群", points)
+    for place, name in enumerate(NAMES + HOSTILE):
+        family.add(name, 9781 - 97 * place)
+    for name in ("躲起来的人", "被隐藏的人", "被封禁的人"):
+        family.add(name, 5)
+    hider, withheld, blocked = family.members[-3:]
+    Membership.objects.filter(user=hider).update(hidden=True)
+    Membership.objects.filter(user=withheld).update(withheld=True)
+    WeChatUser.objects.filter(pk=blocked.pk).update(status="blocked", nickname_state="pending")
+    return family
+
+
+@every_width
+@both_schemes
+@pytest.mark.parametrize(
+    "what", ["groups/group", "accounts/wechatuser", "groups/membership", "groups/score"]
+)
+def test_the_lists_fit_and_are_readable(
+    visit, family, olga: User, width: int, scheme: str, what: str
+) -> None:
+    visitor = visit(width, scheme, operator=olga)
+    visitor.open(f"/admin/{what}/")
+    visitor.photograph(f"admin-{what.partition('/')[2]}-{width}-{scheme}", whole=True)
+    looks_right(visitor)
+
+
+@every_width
+@both_schemes
+def test_a_groups_page_shows_its_ranking_and_whom_it_does_not_list(
+    visit, family, olga: User, width: int, scheme: str
+) -> None:
+    visitor = visit(width, scheme, operator=olga)
+    page = visitor.open(f"/admin/groups/group/{family.group.pk}/change/?board=points")
+    expect(page.locator(".standings li")).to_have_count(len(NAMES + HOSTILE))
+    visitor.photograph(f"admin-group-page-{width}-{scheme}", whole=True)
+    looks_right(visitor)
+    page.click("a[href$='#unlisted']")
+    expect(page.locator("#unlisted + .standings li")).to_have_count(3)
+    page.locator(".more").last.click()
+    visitor.photograph(f"admin-group-unlisted-{width}-{scheme}", whole=True)
+    looks_right(visitor)
+
+
+@every_width
+@both_schemes
+def test_a_members_page_shows_groups_scores_and_what_was_done(
+    visit, family, olga: User, width: int, scheme: str
+) -> None:
+    for member in (family.members[len(NAMES) + 3], family.members[-1]):
+        visitor = visit(width, scheme, operator=olga)
+        visitor.open(f"/admin/accounts/wechatuser/{member.pk}/change/")
+        visitor.photograph(f"admin-member-{member.status}-{width}-{scheme}", whole=True)
+        looks_right(visitor)
+
+
+@both_schemes
+def test_an_operator_hides_a_member_from_the_groups_page(
+    visit, family, olga: User, scheme: str
+) -> None:
+    visitor = visit(390, scheme, operator=olga)
+    page = visitor.open(f"/admin/groups/group/{family.group.pk}/change/?board=points")
+    page.locator(".standings .acts .button").first.click()
+    page.fill("[name=reason]", "举报属实")
+    visitor.photograph(f"admin-act-390-{scheme}", whole=True)
+    looks_right(visitor)
+    page.click(".submit-row button")
+    expect(page.locator(".standings li").first).not_to_contain_text("郑辰嘉")
+    assert Membership.objects.get(user=family.members[0], group=family.group).withheld
+
+
+@every_width
+def test_an_operator_labels_groups_in_bulk(visit, crowd, olga: User, width: int) -> None:
+    for name in ("小明", "W" * 32):
+        crowd().add(name, 1)
+    visitor = visit(width, operator=olga)
+    page = visitor.open("/admin/groups/group/")
+    for box in page.locator(".action-select").all():
+        box.check()
+    page.select_option("[name=action]", "label_groups")
+    page.locator(".actions button").click()
+    visitor.photograph(f"admin-labels-{width}", whole=True)
+    looks_right(visitor)
+    page.locator("[name^=label-]").first.fill("新名称")
+    page.click("[name=apply]")
+    expect(page.locator("#result_list")).to_contain_text("新名称")
+
+
+@every_width
+def test_lists_follow_the_chosen_mini_program(
+    visit, crowd, olga: User, settings: LazySettings, width: int
+) -> None:
+    settings.WECHAT_APPS = {APP_ID: {"SECRET": "x"}, OTHER_APP_ID: {"SECRET": "y"}}
+    crowd("一群").add("小明", 1)
+    visitor = visit(width, operator=olga)
+    page = visitor.open("/admin/groups/group/")
+    page.select_option("[name=mini_program]", OTHER_APP_ID)
+    page.locator("#mini-program button").click()
+    expect(page.locator("#result_list")).to_have_count(0)
+    visitor.photograph(f"admin-switch-{width}", whole=True)
+    looks_right(visitor)
+
+
+@every_width
+@both_schemes
+def test_the_front_page_and_forms_are_readable(
+    visit, family, olga: User, width: int, scheme: str
+) -> None:
+    visitor = visit(width, scheme, operator=olga)
+    membership = Membership.objects.get(user=family.members[0])
+    for name, path in {
+        "index": "",
+        "audit": "accounts/auditevent/",
+        "membership-page": f"groups/membership/{membership.pk}/change/",
+        "score-page": f"groups/score/{family.members[0].scores.first().pk}/change/",
+    }.items():
+        visitor.open(f"/admin/{path}")
+        visitor.photograph(f"admin-{name}-{width}-{scheme}", whole=True)
+        looks_right(visitor)
