@@ -1,8 +1,9 @@
 """Groups, who is in them, and what they compare."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -38,6 +39,18 @@ class GroupQuerySet(models.QuerySet["Group"]):
         """Adds `last_entry_at`, the latest proven entry; None where nobody is left."""
         entries = Max("memberships__verified_at", filter=is_current(now, "memberships__"))
         return self.annotate(last_entry_at=entries)
+
+    def with_size(self, now: datetime) -> Self:
+        """Adds `size`, how many members each has, to be sorted by."""
+        current = is_current(now, "memberships__")
+        return self.annotate(size=Count("memberships", filter=current))
+
+    def matching(self, text: str) -> Self:
+        """Those with `text` in their label or in the name of somebody who has not left, and the
+        one of that openGId."""
+        named = Q(alias__icontains=text) | Q(user__nickname__icontains=text)
+        theirs = Membership.objects.filter(named, left_at=None).values("group")
+        return self.filter(Q(label__icontains=text) | Q(open_gid=text) | Q(pk__in=theirs))
 
 
 class Group(models.Model):
@@ -207,15 +220,17 @@ class BoardManager(models.Manager["Board"]):
 
         Where a mini-program has a board of its own under a key that every one has, its own counts.
         """
-        boards = self.of_app(app_id).order_by("-app_id")
-        if key:
-            chosen = boards.filter(key=key).first()
-        else:
-            chosen = self.filter(default_for=app_id).first()
-            chosen = chosen or boards.filter(key=ACTIVE_DAYS).first()
-        if chosen is None:
-            raise Board.DoesNotExist
-        return chosen
+        return choose(self.of_app(app_id), app_id, key)
+
+
+def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "Board":
+    """The same among a mini-program's boards that have been read."""
+    own_first = sorted(boards, key=lambda board: board.app_id, reverse=True)
+    default = (board for board in own_first if board.default_for == app_id and not key)
+    named = (board for board in own_first if board.key == (key or ACTIVE_DAYS))
+    for board in chain(default, named):
+        return board
+    raise Board.DoesNotExist
 
 
 class WindowsField(models.CharField[str, str]):

@@ -7,20 +7,32 @@ other.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 from zlib import crc32
 
 from django.core import signing
+from django.db.models import Case, F, FilteredRelation, Q, When
+from django.db.models import Window as Over
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.media import SMALL, avatar_path
 from accounts.models import WeChatUser
 
-from .models import Board, Group, Membership, Score, describe
+from .models import (
+    ALL_GROUPS,
+    EVERY_APP,
+    Board,
+    Group,
+    Membership,
+    Score,
+    choose,
+    title_of,
+)
 from .periods import Period, UnreadablePeriod, Window
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
@@ -197,6 +209,54 @@ def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
     return table.ranking(0, len(table.listed))
 
 
+def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
+    """By group, the first members of its default ranking, as `standings` lists them, in two queries
+    however many groups: the database sorts, by `_Row.sort_key` in its own words."""
+    now, boards = timezone.now(), _default_boards(groups)
+    ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
+    badness = Case(When(best__board__in=ascending, then=F("best__value")), default=-F("best__value"))
+    order = [Case(When(best__value=None, then=1), default=0), badness, "best__achieved_at"]
+    place = Over(RowNumber(), partition_by="group", order_by=[*order, "joined_at", "user"])
+    rows = (
+        Membership.objects.current(now)
+        .listed()
+        .filter(group__in=groups)
+        .annotate(best=FilteredRelation("user__scores", condition=_counted(boards, now)))
+        .annotate(place=place)
+        .filter(place__lte=places)
+        .order_by("group", "place")
+    )
+    found: dict[int, list[Member]] = {}
+    for group, user_id, _joined, _hidden, _withheld, seed, *faces in rows.values_list(
+        "group", *COLUMNS
+    ):
+        alias, name, avatar = _faces(faces, drafted=False)
+        found.setdefault(group, []).append(Member(user_id, alias, name, avatar, seed))
+    return found
+
+
+def _default_boards(groups: Iterable[Group]) -> dict[str, Board]:
+    """By mini-program."""
+    app_ids = {group.app_id for group in groups}
+    boards = list(Board.objects.filter(app_id__in=[*app_ids, EVERY_APP]))
+    return {
+        app_id: choose([b for b in boards if b.app_id in (app_id, EVERY_APP)], app_id)
+        for app_id in app_ids
+    }
+
+
+def _counted(boards: Mapping[str, Board], now: datetime) -> Q:
+    """Of a member's scores, the one on their mini-program's board in its current period."""
+    counted = Q()
+    for app_id, board in boards.items():
+        period = Period.current(Window(board.default_window), now).key
+        scope = F("group") if board.scope == Board.Scope.GROUP else ALL_GROUPS
+        score = {"board": board, "period": period, "scope": scope}
+        its = {f"user__scores__{name}": value for name, value in score.items()}
+        counted |= Q(user__app_id=app_id, **its)
+    return counted
+
+
 def preview(group: Group, board: Board) -> Ranking:
     """The top of what `board`, saved or not, would show of a group's real members.
 
@@ -288,9 +348,10 @@ class _Table:
         """With the scores there are, or others in their place."""
         now = timezone.now()
         scores = scores or _read_scores(group, board, period).get
-        rows, before = _read_rows(group, period, now, viewer, scores)
+        rows, before, names = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
-        describe([group], now)
+        group.member_count = len(rows)
+        group.title = group.label or title_of(names, len(rows))
         return cls(
             group,
             board,
@@ -363,17 +424,21 @@ def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
 
 def _read_rows(
     group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
-) -> tuple[list[_Row], list[_Row]]:
-    """The group's members with their scores of this period, and of the one before."""
+) -> tuple[list[_Row], list[_Row], list[str]]:
+    """The group's members with their scores of this period, and of the one before; and the names
+    that an unlabelled group is called after."""
     before = period.previous.key if period.previous else None
-    rows, rows_before = [], []
+    rows, rows_before, named = [], [], []
     members = Membership.objects.current(now).filter(group=group)
     for user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(*COLUMNS):
         alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
         who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden or withheld)
         rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
         rows_before.append(_Row(*who, *scores((user_id, before), (None, None))))
-    return rows, rows_before
+        approved_alias, approved_name, _avatar = _faces(faces, drafted=False)
+        if (known_as := approved_alias or approved_name) and not (hidden or withheld):
+            named.append((joined_at, user_id, known_as))
+    return rows, rows_before, [known_as for *_joined, known_as in sorted(named)[:2]]
 
 
 def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:
