@@ -214,9 +214,12 @@ def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
     however many groups: the database sorts, by `_Row.sort_key` in its own words."""
     now, boards = timezone.now(), _default_boards(groups)
     ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
-    badness = Case(When(best__board__in=ascending, then=F("best__value")), default=-F("best__value"))
-    order = [Case(When(best__value=None, then=1), default=0), badness, "best__achieved_at"]
-    place = Over(RowNumber(), partition_by="group", order_by=[*order, "joined_at", "user"])
+    badness = Case(
+        When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
+    )
+    unscored = Case(When(best__value=None, then=1), default=0)
+    order = [unscored, badness, F("best__achieved_at"), F("joined_at"), F("user")]
+    place = Over(RowNumber(), partition_by="group", order_by=order)
     rows = (
         Membership.objects.current(now)
         .listed()
