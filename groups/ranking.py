@@ -218,7 +218,7 @@ def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
         When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
     )
     unscored = Case(When(best__value=None, then=1), default=0)
-    order = [unscored, badness, F("best__achieved_at"), F("joined_at"), F("user")]
+    order: list[Any] = [unscored, badness, F("best__achieved_at"), F("joined_at"), F("user")]
     place = Over(RowNumber(), partition_by="group", order_by=order)
     rows = (
         Membership.objects.current(now)
