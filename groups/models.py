@@ -40,6 +40,18 @@ class GroupQuerySet(models.QuerySet["Group"]):
         entries = Max("memberships__verified_at", filter=is_current(now, "memberships__"))
         return self.annotate(last_entry_at=entries)
 
+    def with_size(self, now: datetime) -> Self:
+        """Adds `size`, how many members each has, to be sorted by."""
+        current = is_current(now, "memberships__")
+        return self.annotate(size=Count("memberships", filter=current))
+
+    def matching(self, text: str) -> Self:
+        """Those with `text` in their label or in the name of somebody who has not left, and the
+        one of that openGId."""
+        named = Q(alias__icontains=text) | Q(user__nickname__icontains=text)
+        theirs = Membership.objects.filter(named, left_at=None).values("group")
+        return self.filter(Q(label__icontains=text) | Q(open_gid=text) | Q(pk__in=theirs))
+
 
 class Group(models.Model):
     """A WeChat chat group within one mini-program. WeChat tells a server its id, never its name."""

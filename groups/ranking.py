@@ -7,20 +7,32 @@ other.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 from zlib import crc32
 
 from django.core import signing
+from django.db.models import Case, F, FilteredRelation, Q, When
+from django.db.models import Window as Over
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.media import SMALL, avatar_path
 from accounts.models import WeChatUser
 
-from .models import Board, Group, Membership, Score, title_of
+from .models import (
+    ALL_GROUPS,
+    EVERY_APP,
+    Board,
+    Group,
+    Membership,
+    Score,
+    choose,
+    title_of,
+)
 from .periods import Period, UnreadablePeriod, Window
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
@@ -195,6 +207,57 @@ def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
     """Everybody who is listed, on one page. Raises UnreadablePeriod."""
     table = _Table.of(group, board, _choose_period(board, period))
     return table.ranking(0, len(table.listed))
+
+
+def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
+    """By group, the first members of its default ranking, as `standings` lists them, in two queries
+    however many groups: the database sorts, by `_Row.sort_key` in its own words."""
+    now, boards = timezone.now(), _default_boards(groups)
+    ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
+    badness = Case(
+        When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
+    )
+    unscored = Case(When(best__value=None, then=1), default=0)
+    order: list[Any] = [unscored, badness, F("best__achieved_at"), F("joined_at"), F("user")]
+    place = Over(RowNumber(), partition_by="group", order_by=order)
+    rows = (
+        Membership.objects.current(now)
+        .listed()
+        .filter(group__in=groups)
+        .annotate(best=FilteredRelation("user__scores", condition=_counted(boards, now)))
+        .annotate(place=place)
+        .filter(place__lte=places)
+        .order_by("group", "place")
+    )
+    found: dict[int, list[Member]] = {}
+    for group, user_id, _joined, _hidden, _withheld, seed, *faces in rows.values_list(
+        "group", *COLUMNS
+    ):
+        alias, name, avatar = _faces(faces, drafted=False)
+        found.setdefault(group, []).append(Member(user_id, alias, name, avatar, seed))
+    return found
+
+
+def _default_boards(groups: Iterable[Group]) -> dict[str, Board]:
+    """By mini-program."""
+    app_ids = {group.app_id for group in groups}
+    boards = list(Board.objects.filter(app_id__in=[*app_ids, EVERY_APP]))
+    return {
+        app_id: choose([b for b in boards if b.app_id in (app_id, EVERY_APP)], app_id)
+        for app_id in app_ids
+    }
+
+
+def _counted(boards: Mapping[str, Board], now: datetime) -> Q:
+    """Of a member's scores, the one on their mini-program's board in its current period."""
+    counted = Q()
+    for app_id, board in boards.items():
+        period = Period.current(Window(board.default_window), now).key
+        scope = F("group") if board.scope == Board.Scope.GROUP else ALL_GROUPS
+        score = {"board": board, "period": period, "scope": scope}
+        its = {f"user__scores__{name}": value for name, value in score.items()}
+        counted |= Q(user__app_id=app_id, **its)
+    return counted
 
 
 def preview(group: Group, board: Board) -> Ranking:

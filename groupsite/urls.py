@@ -8,12 +8,12 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
-from console import desk, exports, totp
+from console import desk, exports, pages, totp
 from console import views as console
 from console.queue import review_queue
 from groups import api as groups
 from groups import server_api as server
-from groups import views as pages
+from groups.views import member_page
 from wechat.crypto import OPAQUE_ID
 
 from . import views
@@ -65,7 +65,7 @@ urlpatterns = [
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
     path("groups/<int:pk>/season.csv", exports.export_ranking, {"form": "csv"}, "season-csv"),
-    path("g/<str:signed>/", pages.member_page, name="member-page"),
+    path("g/<str:signed>/", member_page, name="member-page"),
     path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
     path("wechat/push/<opaque:appid>/", wechat_push),

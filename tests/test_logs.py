@@ -79,7 +79,7 @@ def test_django_adds_no_line_of_its_own_but_about_a_crash(
     for path in ("/nothing", "/api/nothing", "/groups/0/", "/groups", "/static/nothing.css"):
         olga.get(path)
     assert [line["status"] for line in lines(console)] == [404, 404, 404, 301, 404]
-    monkeypatch.setattr("groups.views.describe", None)
+    monkeypatch.setattr("console.pages.describe", None)
     olga.get("/groups/")
     crash, access = lines(console)[5:]
     assert (crash["level"], crash["logger"]) == ("ERROR", "django.request")
@@ -246,7 +246,7 @@ import accounts.api, accounts.models, groups.views
 def crash(*args, **kwargs):
     raise RuntimeError(f"session_key={{args[0]}}" if isinstance(args[0], str) else "a crash")
 
-accounts.api.MeView.put = accounts.models.lock_away = groups.views._ranking_context = crash
+accounts.api.MeView.put = accounts.models.lock_away = groups.views.ranking_context = crash
 {SERVER}
 """
 

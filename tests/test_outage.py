@@ -389,7 +389,7 @@ PLACES = {
     "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
     "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
-    "a page's view": ("groups.views.describe", "/groups/"),
+    "a page's view": ("console.pages.describe", "/groups/"),
     "a page's template": ("django.contrib.admin.templatetags.log.AdminLogNode.render", "/admin/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
     "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
@@ -438,7 +438,7 @@ def test_the_page_about_it_is_in_the_readers_language(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("groups.views.describe", away)
+    monkeypatch.setattr("console.pages.describe", away)
     pages = {
         language: olga.get("/groups/", headers={"Accept-Language": language}).content.decode()
         for language in ("zh-CN", "en")
@@ -451,7 +451,7 @@ def test_it_is_a_warning_of_one_line_and_no_crash(
     olga: Browser, monkeypatch: pytest.MonkeyPatch, console: Any
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("groups.views.describe", away)
+    monkeypatch.setattr("console.pages.describe", away)
     olga.get("/groups/")
     logged = console.getvalue()
     assert "OperationalError: the canary's database is locked" in logged
@@ -468,5 +468,5 @@ def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
     def end_it(*args: Any) -> None:
         Session.objects.all().delete()
 
-    monkeypatch.setattr("groups.views.describe", end_it)
+    monkeypatch.setattr("console.pages.describe", end_it)
     assert olga.get("/groups/").status_code == 400

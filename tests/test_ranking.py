@@ -961,7 +961,7 @@ def names_on(browser: Browser, address: str) -> list[str]:
     for _page in range(2):
         html = browser.get(address + query, headers={"Accept-Language": "en"}).content.decode()
         main = html.partition("</h1>")[2].partition('class="card rows mine')[0]
-        seen += re.findall(r"player\d\d", main)
+        seen += re.findall(r"<bdi>(player\d\d)", main)
         more = re.search(r'<a rel="next" href="(\?[^"]+)"', main)
         query = more[1].replace("&amp;", "&") if more else ""
     assert not query

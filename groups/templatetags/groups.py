@@ -1,7 +1,9 @@
 from collections.abc import Sequence
+from datetime import datetime
 
 from django import template
 
+from groups.periods import Period
 from groups.ranking import Standing
 
 register = template.Library()
@@ -11,6 +13,11 @@ register = template.Library()
 def thousands(number: int) -> str:
     """9781 → "9,781"; humanize's intcomma does nothing under zh-hans."""
     return f"{number:,}"
+
+
+@register.filter
+def titled(period: Period, now: datetime) -> str:
+    return period.title(now)
 
 
 @register.filter

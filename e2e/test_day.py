@@ -1,0 +1,147 @@
+"""An operator's day: find a group by somebody's name, act, see it done, undo, export, read it up."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from django.utils.translation import override
+from playwright.sync_api import Page, expect
+
+from accounts.audit import AuditEvent
+from accounts.models import Token
+from console.actions import RECORDED
+from groups.models import Group
+
+from .axe import violations
+from .test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
+
+WIDTHS = (360, 1280)
+every_width = pytest.mark.parametrize("width", WIDTHS)
+
+
+def names_in_the_api(crowd, member) -> list[str]:
+    token, _row = Token.objects.issue(member, timezone.now())
+    path = f"/api/v1/groups/{crowd.group.open_gid}/ranking"
+    entries = Client().get(path, headers={"Authorization": f"Bearer {token}"}).json()["entries"]
+    return [entry["member"]["nickname"] for entry in entries]
+
+
+def label_of(key: str) -> str:
+    with override("zh-hans"):
+        return str(RECORDED[key])
+
+
+def act(page: Page, name: str, key: str) -> None:
+    """Choose what to do with the row of that name, and say why."""
+    row = page.locator(".rows li", has_text=name)
+    if not row.locator(".quick").is_visible():
+        row.locator("summary").click()
+    row.get_by_role("link", name=label_of(key), exact=True).locator("visible=true").first.click()
+    page.fill("[name=reason]", "群里有人投诉")
+    page.locator("#content button[type=submit]").click()
+
+
+@every_width
+@both_schemes
+def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> None:
+    for label in ("周末爬山", "三年二班家长群 🎒", "读书会"):
+        crowd(label).add(f"{label}的人", 1)
+    family = crowd("产品设计交流群")
+    for place, name in enumerate(NAMES):
+        family.add(name, 20 - place, 20 - place * 7 % 5)
+    alice = family.members[0]
+
+    visitor = visit(width, scheme, olga)
+    page = visitor.open("/groups/")
+    page.fill("[name=q]", "韩梅")
+    page.get_by_role("button", name=text("Search")).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    visitor.photograph(f"day-found-{width}-{scheme}")
+    page.get_by_role("link", name="产品设计交流群").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("产品设计交流群")
+    assert "韩梅梅" in names_in_the_api(family, alice)
+
+    act(page, "韩梅梅", "hide")
+    expect(page.locator(".told")).to_be_visible()
+    visitor.photograph(f"day-hidden-{width}-{scheme}")
+    looks_right(page)
+    assert violations(page) == []
+    expect(page.locator(".rows li", has_text="韩梅梅")).to_have_count(0)
+    assert "韩梅梅" not in names_in_the_api(family, alice)
+    assert "韩梅梅" not in visit().open(family.path_for(alice)).content()
+
+    page.locator(".told a").click()
+    page.fill("[name=reason]", "误会")
+    page.locator("#content button[type=submit]").click()
+    expect(page.locator(".rows li", has_text="韩梅梅")).to_have_count(1)
+    assert "韩梅梅" in names_in_the_api(family, alice)
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert "韩梅梅" in download.value.path().read_text("utf-8-sig")
+
+    page = visitor.open("/admin/accounts/auditevent/")
+    done = page.locator("#result_list .field-what")
+    expect(done).to_have_text([label_of(key) for key in ("export", "show", "hide")])
+    expect(page.locator("#result_list")).to_contain_text("群里有人投诉")
+    visitor.photograph(f"day-audit-{width}-{scheme}", whole=True)
+    kept = AuditEvent.objects.filter(group_id=family.group.pk).order_by("pk")
+    assert [event.action for event in kept] == ["hide", "show", "export"]
+    assert all(event.operator_name == "olga" for event in kept)
+
+
+@every_width
+@both_schemes
+def test_the_list_and_a_groups_page_read_well(
+    visit, crowd, points, olga: User, width: int, scheme: str
+) -> None:
+    for label in ("周末爬山", "", "ﷺ" * 20 + "W" * 40):
+        group = crowd(label)
+        for name in NAMES[: len(label) % 7 + 1]:
+            group.add(name, 3)
+    family = crowd("产品设计交流群", points)
+    for place, name in enumerate(NAMES + HOSTILE):
+        family.add(name, 9781 - place * 97 if place < 18 else None, 9000 - place * 31 % 7)
+    Group.objects.filter(label="周末爬山").update(hidden=True)
+    visitor = visit(width, scheme, olga)
+    page = visitor.open("/groups/?sort=members")
+    visitor.photograph(f"groups-{width}-{scheme}", whole=True)
+    expect(page.locator("tbody tr").first).to_contain_text("产品设计交流群")
+    looks_right(page)
+    assert violations(page) == []
+    page = visitor.open(f"/groups/{family.group.pk}/?board=points")
+    visitor.photograph(f"operators-{width}-{scheme}")
+    expect(page.locator(".boards a")).to_have_count(2)
+    looks_right(page)
+    assert violations(page) == []
+    page.locator("summary").nth(1).click()
+    visitor.photograph(f"operators-open-{width}-{scheme}")
+    expect(page.locator("details[open] a")).not_to_have_count(0)
+    looks_right(page)
+    assert violations(page) == []
+
+
+OPERATORS = ("/groups/", "/groups/?q=script", "/groups/{}/", "/groups/{}/?period=all")
+
+
+@pytest.mark.parametrize("width", (320, 1280))
+def test_hostile_names_break_no_layout_and_run_nothing_on_any_page(
+    visit, crowd, olga: User, width: int
+) -> None:
+    group = crowd()
+    for number, nickname in enumerate(HOSTILE + ["\u3164\u3164", "‮⁦⁧ab", "𒐫" * 32, "=1+1"]):
+        group.add(nickname, 90 - number, number)
+    crowd("<script>alert(2)</script>").add("x")
+    crowd("W" * 60)
+    visitor = visit(width, operator=olga)
+    for path in (*OPERATORS, group.path_for(group.members[2])):
+        page = visitor.open(path.format(group.group.pk))
+        visitor.photograph(f"odd-{OPERATORS.index(path) if path in OPERATORS else 'm'}-{width}")
+        looks_right(page)
+        expect(page.locator("script")).to_have_count(0)
+        for row in page.locator(".rows li, tbody tr").all():
+            assert row.evaluate("it => it.scrollWidth <= it.clientWidth")
+    download = Client()
+    download.force_login(olga)
+    sheet = download.get(f"/groups/{group.group.pk}/season.csv").content.decode("utf-8-sig")
+    assert "'=1+1" in sheet and ",=1+1" not in sheet
