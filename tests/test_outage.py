@@ -390,7 +390,7 @@ PLACES = {
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
     "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
     "a page's view": ("console.pages.describe", "/groups/"),
-    "a page's template": ("django.contrib.admin.templatetags.log.AdminLogNode.render", "/admin/"),
+    "a page's template": ("django.template.defaulttags.CsrfTokenNode.render", "/groups/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
     "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
     "saving the session": ("django.contrib.sessions.models.Session.save", "/groups/"),

@@ -404,7 +404,7 @@ def test_no_secret_comes_out_of_any_success_or_failure(
     ] == []
     assert canaries.hits_in(str(everything_stored())) == set()
     for path in admin_pages():
-        assert canaries.hits_in(olga.get(path).content.decode()) == set(), path
+        assert canaries.hits_in(olga.get(path).getvalue().decode(errors="replace")) == set(), path
 
 
 CHECKS = ("/wxa/msg_sec_check", "/wxa/media_check_async", "/cgi-bin/stable_token")

@@ -38,6 +38,8 @@ const FIELDS = {
   joinedAt: '加入时间',
   verifiedAt: '最近从群进入',
   hidden: '已隐藏',
+  withheld: '被管理员隐藏',
+  reviewSince: '等待审核始于',
   alias: '群内名称',
   aliasState: '群内名称审核',
   openGId: '群标识 openGId',
