@@ -27,6 +27,7 @@ from tests.settings import APP_ID
 from .phones import (  # noqa: F401
     backend,
     django_db_modify_db_settings,
+    file_before_server,
     native_browser,
     node,
     phone_of,

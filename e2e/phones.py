@@ -110,6 +110,11 @@ def django_db_modify_db_settings(
         default.settings_dict["TEST"]["NAME"] = str(file)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def file_before_server(django_db_setup: None) -> None:
+    """`live_server` looks once whether the database is in memory: it has to be in its file then."""
+
+
 @pytest.fixture(scope="session")
 def port() -> int:
     """Where every test's site listens: built apps have the address in them."""
