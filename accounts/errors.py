@@ -46,9 +46,9 @@ class SessionStale(APIException):
         "The encrypted data cannot be opened. Log in, fetch it from WeChat again, and retry once."
     )
 
-    def __init__(self, why: UnsealError) -> None:
+    def __init__(self, why: UnsealError | None = None) -> None:
         super().__init__()
-        self.cause, self.facts = why.reason, why.facts
+        self.cause, self.facts = (why.reason, why.facts) if why else ("", {})
 
 
 class BindLocked(RetryLater):

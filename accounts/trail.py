@@ -219,9 +219,7 @@ def _reading(error: Exception) -> tuple[str, str, Facts]:
         facts["wait"] = int(wait)
     match error:
         case WeChatError():
-            known = error.cause in CAUSES
-            errcode = {} if error.errcode is None else {"errcode": error.errcode}
-            return "", error.cause if known else "wechat_other", errcode | facts
+            return "", *wechat_cause(error)
         case _ if getattr(error, "cause", "") in CAUSES:
             return "", str(error.cause), facts  # type: ignore[attr-defined]
         case ValidationError():
@@ -233,6 +231,12 @@ def _reading(error: Exception) -> tuple[str, str, Facts]:
         case ObjectDoesNotExist():
             return "", "erased", {}
     return "", "crash", {"error": type(error).__name__}
+
+
+def wechat_cause(error: WeChatError) -> tuple[str, Facts]:
+    """The cause that WeChat's refusal is, and what its support asks for."""
+    errcode = {} if error.errcode is None else {"errcode": error.errcode}
+    return error.cause if error.cause in CAUSES else "wechat_other", errcode | error.facts
 
 
 def _wrong_field(error: ValidationError) -> tuple[str, str, Facts]:

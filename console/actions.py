@@ -250,6 +250,9 @@ RECORDED: dict[str, Text] = {
     "revoke": _("Revoke"),
     "export": _("Export"),
     "see_openid": _("See an openid"),
+    "watch": _("Follow log-ins and binds"),
+    "unwatch": _("Stop following"),
+    "test_credentials": _("Test credentials"),
 }
 
 

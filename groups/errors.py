@@ -14,7 +14,7 @@ class NotAGroup(APIException):
     default_code = "not_a_group"
     default_detail = _("This was not opened from a group chat. Share the card into a group.")
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str = "") -> None:
         super().__init__()
         self.cause = cause
 
@@ -24,7 +24,7 @@ class GroupNotProven(APIException):
     default_code = "group_not_proven"
     default_detail = _("This ticket does not prove that you are in the group. Resolve again.")
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str = "") -> None:
         super().__init__()
         self.cause = cause
 

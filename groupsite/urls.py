@@ -8,6 +8,7 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
+from console import integration
 from console import views as console
 from groups import api as groups
 from groups import server_api as server
@@ -69,6 +70,10 @@ urlpatterns = [
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
+    path("admin/check/", integration.check, name="check"),
+    path("admin/check/live/", integration.live, name="check-live"),
+    path("admin/check/watch/", integration.watch, name="check-watch"),
+    path("admin/check/credentials/", integration.credentials, name="check-credentials"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),
