@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from wechat.crypto import OPAQUE_ID
 
+from . import trail
 from .caller import Caller, caller
 from .errors import PictureTooLarge
 from .models import Consent, Token, WeChatUser
@@ -97,9 +98,11 @@ class LoginView(JsonView):
     @extend_schema(request=LoginInput, responses=LoginOutput, operation_id="login")
     def post(self, request: Request) -> Response:
         """Exchange the code of `wx.login` for a token. Earlier tokens stay valid."""
-        body = self.read(LoginInput)
-        caller.set(Caller(app_id=body["appid"]))
-        return self.answer(LoginOutput, log_in(body["appid"], body["code"]))
+        with trail.attempt(trail.Kind.LOGIN):
+            body = self.read(LoginInput)
+            caller.set(Caller(app_id=body["appid"]))
+            found = log_in(body["appid"], body["code"])
+        return self.answer(LoginOutput, found)
 
 
 class LogoutView(MemberView):

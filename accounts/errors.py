@@ -1,10 +1,15 @@
-"""Refusals of this app, as DRF's coded exceptions; groupsite/errors.py says what each means."""
+"""Refusals of this app, as DRF's coded exceptions; groupsite/errors.py says what each means.
+
+`cause`, one of accounts/causes.py, and `facts` are for the trail alone: no answer tells them.
+"""
 
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
+
+from wechat.crypto import UnsealError
 
 
 class RetryLater(APIException):
@@ -31,6 +36,7 @@ class UserBlocked(APIException):
     status_code = status.HTTP_403_FORBIDDEN
     default_code = "user_blocked"
     default_detail = _("This account is blocked. Contact the operators of this mini-program.")
+    cause = "blocked"
 
 
 class SessionStale(APIException):
@@ -40,6 +46,10 @@ class SessionStale(APIException):
         "The encrypted data cannot be opened. Log in, fetch it from WeChat again, and retry once."
     )
 
+    def __init__(self, why: UnsealError | None = None) -> None:
+        super().__init__()
+        self.cause, self.facts = (why.reason, why.facts) if why else ("", {})
+
 
 class BindLocked(RetryLater):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
@@ -47,6 +57,7 @@ class BindLocked(RetryLater):
     default_detail = _(
         "Too much encrypted data could not be opened. Try again later, in an hour at most."
     )
+    cause = "locked"
 
 
 class WeChatUnavailable(RetryLater):

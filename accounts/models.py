@@ -1,7 +1,6 @@
 import hashlib
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -14,19 +13,30 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from wechat.client import Session
-from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, unseal
+from wechat.crypto import (
+    Envelope,
+    UnsealError,
+    check_watermark,
+    group_in,
+    is_single_chat,
+    unseal,
+)
 
+from . import trail
 from .audit import AuditEvent as AuditEvent  # a model of this app
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField, OpaqueIdField
 from .media import avatar_path, random_key
 from .review import Reviewed, StateField
+from .trail import Attempt as Attempt  # models of this app
+from .trail import Watch as Watch
 from .vault import keyed_digests, lock_away, take_out
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
 TOKEN_LIFETIME = timedelta(days=30)
+UNOPENED = ("padding", "encoding", "json")  # ways of not opening, the farthest last
 random_seed = random_key  # the name that migration 0001 knows
 
 
@@ -36,6 +46,7 @@ class GroupProof:
 
     open_gid: str | None
     watermarked: bool
+    single_chat: bool = False
 
 
 class WeChatUserManager(models.Manager["WeChatUser"]):
@@ -160,11 +171,27 @@ class WeChatUser(Reviewed):
         """
         now = timezone.now()
         self.refuse_when_locked(now)
-        for key in self._session_keys(now):
-            with suppress(UnsealError):
-                return self._read_group(key, envelope, now)
+        failures = []
+        for which, key in self._session_keys(now):
+            try:
+                return self._read_group(which, key, envelope, now)
+            except UnsealError as error:
+                failures.append(error)
+        why = self._why(failures, now)
         self._count_stale(now)
-        raise SessionStale
+        raise SessionStale(why)
+
+    def _why(self, failures: list[UnsealError], now: datetime) -> UnsealError:
+        """The failure that got farthest; it goes to the trail, and to no answer."""
+        if not failures:
+            return UnsealError("key_unreadable" if self.session_key else "no_key")
+        opened = [error for error in failures if error.reason not in UNOPENED]
+        why = opened[0] if opened else max(failures, key=lambda e: UNOPENED.index(e.reason))
+        if not opened and self.session_key_at:
+            had = "none" if not self.previous_session_key else "lapsed"
+            why.facts["previous"] = "tried" if len(failures) > 1 else had
+            why.facts["keySeconds"] = int((now - self.session_key_at).total_seconds())
+        return why
 
     def refuse_when_locked(self, now: datetime) -> None:
         """Raises BindLocked while ten envelopes of the current hour did not open."""
@@ -174,15 +201,16 @@ class WeChatUser(Reviewed):
         if wait > 0:
             raise BindLocked(wait)
 
-    def _session_keys(self, now: datetime) -> Iterator[str]:
+    def _session_keys(self, now: datetime) -> Iterator[tuple[str, str]]:
         if key := take_out(self.session_key):
-            yield key
+            yield "current", key
         recent = self.session_key_at and self.session_key_at > now - PREVIOUS_KEY_LIFETIME
         if recent and (key := take_out(self.previous_session_key)):
-            yield key
+            yield "previous", key
 
-    def _read_group(self, key: str, envelope: Envelope, now: datetime) -> GroupProof:
+    def _read_group(self, which: str, key: str, envelope: Envelope, now: datetime) -> GroupProof:
         payload = unseal(key, envelope)
+        trail.passed("envelope", key=which)
         watermarked = check_watermark(
             payload,
             self.app_id,
@@ -190,7 +218,8 @@ class WeChatUser(Reviewed):
             settings.WATERMARK_MAX_AGE,
             required=settings.WATERMARK_REQUIRED,
         )
-        return GroupProof(group_in(payload), watermarked)
+        trail.passed("watermark", watermarked=watermarked)
+        return GroupProof(group_in(payload), watermarked, is_single_chat(payload))
 
     def _count_stale(self, now: datetime) -> None:
         # Conditional updates, so that requests at the same moment get exactly ten between them.

@@ -13,6 +13,7 @@ from wechat.client import Session, Suggestion, Verdict, client_for
 from wechat.errors import UserInactive
 from wechat.push import MediaVerdict
 
+from . import trail
 from .errors import RiskyName, UserBlocked
 from .media import avatar_path, delete_avatar, store_avatar
 from .models import AvatarCheck, Consent, Token, WeChatUser
@@ -35,7 +36,9 @@ def log_in(app_id: str, code: str) -> LogIn:
     WeChatUser.DoesNotExist where an erasure comes between. Earlier tokens stay valid: one person
     may hold two phones.
     """
-    return begin_session(app_id, client_for(app_id).code_to_session(code))
+    session = client_for(app_id).code_to_session(code)
+    trail.passed("code")
+    return begin_session(app_id, session)
 
 
 def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
@@ -47,6 +50,7 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
     now = timezone.now()
     suggestion = _judge_stranger(app_id, session.openid, nickname) if nickname else None
     met = WeChatUser.objects.meet(app_id, session.openid)
+    trail.about(met)
     with transaction.atomic():
         # Locked, so that two log-ins at once keep both their keys: one current, one previous.
         user = WeChatUser.objects.lock(met.pk)
@@ -56,6 +60,7 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
         if suggestion:
             write_name(user, "nickname", nickname, suggestion)
         text, row = Token.objects.issue(user, now)
+    trail.passed("openid")
     return LogIn(user, text, row.expires_at)
 
 

@@ -255,6 +255,9 @@ RECORDED: dict[str, Text] = {
     "enrol_totp": _("Set up a second factor"),
     "backup_codes": _("Make backup codes"),
     "reset_totp": _("Reset the second factor"),
+    "watch": _("Follow log-ins and binds"),
+    "unwatch": _("Stop following"),
+    "test_credentials": _("Test credentials"),
 }
 
 

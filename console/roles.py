@@ -24,11 +24,14 @@ MODERATOR = [
     "groups.change_group",
     "groups.change_membership",
     "groups.delete_score",
+    "accounts.view_attempt",
+    "accounts.add_watch",
 ]
 MANAGER = [
     *MODERATOR,
     "accounts.delete_wechatuser",
     "accounts.see_openids",
+    "accounts.test_credentials",
     *(f"accounts.{verb}_serverkey" for verb in ("add", "change", "view")),
     *(f"groups.{verb}_board" for verb in ("add", "change", "delete")),
     "groups.change_score",

@@ -23,9 +23,10 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import trail
 from accounts.api import ConsentOutput, MemberView
 from accounts.api import MeView as ProfileView
-from accounts.models import AvatarCheck, Token, WeChatUser
+from accounts.models import Attempt, AvatarCheck, Token, Watch, WeChatUser
 from accounts.review import State
 from accounts.serializers import (
     AvatarUrl,
@@ -350,6 +351,21 @@ class MyIdempotencyKeyOutput(serializers.Serializer[IdempotencyKey]):
     answer = serializers.JSONField()
 
 
+class MyAttemptOutput(serializers.Serializer[Attempt]):
+    """A log-in or bind of mine within the last day: all that failed, and some that went well."""
+
+    at = Time()
+    kind = serializers.ChoiceField(trail.Kind.choices)
+    outcome = serializers.CharField(help_text=_("the error's code, empty where it went well"))
+    requestId = serializers.CharField(source="request_id")
+
+
+class MyWatchOutput(serializers.Serializer[Watch]):
+    """That my log-ins and binds are followed by an operator who helps to find a fault."""
+
+    until = Time()
+
+
 class MyDataOutput(serializers.Serializer[Any]):
     """Everything held about me but secrets: keys and tokens are kept as ciphertext or digest."""
 
@@ -360,6 +376,8 @@ class MyDataOutput(serializers.Serializer[Any]):
     memberships = MyMembershipOutput(many=True)
     scores = MyScoreOutput(many=True)
     idempotencyKeys = MyIdempotencyKeyOutput(many=True, source="idempotency_keys")
+    attempts = MyAttemptOutput(many=True)
+    watches = MyWatchOutput(many=True)
 
 
 class MemberOutput(serializers.Serializer[ranking.Member]):
@@ -439,7 +457,8 @@ class ResolveView(MemberView):
 
         Fetch the data after logging in: WeChat may have changed the key since.
         """
-        entry = resolve(self.user, self.read(EnvelopeInput)["envelope"])
+        with trail.attempt(trail.Kind.RESOLVE):
+            entry = resolve(self.user, self.read(EnvelopeInput)["envelope"])
         answer = {
             "openGId": entry.open_gid,
             "openid": self.user.openid,
@@ -462,8 +481,9 @@ class BindView(MemberView):
     )
     def post(self, request: Request) -> Response:
         """Enter a group: with its encrypted data, or with what `groups/resolve` answered."""
-        entry, scene = self.proof()
-        bound = bind(self.user, entry, scene)
+        by_ticket = self.has_any("openGId", "openid", "ticket")
+        with trail.attempt(trail.Kind.REDEEM if by_ticket else trail.Kind.BIND):
+            bound = bind(self.user, *(self.by_ticket() if by_ticket else self.by_envelope()))
         membership = bound.membership
         [group] = attach([membership], timezone.now())
         answer = {
@@ -475,14 +495,17 @@ class BindView(MemberView):
         code = status.HTTP_201_CREATED if bound.created else status.HTTP_200_OK
         return self.answer(BoundOutput, answer, code)
 
-    def proof(self) -> tuple[Entry, int | None]:
-        """What this call proves, by either form, and the scene it came from."""
-        if self.has_any("openGId", "openid", "ticket"):
-            body = self.read(BindTicketInput)
-            entry = redeem(self.user, body["openGId"], body["openid"], body["ticket"])
-        else:
-            body = self.read(BindEnvelopeInput)
-            entry = resolve(self.user, body["envelope"])
+    def by_envelope(self) -> tuple[Entry, int | None]:
+        """What this call proves, and the scene it came from."""
+        body = self.read(BindEnvelopeInput)
+        trail.passed("scene", scene=body.get("scene"))
+        return resolve(self.user, body["envelope"]), body.get("scene")
+
+    def by_ticket(self) -> tuple[Entry, int | None]:
+        """The same, of the form with a ticket."""
+        body = self.read(BindTicketInput)
+        trail.passed("scene", scene=body.get("scene"))
+        entry = redeem(self.user, body["openGId"], body["openid"], body["ticket"])
         return entry, body.get("scene")
 
     def has_any(self, *names: str) -> bool:

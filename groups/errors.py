@@ -1,10 +1,10 @@
-"""Refusals of this app, as DRF's coded exceptions."""
+"""Refusals of this app, as DRF's coded exceptions; `cause` as in accounts/errors.py."""
 
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 from accounts.errors import RetryLater
 
@@ -14,17 +14,32 @@ class NotAGroup(APIException):
     default_code = "not_a_group"
     default_detail = _("This was not opened from a group chat. Share the card into a group.")
 
+    def __init__(self, cause: str = "") -> None:
+        super().__init__()
+        self.cause = cause
+
 
 class GroupNotProven(APIException):
     status_code = status.HTTP_403_FORBIDDEN
     default_code = "group_not_proven"
     default_detail = _("This ticket does not prove that you are in the group. Resolve again.")
 
+    def __init__(self, cause: str = "") -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class GroupHidden(NotFound):
+    """To the client there is no such group."""
+
+    cause = "group_hidden"
+
 
 class FoundedTooMany(RetryLater):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "throttled"
     default_detail = _("Too many new groups in one day. Try again later.")
+    cause = "founded_too_many"
 
 
 class InvalidScore(ValidationError):

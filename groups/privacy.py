@@ -25,6 +25,8 @@ def data_about(user: WeChatUser) -> dict[str, Any]:
         "memberships": memberships,
         "scores": _scores_of(user),
         "idempotency_keys": user.idempotency_keys.order_by("created_at", "pk"),
+        "attempts": user.attempts.order_by("pk"),
+        "watches": user.watches.order_by("pk"),
     }
 
 

@@ -14,8 +14,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Length
 
+from accounts import trail
 from accounts.media import FOLDER
-from accounts.models import AvatarCheck, Remnant, Token, WeChatUser
+from accounts.models import Attempt, AvatarCheck, Remnant, Token, Watch, WeChatUser
 
 from .models import IdempotencyKey, Membership, Score
 from .periods import KEYS, Period, day_of
@@ -142,5 +143,7 @@ RULES: dict[str, Rule | OrphanRule] = {
         lambda now: IdempotencyKey.objects.filter(created_at__lte=now - KEYS_REMEMBERED)
     ),
     "remnants": Rule(lapsed_remnants),
+    "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - trail.KEPT)),
+    "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),
     "files": OrphanRule(),
 }

@@ -13,13 +13,13 @@ from django.db import transaction
 from django.db.models import Count, Max, Min
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import NotFound
 
+from accounts import trail
 from accounts.models import GroupProof, Remnant, WeChatUser
 from accounts.services import judge_name, write_name
 from wechat.crypto import Envelope
 
-from .errors import FoundedTooMany, GroupNotProven, InvalidScore, NotAGroup
+from .errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
 from .models import (
     ALL_GROUPS,
     Board,
@@ -64,7 +64,8 @@ def resolve(user: WeChatUser, envelope: Envelope) -> Entry:
     """
     proof: GroupProof = user.unseal_group(envelope)
     if proof.open_gid is None:
-        raise NotAGroup
+        raise NotAGroup("single_chat" if proof.single_chat else "no_group")
+    trail.passed("group")
     return Entry(proof.open_gid, proof.watermarked)
 
 
@@ -79,10 +80,18 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> Entry:
     user.refuse_when_locked(timezone.now())
     try:
         proof: Mapping[str, Any] = signing.loads(ticket, salt=TICKET_SALT, max_age=TICKET_LIFETIME)
+    except signing.SignatureExpired:
+        raise GroupNotProven("ticket_expired") from None
     except signing.BadSignature:
-        raise GroupNotProven from None
-    if (user.pk, user.openid, open_gid) != (proof["user"], openid, proof["group"]):
-        raise GroupNotProven
+        raise GroupNotProven("ticket_altered") from None
+    for cause, fits in {
+        "ticket_of_another": user.pk == proof["user"],
+        "other_openid": user.openid == openid,
+        "other_group": open_gid == proof["group"],
+    }.items():
+        if not fits:
+            raise GroupNotProven(cause)
+    trail.passed("ticket")
     return Entry(open_gid, proof["watermarked"])
 
 
@@ -90,7 +99,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
     """Make `user` a member of the proven group, or renew that; the day's first entry counts.
 
     One transaction, safe against itself running elsewhere at the same moment. Raises
-    FoundedTooMany when this would be the user's 101st new group within a day, NotFound where an
+    FoundedTooMany when this would be the user's 101st new group within a day, GroupHidden where an
     operator hides the group.
     """
     now = timezone.now()
@@ -100,7 +109,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         WeChatUser.objects.lock(user.pk)
         group = _find_or_found(user, entry.open_gid, now)
         if group.hidden:
-            raise NotFound
+            raise GroupHidden
         seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
         membership, created = Membership.objects.get_or_create(
             group=group, user=user, defaults={"joined_at": now, **seen}
@@ -111,6 +120,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         if counts:
             board = Board.objects.active_days()
             Score.objects.submit(board, user, board.scope_in(group), 1, now, Source.ENTRY)
+    trail.passed("membership", group=group.pk, created=created)
     return Bound(membership, created)
 
 

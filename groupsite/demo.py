@@ -10,6 +10,7 @@ import socket
 import sys
 from base64 import urlsafe_b64encode
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -84,6 +85,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
+    from accounts.models import Watch
     from groups.models import Group
 
     try:
@@ -97,6 +99,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     if not Group.objects.exists():
         say("Inventing people and groups 生成演示数据")
         call_command("seed_demo")
+    Watch.objects.begin(APP_ID, everybody=True, lasting=timedelta(days=7))
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"

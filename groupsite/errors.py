@@ -26,7 +26,7 @@ from accounts.errors import (
     WeChatUnavailable,
 )
 from accounts.models import WeChatUser
-from groups.errors import FoundedTooMany, GroupNotProven, InvalidScore, NotAGroup
+from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
 from wechat import errors as wechat
 
 from .outage import database_is_away
@@ -125,7 +125,7 @@ CATALOGUE = (
         _("Stop using this ticket; a new one comes from `groups/resolve`."),
     ),
     Row(
-        (exceptions.NotFound,),
+        (exceptions.NotFound, GroupHidden),
         _("There is no such path, group or board, or it is not yours: both look the same."),
         _("Stop. A group is there again once the member enters from it."),
     ),

@@ -8,7 +8,7 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
-from console import desk, exports, pages, totp
+from console import desk, exports, integration, pages, totp
 from console import views as console
 from console.queue import review_queue
 from groups import api as groups
@@ -80,6 +80,10 @@ urlpatterns = [
     ),
     path("admin/otp/", totp.second_factor, name="console-otp"),
     path("admin/review/", review_queue, name="review-queue"),
+    path("admin/check/", integration.check, name="check"),
+    path("admin/check/live/", integration.live, name="check-live"),
+    path("admin/check/watch/", integration.watch, name="check-watch"),
+    path("admin/check/credentials/", integration.credentials, name="check-credentials"),
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),

@@ -19,6 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
 
+from accounts import trail
 from accounts.models import WeChatUser
 from accounts.vault import take_out
 from groups.models import Group
@@ -48,7 +49,9 @@ def sandbox(sandbox_server: Sandbox, settings: Any) -> Sandbox:
 
 @pytest.fixture(autouse=True)
 def _nothing_counted() -> None:
-    """Whatever another test did, nobody has been throttled."""
+    """Whatever another test did, nobody has been throttled, and nobody is watched."""
+    trail.forget()
+    trail._pace = trail._Pace()
     throttles.limiter_on.cache_clear()
     if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()

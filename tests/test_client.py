@@ -745,7 +745,7 @@ def test_no_token_is_printed_or_logged_unredacted(caplog: pytest.LogCaptureFixtu
     with Server(*map(says, steps)) as server:
         client = Client(APP, SECRET, server.url)
         client.check_text(ALICE, "小明")
-        assert TOKEN not in repr(client) + repr(vars(client)["_kept_token"])
+        assert TOKEN not in repr(client) + repr(client_module._KEPT_TOKENS)
     assert f"access_token={TOKEN}" in caplog.text, "urllib3 quotes whole URLs"
     told = [redact(record.getMessage()) for record in caplog.records]
     assert not [line for line in told if TOKEN in line or SECRET in line]

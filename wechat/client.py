@@ -80,7 +80,6 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self._credentials = {"appid": app_id, "secret": secret}
-        self._kept_token = _KEPT_TOKENS.setdefault((self.base_url, app_id), _KeptToken())
 
     def __repr__(self) -> str:
         return f"Client({self.app_id!r}, base_url={self.base_url!r})"
@@ -117,11 +116,19 @@ class Client:
         """The app's stable token, of at most two hours, shared by the process. A secret."""
         return self._access_token(self._deadline())
 
+    def try_credentials(self) -> None:
+        """Whether WeChat takes this appid and secret from here: asks for a token, and drops it.
+
+        The platform goes on answering the same token, so nobody who uses it is disturbed. Raises
+        WeChatError.
+        """
+        self._fetch_token(self._deadline(), force=False)
+
     def _access_token(self, deadline: float, refused: str = "") -> str:
         """The kept token, or a new one once it nears its end or is the one that was `refused`."""
-        kept = self._kept_token
+        kept = _KEPT_TOKENS.setdefault((self.base_url, self.app_id), _KeptToken())
         if not kept.lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise Unavailable("WeChat's access token did not come in time")
+            raise Unavailable("WeChat's access token did not come in time", reason="timeout")
         try:
             if kept.value == refused or time.monotonic() >= kept.renew_at:
                 self._renew(kept, deadline, refused)
@@ -197,12 +204,12 @@ class Client:
                 stream=True,
             ) as response:
                 if response.status_code != 200:
-                    raise Unavailable(f"WeChat answered HTTP {response.status_code}")
+                    raise Unavailable(f"WeChat answered HTTP {response.status_code}", reason="http")
                 text = response.raw.read(MAX_ANSWER + 1, decode_content=True)
         except requests.ConnectionError as error:
             raise _connection_error(error) from None
         except (requests.RequestException, HTTPError, OSError):
-            raise Unavailable("WeChat did not answer in time") from None
+            raise Unavailable("WeChat did not answer in time", reason="timeout") from None
         return _read_answer(text)
 
 
@@ -218,8 +225,8 @@ def _raw_json(body: Mapping[str, Any]) -> bytes:
 def _connection_error(error: requests.ConnectionError) -> Unavailable:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return NeverSent("WeChat could not be reached")
-    return Unavailable("The connection to WeChat broke")
+        return NeverSent("WeChat could not be reached", reason="unreachable")
+    return Unavailable("The connection to WeChat broke", reason="broken")
 
 
 def _read_answer(body: bytes) -> dict[str, Any]:

@@ -25,6 +25,7 @@ BLOCK = AES.block_size
 PUSH_BLOCK = 32
 PUSH_HEAD = 20
 MAX_CLOCK_SKEW = 60
+FOREVER = 10**9  # seconds, some 30 years
 
 OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -41,7 +42,15 @@ class MalformedEnvelope(ValueError):
 
 
 class UnsealError(Exception):
-    """A well-formed envelope that this key, app or moment does not open; never says why."""
+    """A well-formed envelope that this key, app or moment does not open; its text never says why.
+
+    `reason` and `facts` do. They are for operators: no answer may differ by them.
+    """
+
+    def __init__(self, reason: str = "", **facts: int | str) -> None:
+        super().__init__()
+        self.reason = reason
+        self.facts = facts
 
 
 def is_opaque_id(value: object) -> bool:
@@ -112,11 +121,16 @@ def seal(session_key: str, payload: Mapping[str, Any], iv: bytes | None = None) 
 
 def unseal(session_key: str, envelope: Envelope) -> dict[str, Any]:
     """The JSON object inside `envelope`. Raises UnsealError, whatever the reason."""
+    reason = "padding"
     try:
         cipher = AES.new(decode_session_key(session_key), AES.MODE_CBC, envelope.iv)
-        return json_object(unpad(cipher.decrypt(envelope.data), BLOCK))
+        text = unpad(cipher.decrypt(envelope.data), BLOCK)
+        reason = "json"
+        return json_object(text)
+    except UnicodeDecodeError:
+        raise UnsealError("encoding") from None
     except ValueError:
-        raise UnsealError from None
+        raise UnsealError(reason) from None
 
 
 def decode_aes_key(aes_key: str) -> bytes:
@@ -163,16 +177,19 @@ def check_watermark(
     if "watermark" not in payload:
         from_enter_info = {"opengid", "open_single_roomid"} & payload.keys()
         if required or not from_enter_info or "openGId" in payload:
-            raise UnsealError
+            raise UnsealError("no_watermark")
         return False
     match payload["watermark"]:
         case {"appid": str(owner), "timestamp": int(timestamp)} if not isinstance(timestamp, bool):
             # Compared, not subtracted: a forged integer may be too large for a float.
-            fresh = now - max_age <= timestamp <= now + MAX_CLOCK_SKEW
+            too_old, too_new = timestamp < now - max_age, timestamp > now + MAX_CLOCK_SKEW
         case _:
-            raise UnsealError
-    if owner != app_id or not fresh:
-        raise UnsealError
+            raise UnsealError("bad_watermark")
+    if owner != app_id:
+        raise UnsealError("other_app", appid=owner if is_opaque_id(owner) else "?")
+    if too_old or too_new:
+        age = max(-FOREVER, min(int(now) - timestamp, FOREVER))
+        raise UnsealError("too_old" if too_old else "too_new", seconds=abs(age))
     return True
 
 
@@ -188,5 +205,10 @@ def group_in(payload: Mapping[str, Any]) -> str | None:
     if not open_gid or not is_group:
         return None
     if not is_opaque_id(open_gid):
-        raise UnsealError
+        raise UnsealError("bad_group_id")
     return str(open_gid)
+
+
+def is_single_chat(payload: Mapping[str, Any]) -> bool:
+    """Whether a genuine payload says that it comes from a chat of two."""
+    return "open_single_roomid" in payload or str(payload.get("chat_type")) in {"1", "2"}

@@ -12,14 +12,36 @@ from collections.abc import Mapping
 class WeChatError(Exception):
     """The platform refused a call, or could not be reached.
 
-    `errcode` is WeChat's own number, None where there was no readable answer;
-    `rid` is WeChat's request id, which its support asks for.
+    `errcode` is WeChat's own number, None where there was no readable answer, and `reason` then
+    says in a word why; `rid` is WeChat's request id, which its support asks for; `address` the one
+    we call from, where WeChat tells it because it is not on the whitelist.
     """
 
-    def __init__(self, message: str, errcode: int | None = None, rid: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        errcode: int | None = None,
+        rid: str = "",
+        *,
+        reason: str = "unreadable",
+        address: str = "",
+    ) -> None:
         super().__init__(message)
         self.errcode = errcode
         self.rid = rid
+        self.reason = reason
+        self.address = address
+
+    @property
+    def cause(self) -> str:
+        """WeChat's number, or the word where there is none."""
+        return self.reason if self.errcode is None else str(self.errcode)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What WeChat's support and whoever mends the set-up ask for."""
+        told = {"rid": self.rid, "address": self.address}
+        return {name: value for name, value in told.items() if value}
 
     def __str__(self) -> str:
         details = [f"errcode {self.errcode}"] if self.errcode is not None else []
@@ -78,8 +100,15 @@ BY_ERRCODE: Mapping[int, type[WeChatError]] = {
 def from_answer(errcode: int | None, errmsg: str) -> WeChatError:
     """The typed error for a platform's `{"errcode", "errmsg"}`.
 
-    Of `errmsg` only the rid is kept: the rest may repeat what was sent.
+    Of `errmsg` only the rid is kept, and our address where the whitelist lacks it: the rest may
+    repeat what was sent.
     """
     kind = Unavailable if errcode is None else BY_ERRCODE.get(errcode, Unavailable)
     rid = re.search(r"rid: ?([\w-]{1,64})", errmsg, re.ASCII)
-    return kind("WeChat refused the call", errcode, rid[1] if rid else "")
+    address = re.match(r"invalid ip ([0-9a-fA-F.:]{2,45})\b", errmsg) if errcode == 40164 else None
+    return kind(
+        "WeChat refused the call",
+        errcode,
+        rid[1] if rid else "",
+        address=address[1] if address else "",
+    )

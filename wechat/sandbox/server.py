@@ -47,7 +47,7 @@ ERRMSG: Mapping[int, str] = {
     40125: "invalid appsecret",
     40129: "invalid scene",
     40163: "code been used",
-    40164: "invalid ip, not in whitelist",
+    40164: "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist",
     40226: "code blocked",
     41001: "access_token missing",
     41008: "missing code",

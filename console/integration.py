@@ -1,0 +1,267 @@
+"""Integration check (联调): does WeChat take an appid and its secret, and at which step does a
+tester's log-in or bind fail, and why. Clients hear none of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import trail
+from accounts.audit import Act
+from accounts.causes import CAUSES, Cause
+from accounts.models import Attempt, AuditEvent, Watch, WeChatUser
+from wechat.client import Client
+from wechat.crypto import is_opaque_id
+from wechat.errors import WeChatError
+
+from .admin.base import app_choices
+from .site import operators_only
+
+SHOWN = 20
+FOUND = 10
+TESTS_A_MINUTE = 10
+
+STEP_NAMES = {
+    "code": _("code"),
+    "openid": _("openid"),
+    "scene": _("scene"),
+    "envelope": _("encrypted data"),
+    "watermark": _("watermark"),
+    "group": pgettext_lazy("step", "group"),
+    "membership": pgettext_lazy("step", "membership"),
+    "ticket": _("ticket"),
+}
+FACT_NAMES = {
+    "scene": _("scene"),
+    "key": _("opened by the key"),
+    "previous": _("key before it"),
+    "keySeconds": _("age of the key, in seconds"),
+    "watermarked": _("watermark"),
+    "appid": _("appid in the watermark"),
+    "seconds": _("off by seconds"),
+    "errcode": _("errcode"),
+    "rid": _("rid"),
+    "address": _("this server's address"),
+    "wait": _("seconds to wait"),
+    "fields": _("fields"),
+    "group": _("group's number"),
+    "created": _("new in the group"),
+    "error": _("error"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as the page shows it; `state` is passed, failed or open."""
+
+    name: Any
+    state: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One attempt, readable."""
+
+    attempt: Attempt
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        told = {step["step"]: step["ok"] for step in self.attempt.steps}
+        for name in trail.STEPS.get(self.attempt.kind, ()):
+            state = "open" if name not in told else "passed" if told[name] else "failed"
+            yield Step(STEP_NAMES[name], state)
+
+    @property
+    def cause(self) -> Cause | None:
+        return CAUSES.get(self.attempt.cause)
+
+    @property
+    def facts(self) -> Iterator[tuple[Any, Any]]:
+        """What was noted on the way, each with its name."""
+        for step in self.attempt.steps:
+            for name, value in step.items():
+                if name in FACT_NAMES:
+                    yield FACT_NAMES[name], _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+# The live page
+
+
+def attempts_for(asked: Any) -> QuerySet[Attempt]:
+    """The latest day's, of whom the query asks for; log-ins that failed before anybody was known
+    are everybody's."""
+    rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - trail.KEPT)
+    if request_id := asked.get("request", "").strip():
+        return rows.filter(request_id=request_id[:32])
+    if app_id := asked.get("app", ""):
+        rows = rows.filter(app_id=app_id)
+    if member := _number(asked.get("member", "")):
+        rows = rows.filter(Q(user=member) | Q(user=None))
+    return rows
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def cards(rows: QuerySet[Attempt]) -> list[Card]:
+    return [Card(row) for row in rows.order_by("-pk")[:SHOWN]]
+
+
+@operators_only("accounts.view_attempt")
+@require_safe
+def check(request: HttpRequest) -> HttpResponse:
+    """Who is followed, and how their log-ins and binds went: `?member=&app=&request=&tester=`."""
+    asked = {name: request.GET.get(name, "") for name in ("app", "member", "request", "tester")}
+    chosen = {name: asked[name] for name in ("app", "member") if asked[name]}
+    context = {**admin.site.each_context(request), "title": _("Integration check")}
+    context |= {
+        "asked": asked,
+        "cards": cards(attempts_for(asked)),
+        "apps": list(settings.WECHAT_APPS),
+        "testers": _testers(asked["tester"].strip()),
+        "watches": Watch.objects.running().select_related("user").order_by("pk")[:SHOWN],
+        "live": "" if asked["request"] else f"{reverse('check-live')}?{urlencode(chosen)}",
+        "may_watch": request.user.has_perm("accounts.add_watch"),
+        "may_test": request.user.has_perm("accounts.test_credentials"),
+    }
+    return TemplateResponse(request, "console/check.html", context)
+
+
+def _testers(text: str) -> list[WeChatUser]:
+    """Members by their number, or by how their nickname begins."""
+    if not text:
+        return []
+    wanted = Q(nickname__startswith=text)
+    if number := _number(text):
+        wanted |= Q(pk=number)
+    return list(WeChatUser.objects.filter(wanted).order_by("-pk")[:FOUND])
+
+
+@operators_only("accounts.view_attempt")
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """What has come since the attempt of number `since`: their cards alone, or 204."""
+    rows = attempts_for(request.GET).filter(pk__gt=_number(request.GET.get("since", "")))
+    if not (found := cards(rows)):
+        return HttpResponse(status=204)
+    return render(request, "console/_attempts.html", {"cards": found})
+
+
+@operators_only("accounts.view_attempt", "accounts.add_watch")
+@require_POST
+def watch(request: HttpRequest) -> HttpResponse:
+    """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
+    act = Act(request.user)  # type: ignore[arg-type]
+    if stop := _number(request.POST.get("stop", "")):
+        trail.unwatch(act, get_object_or_404(Watch, pk=stop))
+        return HttpResponseRedirect(reverse("check"))
+    if member := _number(request.POST.get("member", "")):
+        user = get_object_or_404(WeChatUser, pk=member)
+        trail.watch(act, user.app_id, user)
+        return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'member': user.pk})}")
+    app_id = request.POST.get("app", "")
+    if app_id not in settings.WECHAT_APPS:
+        messages.error(request, _("This mini-program is not configured here."))
+        return HttpResponseRedirect(reverse("check"))
+    trail.watch(act, app_id, everybody=request.POST.get("whom") == "everybody")
+    return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'app': app_id})}")
+
+
+# Credentials
+
+
+class CredentialsForm(forms.Form):
+    """A configured mini-program, or an appid and a secret that are tried and forgotten."""
+
+    app = forms.ChoiceField(label=_("configured"), required=False)
+    appid = forms.CharField(
+        label=_("appid"),
+        required=False,
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    secret = forms.CharField(
+        label=_("AppSecret"),
+        required=False,
+        max_length=128,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=_("Tried once with WeChat, and neither stored nor logged."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["app"].choices = [("", _("another")), *app_choices()]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("app"):
+            return data
+        if not is_opaque_id(data.get("appid")):
+            self.add_error("appid", _("An appid is 1–64 letters and digits, such as wx…"))
+        if not data.get("secret"):
+            self.add_error("secret", _("Paste the AppSecret."))
+        return data
+
+    def client(self) -> Client:
+        data = self.cleaned_data
+        app_id = data["app"] or data["appid"]
+        secret = settings.WECHAT_APPS[app_id]["SECRET"] if data["app"] else data["secret"]
+        return Client(app_id, secret, settings.WECHAT_API_URL)
+
+
+@sensitive_post_parameters("secret")
+@operators_only("accounts.test_credentials")
+@require_http_methods(["GET", "HEAD", "POST"])
+def credentials(request: HttpRequest) -> HttpResponse:
+    """Whether WeChat takes an appid and its secret from this server; the secret is not shown."""
+    form = CredentialsForm(request.POST or None)
+    context = {**admin.site.each_context(request), "title": _("Test credentials"), "form": form}
+    status = 200
+    if request.method == "POST" and form.is_valid():
+        if _tried_lately(request) >= TESTS_A_MINUTE:
+            form.add_error(None, _("Too many tests within a minute. Wait a little."))
+            status = 429
+        else:
+            context |= _try(request, form.client())
+    return TemplateResponse(request, "console/credentials.html", context, status=status)
+
+
+def _tried_lately(request: HttpRequest) -> int:
+    mine = AuditEvent.objects.filter(operator=request.user, action="test_credentials")  # type: ignore[misc]
+    return mine.filter(at__gt=timezone.now() - timedelta(minutes=1)).count()
+
+
+def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
+    """What WeChat says, for the page; recorded without what was pasted, which may be a secret in
+    the wrong field."""
+    cause, facts = "", dict[str, Any]()
+    try:
+        client.try_credentials()
+    except WeChatError as error:
+        cause, facts = trail.wechat_cause(error)
+    known = client.app_id if client.app_id in settings.WECHAT_APPS else ""
+    Act(request.user).record("test_credentials", "wechat", app_id=known, outcome=cause or "ok")  # type: ignore[arg-type]
+    named = [(FACT_NAMES[name], value) for name, value in facts.items()]
+    return {"tried": client.app_id, "cause": CAUSES.get(cause), "facts": named}

@@ -1,0 +1,299 @@
+"""The trail: the exact cause of a refusal, for operators, while clients hear what they heard."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client as Browser
+from django.utils import timezone
+
+from accounts import trail
+from accounts.audit import Act
+from accounts.causes import CAUSES
+from accounts.models import Attempt, AuditEvent, Watch
+from groups.models import Group
+from wechat.sandbox import Sandbox
+
+from .conftest import Person, refused, sealed_for
+from .settings import APP_ID
+from .test_bind import FAMILY, GARBAGE, ticket
+from .test_crypto import KEY, encrypted
+from .test_login import fault
+from .test_security import later
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pace and no watch of another test's."""
+    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    trail.forget()
+
+
+def last() -> Attempt:
+    return Attempt.objects.latest("pk")
+
+
+def steps(attempt: Attempt) -> str:
+    """Which steps were passed, and which one was not: `scene envelope !watermark`."""
+    return " ".join(step["step"] if step["ok"] else f"!{step['step']}" for step in attempt.steps)
+
+
+def spoilt(person: Person, text: bytes) -> dict[str, str]:
+    """A text of our making under the person's own key."""
+    from base64 import b64encode
+
+    from accounts.vault import take_out
+
+    found = encrypted(text, take_out(person.user.session_key) or "")
+    return {
+        "encryptedData": b64encode(found.data).decode(),
+        "iv": b64encode(found.iv).decode(),
+    }
+
+
+OPENS = {"openGId": FAMILY}
+ENVELOPES: dict[str, Any] = {
+    "padding": lambda alice: sealed_for(alice, OPENS, key=KEY),
+    "encoding": lambda alice: spoilt(alice, b"\xff\xfe" + b"\x0e" * 14),
+    "json": lambda alice: spoilt(alice, b"[]" + b"\x0e" * 14),
+    "no_watermark": lambda alice: sealed_for(alice, OPENS, marked=False),
+    "bad_watermark": lambda alice: sealed_for(alice, OPENS, timestamp="soon"),
+    "other_app": lambda alice: sealed_for(alice, OPENS, appid="wxother"),
+    "too_old": lambda alice: sealed_for(alice, OPENS, timestamp=int(time.time()) - 1000),
+    "too_new": lambda alice: sealed_for(alice, OPENS, timestamp=int(time.time()) + 1000),
+    "bad_group_id": lambda alice: sealed_for(alice, {"openGId": "no id"}),
+    "single_chat": lambda alice: sealed_for(alice, {"open_single_roomid": "x", "chat_type": 1}),
+    "no_group": lambda alice: sealed_for(alice, {"openId": "x"}),
+}
+REACHED = {
+    **dict.fromkeys(("padding", "encoding", "json"), "scene !envelope"),
+    **dict.fromkeys(
+        ("no_watermark", "bad_watermark", "other_app", "too_old", "too_new"),
+        "scene envelope !watermark",
+    ),
+    **dict.fromkeys(("bad_group_id", "single_chat", "no_group"), "scene envelope watermark !group"),
+}
+
+
+@pytest.mark.parametrize("cause", ENVELOPES)
+def test_the_exact_cause_and_step_are_kept_of_what_the_client_hears_one_answer(
+    alice: Person, cause: str
+) -> None:
+    answer = alice.post("groups/bind", ENVELOPES[cause](alice))
+    code = "not_a_group" if cause in {"single_chat", "no_group"} else "session_stale"
+    refused(answer, 409, code)
+    attempt = last()
+    assert (attempt.cause, attempt.outcome) == (cause, code)
+    assert steps(attempt) == REACHED[cause]
+    assert (attempt.user, attempt.app_id) == (alice.user, APP_ID)
+    assert attempt.request_id == answer["X-Request-ID"]
+
+
+def test_facts_help_to_mend_it(alice: Person) -> None:
+    alice.post("groups/bind", ENVELOPES["too_old"](alice))
+    assert 999 <= last().steps[-1]["seconds"] <= 1010
+    alice.post("groups/bind", ENVELOPES["other_app"](alice))
+    assert last().steps[-1]["appid"] == "wxother"
+
+
+def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
+    old = alice.envelope("family")
+    with later(minutes=1):
+        alice.log_in()
+    with later(minutes=30):
+        alice.log_in()
+    refused(alice.post("groups/bind", old), 409, "session_stale")
+    assert (last().cause, last().steps[-1]["previous"]) == ("padding", "tried")
+
+
+def test_the_eleventh_is_told_as_locked(alice: Person) -> None:
+    for _ in range(10):
+        alice.post("groups/bind", GARBAGE)
+    refused(alice.post("groups/bind", alice.envelope("family")), 429, "bind_locked")
+    assert (last().cause, steps(last())) == ("locked", "scene !envelope")
+
+
+TICKETS: dict[str, Any] = {
+    "ticket_altered": lambda mine, theirs: ticket(mine, ticket=mine["ticket"] + "x"),
+    "ticket_of_another": lambda mine, theirs: ticket(mine, ticket=theirs["ticket"]),
+    "other_openid": lambda mine, theirs: ticket(mine, openid=theirs["openid"]),
+    "other_group": lambda mine, theirs: ticket(mine, openGId="tGother"),
+}
+
+
+@pytest.mark.parametrize("cause", TICKETS)
+def test_what_is_wrong_with_a_ticket(alice: Person, bob: Person, cause: str) -> None:
+    mine = alice.post("groups/resolve", alice.envelope("family")).json()
+    theirs = bob.post("groups/resolve", bob.envelope("family")).json()
+    refused(alice.post("groups/bind", TICKETS[cause](mine, theirs)), 403, "group_not_proven")
+    assert (last().kind, last().cause, steps(last())) == ("redeem", cause, "scene !ticket")
+
+
+def test_a_ticket_that_is_too_old(alice: Person) -> None:
+    mine = alice.post("groups/resolve", alice.envelope("family")).json()
+    with later(seconds=400):
+        alice.post("groups/bind", ticket(mine))
+    assert last().cause == "ticket_expired"
+
+
+FAULTS: dict[str, tuple[dict[str, Any], int]] = {
+    "40029": ({"errcode": 40029}, 401),
+    "40226": ({"errcode": 40226}, 403),
+    "45011": ({"errcode": 45011}, 429),
+    "40013": ({"errcode": 40013}, 503),
+    "40125": ({"errcode": 40125}, 503),
+    "40164": ({"errcode": 40164}, 503),
+    "wechat_other": ({"errcode": 77}, 503),
+    "http": ({"status": 502}, 503),
+    "unreadable": ({"body": "<html>"}, 503),
+    "broken": ({"close": True}, 503),
+}
+
+
+@pytest.mark.parametrize("cause", FAULTS)
+def test_a_log_in_tells_what_wechat_said(somebody: Any, sandbox: Sandbox, cause: str) -> None:
+    alice = somebody("alice")
+    what, status = FAULTS[cause]
+    fault(sandbox, times=2, **what)
+    try:
+        answer = alice.post("login", {"code": alice.phone.login()})
+    finally:
+        fault(sandbox, times=0)
+    assert answer.status_code == status
+    attempt = last()
+    assert (attempt.kind, attempt.cause, steps(attempt)) == ("login", cause, "!code")
+    assert attempt.outcome == answer.json()["code"]
+    if "errcode" in what:
+        assert attempt.steps[-1]["rid"] and attempt.steps[-1]["errcode"] == what["errcode"]
+
+
+def test_the_address_that_the_whitelist_lacks_is_told(somebody: Any, sandbox: Sandbox) -> None:
+    alice = somebody("alice")
+    fault(sandbox, times=1, errcode=40164)
+    alice.post("login", {"code": alice.phone.login()})
+    assert last().steps[-1]["address"] == "203.0.113.7"
+
+
+def test_a_request_that_is_wrong_itself(alice: Person) -> None:
+    refused(alice.post("groups/bind", {"iv": "x"}), 400, "invalid")
+    assert (last().cause, steps(last())) == ("malformed", "scene !envelope")
+    refused(alice.post("login", {"code": "x", "appid": "wxnobody"}), 400, "invalid")
+    assert (last().cause, last().kind) == ("unknown_app", "login")
+
+
+def test_a_hidden_group_is_told_as_such(alice: Person, group: Group) -> None:
+    Group.objects.update(hidden=True)
+    refused(alice.post("groups/bind", alice.envelope("family")), 404, "not_found")
+    assert (last().cause, steps(last())) == (
+        "group_hidden",
+        "scene envelope watermark group !membership",
+    )
+
+
+def test_what_goes_well_is_kept_only_of_whom_somebody_follows(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    alice.enter("family")
+    assert Attempt.objects.count() == 0
+    trail.watch(Act(User.objects.get(username="olga")), APP_ID, alice.user)
+    for person in (alice, bob):
+        person.enter("family")
+    assert [attempt.user for attempt in Attempt.objects.all()] == [alice.user]
+    assert steps(last()) == "scene envelope watermark group membership"
+    assert last().outcome == "" and AuditEvent.objects.get().action == "watch"
+    with later(minutes=31):
+        alice.enter("family")
+    assert Attempt.objects.count() == 1
+
+
+def test_an_open_watch_is_of_the_next_who_logs_in(
+    alice: Person, somebody: Any, olga: Browser
+) -> None:
+    trail.watch(Act(User.objects.get(username="olga")), APP_ID)
+    alice.enter("family")
+    assert Attempt.objects.count() == 0
+    tester = somebody("tester")
+    somebody("another")
+    assert [(a.kind, a.user) for a in Attempt.objects.all()] == [("login", tester.user)]
+    assert Watch.objects.get().user == tester.user
+    tester.enter("family")
+    assert (last().kind, last().user) == ("bind", tester.user)
+
+
+def test_a_trail_that_cannot_be_kept_breaks_no_call(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no trail today")
+
+    monkeypatch.setattr(Attempt, "save", crash)
+    refused(alice.post("groups/bind", GARBAGE), 409, "session_stale")
+    assert Attempt.objects.count() == 0
+
+
+def test_it_is_bounded_for_each_member_and_in_pace(
+    alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.THROTTLES = "off"
+    monkeypatch.setattr(trail, "KEPT_EACH", 3)
+    monkeypatch.setattr(trail, "MOST_A_SECOND", 1000)
+    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    for _ in range(6):
+        alice.post("groups/bind", {"iv": "x"})
+    assert Attempt.objects.count() == 3
+    monkeypatch.setattr(trail, "MOST_A_SECOND", 2)
+    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    newest = last().pk
+    for _ in range(6):
+        alice.post("groups/bind", {"iv": "x"})
+    assert Attempt.objects.filter(pk__gt=newest).count() == 2
+
+
+def test_it_ends_after_a_day_by_the_next_one_or_by_the_purge(alice: Person) -> None:
+    alice.post("groups/bind", GARBAGE)
+    with later(hours=25):
+        alice.post("login", {"code": "x"})
+        assert Attempt.objects.count() == 1
+    with later(hours=50):
+        call_command("purge", verbosity=0)
+        assert Attempt.objects.count() == 0
+
+
+def test_no_secret_is_in_it(alice: Person, bob: Person) -> None:
+    envelope = sealed_for(alice, OPENS, key=KEY)
+    alice.post("groups/bind", envelope)
+    mine = alice.post("groups/resolve", alice.envelope("family")).json()
+    alice.post("groups/bind", ticket(mine, openid=bob.openid))
+    kept = str(list(Attempt.objects.values()))
+    for secret in (*envelope.values(), mine["ticket"], alice.openid, bob.openid, alice.token):
+        assert secret not in kept
+
+
+def test_erasing_takes_it_along_and_my_data_tells_it(alice: Person) -> None:
+    alice.post("groups/bind", GARBAGE)
+    [told] = alice.get("me/data").json()["attempts"]
+    assert (told["kind"], told["outcome"]) == ("bind", "session_stale")
+    alice.delete("me")
+    assert Attempt.objects.count() == 0
+
+
+def test_every_cause_says_what_to_do_in_both_languages() -> None:
+    from django.utils.translation import override
+
+    for cause in CAUSES.values():
+        texts = []
+        for language in ("zh-hans", "en"):
+            with override(language):
+                texts.append((str(cause.means), str(cause.todo)))
+        assert all(all(pair) for pair in texts) and texts[0] != texts[1], cause.key
+
+
+def test_errors_of_wechat_are_counted_for_the_front_page(somebody: Any, sandbox: Sandbox) -> None:
+    alice = somebody("alice")
+    fault(sandbox, times=1, errcode=40125)
+    alice.post("login", {"code": alice.phone.login()})
+    assert trail.wechat_errors(timezone.now() - timedelta(hours=1)) == 1
+    assert trail.wechat_errors(timezone.now() + timedelta(hours=1)) == 0
