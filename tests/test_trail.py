@@ -109,7 +109,9 @@ def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
     assert (last().cause, last().steps[-1]["previous"]) == ("padding", "tried")
 
 
-def test_the_eleventh_is_told_as_locked(alice: Person) -> None:
+def test_the_eleventh_is_told_as_locked(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "MOST_A_SECOND", 1000)
+    monkeypatch.setattr(trail, "_pace", trail._Pace())
     for _ in range(10):
         alice.post("groups/bind", GARBAGE)
     refused(alice.post("groups/bind", alice.envelope("family")), 429, "bind_locked")
