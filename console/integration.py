@@ -143,8 +143,8 @@ def check(request: HttpRequest) -> HttpResponse:
         "testers": _testers(asked["tester"].strip()),
         "watches": Watch.objects.running().select_related("user").order_by("pk")[:SHOWN],
         "live": "" if asked["request"] else f"{reverse('check-live')}?{urlencode(chosen)}",
-        "may_watch": request.user.has_perm("accounts.add_watch"),  # type: ignore[union-attr]
-        "may_test": request.user.has_perm("accounts.test_credentials"),  # type: ignore[union-attr]
+        "may_watch": request.user.has_perm("accounts.add_watch"),
+        "may_test": request.user.has_perm("accounts.test_credentials"),
     }
     return TemplateResponse(request, "console/check.html", context)
 
@@ -256,7 +256,8 @@ def _tried_lately(request: HttpRequest) -> int:
 def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
     """What WeChat says, for the page; recorded without what was pasted, which may be a secret in
     the wrong field."""
-    cause, facts = "", {}
+    cause = ""
+    facts: trail.Facts = {}
     try:
         client.try_credentials()
     except WeChatError as error:
