@@ -256,7 +256,8 @@ def _tried_lately(request: HttpRequest) -> int:
 def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
     """What WeChat says, for the page; recorded without what was pasted, which may be a secret in
     the wrong field."""
-    cause, facts = "", dict[str, Any]()
+    cause = ""
+    facts: trail.Facts = {}
     try:
         client.try_credentials()
     except WeChatError as error:

@@ -1,0 +1,269 @@
+"""The integration check: credentials tried with WeChat, and attempts told step by step."""
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client as Browser
+from django.utils import timezone
+from django.utils.html import escape
+
+from accounts import trail
+from accounts.causes import CAUSES
+from accounts.models import Attempt, AuditEvent, Watch
+from wechat.sandbox import Fault, Sandbox
+
+from .conftest import Person, refused, sealed_for
+from .settings import APP_ID
+from .test_security import everything_stored as everything
+
+CHECK, LIVE = "/admin/check/", "/admin/check/live/"
+WATCH, CREDENTIALS = "/admin/check/watch/", "/admin/check/credentials/"
+SECRET = "secret-of-the-test-app"
+PASTED = {"app": "", "appid": APP_ID, "secret": SECRET}
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def operator_of(role: str) -> Browser:
+    operator = User.objects.create_user(role or "clerk", is_staff=True)
+    if role:
+        operator.groups.add(Role.objects.get(name=role))
+    browser = Browser()
+    browser.force_login(operator)
+    return browser
+
+
+def told(operator: Browser, path: str = CHECK, **query: Any) -> str:
+    answer = operator.get(path, query)
+    assert answer.status_code == 200, answer.status_code
+    return str(answer.content.decode())
+
+
+def means(key: str) -> str:
+    return str(escape(CAUSES[key].means))
+
+
+def todo(key: str) -> str:
+    return str(escape(CAUSES[key].todo))
+
+
+def broken(person: Person) -> Any:
+    """A bind with an envelope under another log-in's key."""
+    envelope = sealed_for(person, {"openGId": "tGxForged"}, key="QUJDREVGR0hJSktMTU5PUA==")
+    return person.post("groups/bind", envelope)
+
+
+# Who may
+
+
+@pytest.mark.parametrize("role", ["", "viewer", "moderator", "manager"])
+def test_moderators_watch_and_managers_test_credentials(db: None, role: str) -> None:
+    browser = operator_of(role)
+    watches, tests = role in {"moderator", "manager"}, role == "manager"
+    assert browser.get(CHECK).status_code == (200 if watches else 403)
+    assert browser.get(LIVE).status_code == (204 if watches else 403)
+    assert browser.post(WATCH, {"app": APP_ID}).status_code == (302 if watches else 403)
+    assert browser.get(CREDENTIALS).status_code == (200 if tests else 403)
+    assert Watch.objects.count() == watches
+    if watches:
+        assert (CREDENTIALS in told(browser)) == tests
+
+
+# Credentials
+
+
+def test_the_right_secret_is_taken(sandbox: Sandbox, olga: Browser) -> None:
+    answer = olga.post(CREDENTIALS, PASTED)
+    assert "✓" in answer.content.decode()
+    assert "✓" in olga.post(CREDENTIALS, {"app": APP_ID}).content.decode()
+    assert "✗" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("errcode", [40013, 40125, 40164])
+def test_a_refusal_of_wechats_is_told_with_its_mending_and_rid(
+    sandbox: Sandbox, olga: Browser, errcode: int
+) -> None:
+    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
+    page = olga.post(CREDENTIALS, PASTED).content.decode()
+    assert means(str(errcode)) in page and todo(str(errcode)) in page
+    assert "rid" in page and f"<dd>{errcode}</dd>" in page
+    assert ("203.0.113.7" in page) == (errcode == 40164)
+
+
+def test_a_wrong_secret_is_told_without_a_fault(sandbox: Sandbox, olga: Browser) -> None:
+    page = olga.post(CREDENTIALS, {**PASTED, "secret": "mistyped"}).content.decode()
+    assert means("40125") in page
+
+
+def test_a_silence_of_wechats_is_told(
+    sandbox: Sandbox, olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wechat.client.Client.__init__.__defaults__", (0.2,))
+    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(delay=30), 1)
+    assert means("timeout") in olga.post(CREDENTIALS, PASTED).content.decode()
+
+
+@pytest.mark.parametrize("secret", [SECRET, "a-secret-mistyped"])
+def test_a_secret_is_neither_stored_logged_nor_shown(
+    sandbox: Sandbox, olga: Browser, console: StringIO, secret: str
+) -> None:
+    for body in ({**PASTED, "secret": secret}, {**PASTED, "secret": secret, "appid": "wx bad"}):
+        assert secret not in olga.post(CREDENTIALS, body).content.decode()
+    assert secret not in console.getvalue()
+    assert secret not in str(everything())
+    event = AuditEvent.objects.get()
+    outcome = "ok" if secret == SECRET else "40125"
+    assert (event.action, event.app_id) == ("test_credentials", APP_ID)
+    assert event.details == {"outcome": outcome}
+
+
+def test_what_is_pasted_as_an_appid_is_not_kept_either(sandbox: Sandbox, olga: Browser) -> None:
+    olga.post(CREDENTIALS, {**PASTED, "appid": "perhapsASecret"})
+    assert "perhapsASecret" not in str(everything())
+
+
+def test_credentials_are_not_tried_without_end(sandbox: Sandbox, olga: Browser) -> None:
+    statuses = [olga.post(CREDENTIALS, PASTED).status_code for _ in range(11)]
+    assert statuses == [200] * 10 + [429]
+
+
+def test_half_of_the_credentials_is_asked_for_again(sandbox: Sandbox, olga: Browser) -> None:
+    for missing in ("appid", "secret"):
+        page = olga.post(CREDENTIALS, {**PASTED, missing: ""}).content.decode()
+        assert "errorlist" in page
+    assert AuditEvent.objects.count() == 0
+
+
+# Attempts
+
+
+def test_a_client_hears_session_stale_and_its_request_id_finds_the_cause(
+    alice: Person, olga: Browser
+) -> None:
+    heard = refused(broken(alice), 403, "session_stale")
+    page = told(olga, request=heard["requestId"])
+    assert means("padding") in page and todo("padding") in page
+    assert means("padding") not in str(heard)
+    assert page.count("<article") == 1
+    assert f"#{alice.user.pk}" in page and alice.openid not in page
+
+
+@pytest.mark.parametrize(
+    ("cause", "mark"),
+    [("other_app", {"appid": "wxAnother"}), ("too_old", {"timestamp": 1})],
+)
+def test_the_exact_failing_of_a_watermark_is_told(
+    alice: Person, olga: Browser, cause: str, mark: dict[str, Any]
+) -> None:
+    heard = refused(
+        alice.post("groups/bind", sealed_for(alice, {"openGId": "tGxMine"}, **mark)),
+        403,
+        "session_stale",
+    )
+    assert means(cause) in told(olga, request=heard["requestId"])
+    [attempt] = Attempt.objects.all()
+    assert [(s["step"], s["ok"]) for s in attempt.steps][-1] == ("watermark", False)
+
+
+def test_a_log_in_that_wechat_refuses_is_told_with_its_rid(
+    sandbox: Sandbox, somebody: Any, olga: Browser
+) -> None:
+    alice = somebody("alice")
+    code = alice.phone.login()
+    assert alice.post("login", {"code": code}).status_code == 200
+    heard = refused(alice.post("login", {"code": code}), 400, "invalid_code")
+    page = told(olga, request=heard["requestId"])
+    assert means("40163") in page and "<dt>rid</dt>" in page
+    assert code not in page and code not in str(everything())
+
+
+def test_successes_are_kept_of_whoever_is_watched_alone(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    answer = olga.post(WATCH, {"member": alice.user.pk})
+    assert answer["Location"] == f"{CHECK}?member={alice.user.pk}"
+    alice.log_in().enter("family")
+    bob.log_in().enter("family")
+    kept = Attempt.objects.order_by("pk").values_list("user", "kind", "outcome")
+    assert list(kept) == [(alice.user.pk, "login", ""), (alice.user.pk, "bind", "")]
+    event = AuditEvent.objects.get()
+    assert (event.action, event.member_id) == ("watch", alice.user.pk)
+
+
+def test_the_next_who_logs_in_is_followed_from_then_on(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    olga.post(WATCH, {"app": APP_ID, "whom": "next"})
+    bob.log_in()
+    alice.log_in()
+    assert [a.user for a in Attempt.objects.all()] == [bob.user]
+    assert Watch.objects.get().user == bob.user
+
+
+def test_following_ends_by_hand(alice: Person, olga: Browser) -> None:
+    olga.post(WATCH, {"member": alice.user.pk})
+    olga.post(WATCH, {"stop": Watch.objects.get().pk})
+    alice.log_in()
+    assert not Watch.objects.exists() and not Attempt.objects.exists()
+    assert set(AuditEvent.objects.values_list("action", flat=True)) == {"watch", "unwatch"}
+
+
+def test_a_tester_is_found_by_number_or_name(alice: Person, bob: Person, olga: Browser) -> None:
+    for text in (str(alice.user.pk), "小"):
+        page = told(olga, tester=text)
+        assert "小明" in page and "李雷" not in page
+
+
+def test_nobody_is_followed_in_a_mini_program_not_configured(olga: Browser) -> None:
+    olga.post(WATCH, {"app": "wxUnknown"})
+    assert not Watch.objects.exists()
+
+
+def test_the_live_fragment_brings_what_is_new_and_nothing_twice(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    broken(bob)
+    broken(alice)
+    fragment = told(olga, LIVE, member=alice.user.pk, since=0)
+    assert "<html" not in fragment and fragment.count("<article") == 1
+    newest = re.findall(r'data-pk="(\d+)"', fragment)[0]
+    assert olga.get(LIVE, {"member": alice.user.pk, "since": newest}).status_code == 204
+    assert told(olga, LIVE, since=0).count("<article") == 2
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "9" * 30, "\x00", "²"])
+def test_nonsense_in_the_address_is_no_fault(olga: Browser, value: str) -> None:
+    query = dict.fromkeys(("member", "app", "request", "tester", "since"), value)
+    assert olga.get(CHECK, query).status_code == 200
+    assert olga.get(LIVE, query).status_code == 204
+    assert olga.post(WATCH, {"member": value}).status_code in {302, 404}
+
+
+def test_after_a_day_nothing_of_it_is_left(alice: Person, olga: Browser) -> None:
+    olga.post(WATCH, {"member": alice.user.pk})
+    heard = refused(broken(alice), 403, "session_stale")
+    Attempt.objects.update(at=timezone.now() - trail.KEPT)
+    Watch.objects.update(until=timezone.now())
+    assert "<article" not in told(olga, request=heard["requestId"])
+    call_command("purge", verbosity=0)
+    assert not Attempt.objects.exists() and not Watch.objects.exists()
+
+
+def test_the_page_costs_as_much_for_many_as_for_few(
+    alice: Person, olga: Browser, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(9):
+        broken(alice)
+    olga.post(WATCH, {"member": alice.user.pk})
+    with django_assert_max_num_queries(8):
+        assert told(olga).count("<article") == 9
+
+
+def test_every_cause_has_its_row_in_the_docs() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \|", (DOCS / "integration.md").read_text(), re.M)
+    assert rows == [(cause.key, cause.code) for cause in CAUSES.values()]
