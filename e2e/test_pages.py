@@ -190,30 +190,6 @@ def test_faces_are_the_ones_that_have_been_approved(visit, crowd, width: int, sc
 
 @every_width
 @both_schemes
-def test_an_operator_approves_a_face_and_a_name(
-    visit, crowd, olga: User, width: int, scheme: str
-) -> None:
-    family = crowd("全家福")
-    member = family.add("郑辰嘉", 1)
-    paint(member, "avatar_draft", (230, 120, 30))
-    WeChatUser.objects.filter(pk=member.pk).update(
-        nickname_draft="待审核的名字", nickname_state=State.PENDING
-    )
-    visitor = visit(width, scheme, operator=olga)
-    page = visitor.open("/admin/accounts/wechatuser/?nickname_state__exact=pending")
-    expect(page.locator("#result_list tbody tr")).to_have_count(1)
-    expect(page.locator(".field-draft")).to_have_text("待审核的名字")
-    visitor.photograph(f"review-{width}-{scheme}", whole=True)
-    page.locator("tbody .action-select").check()
-    page.select_option("select[name=action]", "approve_drafts")
-    page.locator("button[name=index]").click()
-    member.refresh_from_db()
-    assert (member.nickname, member.nickname_state) == ("待审核的名字", State.APPROVED)
-    assert member.avatar and not member.avatar_draft
-
-
-@every_width
-@both_schemes
 def test_hostile_names_run_nothing_and_widen_nothing(
     visit, crowd, points, width: int, scheme: str
 ) -> None:
