@@ -1,5 +1,5 @@
 """What operators find in the admin; each file holds the pages of one subject."""
 
-from . import audit, groups, members, operators
+from . import audit, groups, members, operators, verification
 
-__all__ = ["audit", "groups", "members", "operators"]
+__all__ = ["audit", "groups", "members", "operators", "verification"]
