@@ -35,6 +35,7 @@ MANAGER = [
     *(f"accounts.{verb}_serverkey" for verb in ("add", "change", "view")),
     *(f"groups.{verb}_board" for verb in ("add", "change", "delete")),
     "groups.change_score",
+    *(f"groups.{verb}_verificationfile" for verb in ("add", "change", "delete", "view")),
 ]
 ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
 

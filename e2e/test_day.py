@@ -1,4 +1,4 @@
-"""An operator's day: find a group by a name, act, see it done, undo, export, read it up."""
+"""An operator's day: find a group by a name in it, act, see it done, undo, export, read it up."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -121,6 +121,7 @@ def test_the_list_and_a_groups_page_read_well(
     assert violations(page) == []
 
 
+ODD = ["\u3164\u3164", "\u202e\u2066\u2067ab", "𒐫" * 32, "=1+1"]
 OPERATORS = ("/groups/", "/groups/?q=script", "/groups/{}/", "/groups/{}/?period=all")
 
 
@@ -129,7 +130,7 @@ def test_hostile_names_break_no_layout_and_run_nothing_on_any_page(
     visit, crowd, olga: User, width: int
 ) -> None:
     group = crowd()
-    for number, nickname in enumerate([*HOSTILE, "ㅤㅤ", "\u202e\u2066\u2067ab", "𒐫" * 32, "=1+1"]):
+    for number, nickname in enumerate(HOSTILE + ODD):
         group.add(nickname, 90 - number, number)
     crowd("<script>alert(2)</script>").add("x")
     crowd("W" * 60)

@@ -12,7 +12,7 @@ from accounts.models import WeChatUser
 from accounts.pictures import avatar_files
 from accounts.review import State
 from accounts.signin import sign_in_path
-from groups.models import Group
+from groups.models import Group, Membership
 from tests.settings import APP_ID
 
 WIDTHS = (320, 360, 1280)
@@ -297,6 +297,35 @@ def test_a_hidden_member_sees_their_own_row_alone(visit, crowd, scheme: str) -> 
     looks_right(page)
     page = visit().open(group.path_for(bob))
     assert "Alice" not in page.content()
+
+
+@both_schemes
+def test_whom_an_operator_has_hidden_is_told_so_and_nobody_else_sees_them(
+    visit, crowd, scheme: str
+) -> None:
+    group = crowd("产品设计交流群")
+    bob, alice = group.add("Bob", 5), group.add("Alice", 7)
+    Membership.objects.filter(user=alice).update(withheld=True)
+    visitor = visit(360, scheme)
+    page = visitor.open(group.path_for(alice))
+    visitor.photograph(f"member-withheld-360-{scheme}")
+    expect(page.locator(".mine")).to_contain_text("Alice")
+    told = text("An operator has hidden you here: only you see your row.")
+    expect(page.locator(".hint").first).to_have_text(told)
+    looks_right(page)
+    assert "Alice" not in visit().open(group.path_for(bob)).content()
+
+
+@both_schemes
+def test_a_group_that_an_operator_has_hidden_is_not_there(visit, crowd, scheme: str) -> None:
+    group = crowd("产品设计交流群")
+    path = group.path_for(group.add("Alice", 7))
+    Group.objects.filter(pk=group.group.pk).update(hidden=True)
+    visitor = visit(360, scheme)
+    page = visitor.open(path, status=404)
+    expect(page.get_by_role("heading")).to_have_text(text("There is no such page"))
+    assert "产品设计交流群" not in page.content()
+    looks_right(page)
 
 
 def test_my_row_sticks_to_the_bottom_and_then_to_the_top(visit, crowd, points) -> None:

@@ -6,13 +6,14 @@ from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from accounts.models import WeChatUser
 
 from . import ranking
 from .links import Link
-from .models import Board, Group, Membership
+from .models import Board, Group, Membership, VerificationFile
 from .periods import CURRENT_TITLES, UnreadablePeriod
 
 
@@ -48,3 +49,11 @@ def ranking_context(
     except (UnreadablePeriod, ranking.UnreadableCursor):
         raise Http404 from None
     return {"ranking": found, "windows": [(w, CURRENT_TITLES[w]) for w in board.counted_windows]}
+
+
+@require_safe
+@cache_control(public=True, max_age=300)
+def verification_file(request: HttpRequest, name: str) -> HttpResponse:
+    """Shows the platform that the domain is the mini-program's, so that a web-view may open it."""
+    found = get_object_or_404(VerificationFile, name=f"{name}.txt")
+    return HttpResponse(found.content, content_type="text/plain; charset=utf-8")

@@ -13,7 +13,7 @@ from console import views as console
 from console.queue import review_queue
 from groups import api as groups
 from groups import server_api as server
-from groups.views import member_page
+from groups.views import member_page, verification_file
 from wechat.crypto import OPAQUE_ID
 
 from . import views
@@ -89,4 +89,5 @@ urlpatterns = [
     path("readyz", views.readyz),
     path("favicon.ico", views.favicon),
     path("", views.home),
+    path("<slug:name>.txt", verification_file),
 ]

@@ -32,7 +32,7 @@ from django.views.debug import ExceptionReporter
 from accounts.models import AuditEvent, AvatarCheck, ServerKey, WeChatUser
 from accounts.signin import sign_in_path
 from accounts.vault import take_out
-from groups.models import Board, Group, Membership, Score
+from groups.models import Board, Group, Membership, Score, VerificationFile
 from groupsite.settings import DEVELOPMENT_FIELD_KEY
 from wechat.client import Suggestion
 from wechat.crypto import seal
@@ -653,6 +653,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "livez"): ANYBODY,
     ("GET", "readyz"): ANYBODY,
     ("GET", ""): (302,) * 6,
+    ("GET", "{}.txt"): ANYBODY,
 }
 
 SITE = {re.sub(r"<[^>]+>", "{}", route): route for route, _pattern in routes()}
@@ -674,6 +675,7 @@ def personas(
     clerk.force_login(User.objects.create_user("clerk", is_staff=True))
     ServerKey.objects.issue(APP_ID, "backend", timezone.now())
     AuditEvent.objects.create(action="block", target="wechatuser")
+    VerificationFile.objects.create(name="proof.txt", content="x")
     nobody: Any = None
     people = (
         Person("anonymous", nobody),
@@ -694,6 +696,7 @@ def address(shape: str, group: Group, alice: Person) -> str:
         return urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
     values = dict.fromkeys(["openGId", "open_gid"], group.open_gid)
     values |= {"pk": str(group.pk), "token": "x-y", "appid": APP_ID, "openid": "oX"}
+    values["name"] = "proof"
     values["signed"] = Path(alice.user.avatar_path).stem
     if shape.startswith("media/"):
         values["name"] = Path(send(alice).json()["avatar"]).stem
