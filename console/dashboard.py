@@ -27,6 +27,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts import trail
 from accounts.models import AuditEvent, WeChatUser
 from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
@@ -40,11 +41,6 @@ LATELY = timedelta(days=7)
 RETURN_DAYS = 7
 AUDIT_ROWS = 8
 BAR, GAP, HEIGHT = 8, 2, 80  # of a chart, in its own units
-
-
-def wechat_errors(since: datetime) -> int | None:
-    """How often WeChat failed since then; None, as nothing counts it."""
-    return None
 
 
 @dataclass(frozen=True)
@@ -304,11 +300,11 @@ def _of_settings(now: datetime) -> list[Alert]:
     if not settings.CONTENT_SAFETY:
         text = _("Content safety is off: nobody checks nicknames and avatars. Set CONTENT_SAFETY.")
         alerts.append(Alert(text))
-    if count := wechat_errors(now - timedelta(days=1)):
+    if count := trail.wechat_errors(now - timedelta(days=1)):
         text = ngettext(
             "WeChat failed %(count)d time within 24 hours.",
             "WeChat failed %(count)d times within 24 hours.",
             count,
         )
-        alerts.append(Alert(text % {"count": count}))
+        alerts.append(Alert(text % {"count": count}, reverse("check")))
     return alerts

@@ -265,5 +265,7 @@ def test_the_page_costs_as_much_for_many_as_for_few(
 
 
 def test_every_cause_has_its_row_in_the_docs() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \|", (DOCS / "integration.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| `(\w+)` \|", (DOCS / "integration.md").read_text(), re.MULTILINE
+    )
     assert rows == [(cause.key, cause.code) for cause in CAUSES.values()]

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('groups', '0004_moderation'),
+        ('groups', '0005_review'),
     ]
 
     operations = [

@@ -6,7 +6,9 @@ const SECTIONS = {
   avatarChecks: '头像检测',
   memberships: '入群记录',
   scores: '成绩',
-  idempotencyKeys: '成绩提交记录'
+  idempotencyKeys: '成绩提交记录',
+  attempts: '最近一天的登录与入群',
+  watches: '管理员协助排查'
 }
 
 const FIELDS = {
@@ -54,7 +56,12 @@ const FIELDS = {
   achievedAt: '取得时间',
   source: '来源',
   key: '提交编号',
-  answer: '当时的结果'
+  answer: '当时的结果',
+  at: '时间',
+  kind: '操作',
+  outcome: '结果',
+  requestId: '请求编号',
+  until: '持续到'
 }
 
 const VALUES = {
