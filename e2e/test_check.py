@@ -17,7 +17,7 @@ from wechat.sandbox import Phone, Sandbox
 from .axe import violations
 from .test_pages import both_schemes, fits
 
-every_width = pytest.mark.parametrize("width", (360, 1280))
+every_width = pytest.mark.parametrize("width", [360, 1280])
 
 
 def post(address: str, body: dict[str, Any], token: str = "") -> tuple[int, Any]:
