@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import Consent, Remnant, Token, WeChatUser
+from accounts.models import Consent, Remnant, Token, Watch, WeChatUser
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Window
 from groups.services import FOUNDING_LIMIT
@@ -43,6 +43,7 @@ def lived_in(alice: Person, bob: Person, group: Group) -> Person:
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
     alice.post("me/consent", {"version": "2026-11", "purposes": ["nickname", "groups"]})
     alice.post("groups/resolve", GARBAGE)
+    Watch.objects.begin(APP_ID, alice.user)
     Board.objects.create(app_id=APP_ID, key="steps", scope="app", writer="client", windows="all")
     steps = {"board": "steps", "value": 9781, "idempotencyKey": "level-1"}
     assert alice.post("scores", steps).status_code == 200
