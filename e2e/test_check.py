@@ -57,7 +57,7 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
     expect(page.locator("article").first.locator("li.passed")).to_have_count(5)
     forged = seal("QUJDREVGR0hJSktMTU5PUA==", {"openGId": "tGxForged"})
     status, heard = post(api + "groups/bind", forged, session["token"])
-    assert (status, heard["code"]) == (403, "session_stale")
+    assert (status, heard["code"]) == (409, "session_stale")
     newest = page.locator("article").first
     expect(newest).to_contain_text(heard["requestId"])
     expect(newest.locator("li.failed")).to_have_count(1)

@@ -16,7 +16,8 @@ from django.utils.html import escape
 from accounts import trail
 from accounts.causes import CAUSES
 from accounts.models import Attempt, AuditEvent, Watch
-from wechat.sandbox import Fault, Sandbox
+from wechat.sandbox import Sandbox
+from wechat.sandbox.world import Fault
 
 from .conftest import Person, refused, sealed_for
 from .settings import APP_ID
@@ -145,7 +146,7 @@ def test_half_of_the_credentials_is_asked_for_again(sandbox: Sandbox, olga: Brow
 def test_a_client_hears_session_stale_and_its_request_id_finds_the_cause(
     alice: Person, olga: Browser
 ) -> None:
-    heard = refused(broken(alice), 403, "session_stale")
+    heard = refused(broken(alice), 409, "session_stale")
     page = told(olga, request=heard["requestId"])
     assert means("padding") in page and todo("padding") in page
     assert means("padding") not in str(heard)
@@ -162,7 +163,7 @@ def test_the_exact_failing_of_a_watermark_is_told(
 ) -> None:
     heard = refused(
         alice.post("groups/bind", sealed_for(alice, {"openGId": "tGxMine"}, **mark)),
-        403,
+        409,
         "session_stale",
     )
     assert means(cause) in told(olga, request=heard["requestId"])
@@ -176,7 +177,7 @@ def test_a_log_in_that_wechat_refuses_is_told_with_its_rid(
     alice = somebody("alice")
     code = alice.phone.login()
     assert alice.post("login", {"code": code}).status_code == 200
-    heard = refused(alice.post("login", {"code": code}), 400, "invalid_code")
+    heard = refused(alice.post("login", {"code": code}), 401, "invalid_code")
     page = told(olga, request=heard["requestId"])
     assert means("40163") in page and "<dt>rid</dt>" in page
     assert code not in page and code not in str(everything())
@@ -246,7 +247,7 @@ def test_nonsense_in_the_address_is_no_fault(olga: Browser, value: str) -> None:
 
 def test_after_a_day_nothing_of_it_is_left(alice: Person, olga: Browser) -> None:
     olga.post(WATCH, {"member": alice.user.pk})
-    heard = refused(broken(alice), 403, "session_stale")
+    heard = refused(broken(alice), 409, "session_stale")
     Attempt.objects.update(at=timezone.now() - trail.KEPT)
     Watch.objects.update(until=timezone.now())
     assert "<article" not in told(olga, request=heard["requestId"])

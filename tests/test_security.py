@@ -62,7 +62,7 @@ def everything_stored() -> dict[str, list[Any]]:
 
 
 def all_but_the_trail() -> dict[str, list[Any]]:
-    """Every row of every table, but that it was tried (tests/test_trail.py)."""
+    """Every row of every table, but that it was tried (tests/test_integration.py)."""
     stored = everything_stored()
     del stored["accounts_attempt"]
     return stored
