@@ -1,6 +1,6 @@
 """The console's front page in numbers: how much there is, how it goes, and what needs somebody.
 
-Each part is for who may see what it counts. All of them are seven queries:
+Each part is for who may see what it counts. All of them are eight queries:
 
 - groups, members: a count each;
 - entries of the last seven days, for active members and proofs without a watermark: one range of
@@ -9,7 +9,8 @@ Each part is for who may see what it counts. All of them are seven queries:
   at the memberships and scores of each of these people;
 - proven entries by day: one range of the scores' unique index;
 - what awaits review: see console/review.py;
-- the audit's last rows, by primary key.
+- the audit's last rows, by primary key;
+- log-ins that failed because of WeChat: a day of the index on `Attempt.at`.
 
 Days are those of Asia/Shanghai and computed here, since a database may not know the zone.
 """
@@ -28,7 +29,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts import trail
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import Attempt, AuditEvent, WeChatUser
 from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
@@ -127,7 +128,7 @@ class Dashboard:
 
 def read(operator: User, now: datetime) -> Dashboard:
     """The front page as `operator` may see it at `now`."""
-    found, days = Dashboard(alerts=_of_settings(now)), days_until(now)
+    found, days = Dashboard(alerts=_of_settings()), days_until(now)
     members, memberships = may_view(operator, WeChatUser), may_view(operator, Membership)
     if may_view(operator, Group):
         found.figures.append(Figure(_("Groups"), Group.objects.count(), reverse("group-list")))
@@ -140,6 +141,8 @@ def read(operator: User, now: datetime) -> Dashboard:
         _add_newcomers(found, days)
     if may_view(operator, Score):
         found.charts.append(_entries(days))
+    if may_view(operator, Attempt):
+        found.alerts += _of_wechat(now)
     if may_view(operator, AuditEvent):
         found.audit = [_line(event) for event in AuditEvent.objects.order_by("-pk")[:AUDIT_ROWS]]
     return found
@@ -292,7 +295,7 @@ def _line(event: AuditEvent) -> Line:
     return Line(event, RECORDED.get(event.action, event.action), link)
 
 
-def _of_settings(now: datetime) -> list[Alert]:
+def _of_settings() -> list[Alert]:
     alerts = []
     if settings.CACHES["default"]["BACKEND"].endswith("LocMemCache") and not settings.DEBUG:
         text = _("No shared cache: each process keeps throttles of its own. Set REDIS_URL.")
@@ -300,11 +303,14 @@ def _of_settings(now: datetime) -> list[Alert]:
     if not settings.CONTENT_SAFETY:
         text = _("Content safety is off: nobody checks nicknames and avatars. Set CONTENT_SAFETY.")
         alerts.append(Alert(text))
-    if count := trail.wechat_errors(now - timedelta(days=1)):
-        text = ngettext(
-            "WeChat failed %(count)d time within 24 hours.",
-            "WeChat failed %(count)d times within 24 hours.",
-            count,
-        )
-        alerts.append(Alert(text % {"count": count}, reverse("check")))
     return alerts
+
+
+def _of_wechat(now: datetime) -> list[Alert]:
+    count = trail.wechat_errors(now - timedelta(days=1))
+    text = ngettext(
+        "WeChat failed %(count)d time within 24 hours.",
+        "WeChat failed %(count)d times within 24 hours.",
+        count,
+    )
+    return [Alert(text % {"count": count}, reverse("check"))] if count else []
