@@ -49,8 +49,8 @@ lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv
 
 messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*'
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore '.venv/*'
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*' --ignore 'miniprogram/*'
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore '.venv/*' --ignore 'miniprogram/*'
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) $(KIT) var

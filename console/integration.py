@@ -37,7 +37,7 @@ FOUND = 10
 TESTS_A_MINUTE = 10
 
 STEP_NAMES = {
-    "code": _("code"),
+    "code": pgettext_lazy("step", "code"),
     "openid": _("openid"),
     "scene": _("scene"),
     "envelope": _("encrypted data"),
