@@ -112,13 +112,18 @@ def attempts_for(asked: Any) -> QuerySet[Attempt]:
     """The latest day's, of whom the query asks for; log-ins that failed before anybody was known
     are everybody's."""
     rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - trail.KEPT)
-    if request_id := asked.get("request", "").strip():
+    if request_id := _word(asked, "request"):
         return rows.filter(request_id=request_id[:32])
-    if app_id := asked.get("app", ""):
+    if app_id := _word(asked, "app"):
         rows = rows.filter(app_id=app_id)
     if member := _number(asked.get("member", "")):
         rows = rows.filter(Q(user=member) | Q(user=None))
     return rows
+
+
+def _word(asked: Any, name: str) -> str:
+    """Without NUL, which PostgreSQL takes in no text."""
+    return str(asked.get(name, "")).replace("\0", "").strip()
 
 
 def _number(text: str) -> int:
@@ -133,14 +138,14 @@ def cards(rows: QuerySet[Attempt]) -> list[Card]:
 @require_safe
 def check(request: HttpRequest) -> HttpResponse:
     """Who is followed, and how their log-ins and binds went: `?member=&app=&request=&tester=`."""
-    asked = {name: request.GET.get(name, "") for name in ("app", "member", "request", "tester")}
+    asked = {name: _word(request.GET, name) for name in ("app", "member", "request", "tester")}
     chosen = {name: asked[name] for name in ("app", "member") if asked[name]}
     context = {**admin.site.each_context(request), "title": _("Integration check")}
     context |= {
         "asked": asked,
         "cards": cards(attempts_for(asked)),
         "apps": list(settings.WECHAT_APPS),
-        "testers": _testers(asked["tester"].strip()),
+        "testers": _testers(asked["tester"]),
         "watches": Watch.objects.running().select_related("user").order_by("pk")[:SHOWN],
         "live": "" if asked["request"] else f"{reverse('check-live')}?{urlencode(chosen)}",
         "may_watch": request.user.has_perm("accounts.add_watch"),

@@ -19,7 +19,9 @@ from django_otp.oath import TOTP
 from accounts.models import AuditEvent
 from accounts.signin import sign_in_path
 from console.models import BACKUP_CODES, SecondFactor
+from groupsite import throttles
 
+from .settings import REDIS_URL
 from .test_security import everything_stored
 
 PASSWORD = "a password only otto knows"
@@ -221,6 +223,8 @@ def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], c
     answers = Counter(enter(browser, "000000").status_code for _ in range(20))
     assert answers == {200: 5, 429: 15}
     clock.shift(900)
+    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+        shared.storage.reset()  # Redis has a clock of its own, which nothing here moves
     enter(browser, code_of(phone[0]))
     assert is_in(browser)
 

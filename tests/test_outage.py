@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 from django.test import Client as Browser
 
@@ -404,7 +405,7 @@ PLACES = {
         "/admin/login/",
     ),
     "a member's page": ("groups.links.Link.open", "/g/x/"),
-    "a sign-in link": ("accounts.views.sign_in_tokens.check_token", "/sign-in/1/x-y/"),
+    "a sign-in link": ("accounts.views.sign_in_tokens.check_token", "/sign-in/{}/x-y/"),
 }
 
 
@@ -422,6 +423,7 @@ def test_wherever_it_is_noticed_the_answer_is_the_same(
 ) -> None:
     settings.DEBUG, settings.SESSION_SAVE_EVERY_REQUEST = debug, True
     target, path = PLACES[where]
+    path = path.format(get_user_model().objects.get().pk)
     monkeypatch.setattr(target, failure)
     olga.raise_request_exception = False
     answer = olga.get(path, headers={"Authorization": f"Bearer {alice.token}"})

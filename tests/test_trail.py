@@ -56,7 +56,7 @@ def spoilt(person: Person, text: bytes) -> dict[str, str]:
 
 OPENS = {"openGId": FAMILY}
 ENVELOPES: dict[str, Any] = {
-    "padding": lambda alice: sealed_for(alice, OPENS, key=KEY),
+    "padding": lambda alice: spoilt(alice, b"fifteen letters\0"),  # another key may seem to fit
     "encoding": lambda alice: spoilt(alice, b"\xff\xfe" + b"\x0e" * 14),
     "json": lambda alice: spoilt(alice, b"[]" + b"\x0e" * 14),
     "no_watermark": lambda alice: sealed_for(alice, OPENS, marked=False),
@@ -106,7 +106,9 @@ def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
     with later(minutes=30):
         alice.log_in()
     refused(alice.post("groups/bind", old), 409, "session_stale")
-    assert (last().cause, last().steps[-1]["previous"]) == ("padding", "tried")
+    # A wrong key's padding is right four times in a thousand.
+    assert last().cause in {"padding", "encoding", "json"}
+    assert last().steps[-1]["previous"] == "tried"
 
 
 def test_the_eleventh_is_told_as_locked(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
