@@ -71,7 +71,7 @@ $(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.runtime
 
 $(KIT)/.dev: miniprogram/package-lock.json
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' || { echo "The client kit's tests need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "The client kit's tests need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
 	@echo "Installing what the client kit is checked with"
 	@cd miniprogram && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
