@@ -13,7 +13,7 @@ from accounts.audit import Act
 from accounts.models import WeChatUser
 
 from .miniprograms import SESSION_KEY, chosen_app, mini_programs
-from .site import operators_only
+from .site import operator_of, operators_only
 from .views import wanted_page, way_back
 
 
@@ -32,7 +32,7 @@ def choose_app(request: HttpRequest) -> HttpResponse:
 def see_openid(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a whole openid in this one answer, and record that."""
     member = get_object_or_404(WeChatUser, pk=pk)
-    act = Act(request.user)  # type: ignore[arg-type]
+    act = Act(operator_of(request))
     act.record("see_openid", member, app_id=member.app_id, member=member.pk)
     context = {**admin.site.each_context(request), "title": _("openid"), "member": member}
     context |= {"back": way_back(request, member)}

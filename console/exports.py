@@ -29,7 +29,7 @@ from groups.models import Board, Group, Score
 from groups.periods import UnreadablePeriod
 
 from .actions import RECORDED
-from .site import operators_only
+from .site import operator_of, operators_only
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
 CHUNK = 1000  # rows read at once
@@ -141,8 +141,9 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
         return redirect("export-choose", what=what)
     fields = source.fields + (source.openids if with_openids else ())
     kind = str(source.model._meta.model_name)
-    facts = {"format": form, "rows": count, "openids": with_openids, "filters": sorted(request.GET)}
-    Act(request.user).record("export", kind, **facts)  # type: ignore[arg-type]
+    facts: dict[str, Any] = {"format": form, "rows": count, "openids": with_openids}
+    facts |= {"filters": sorted(request.GET)}
+    Act(operator_of(request)).record("export", kind, **facts)
     answer = StreamingHttpResponse(_written(form, fields, _in_chunks(rows)))
     answer["X-Accel-Buffering"] = "no"  # nginx: hand it on as it comes
     return _as_download(answer, f"{what}-{timezone.localdate()}", form)
@@ -164,7 +165,7 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     fields = (*RANKING, _openid_of_member(found)) if with_openids else RANKING
     facts: dict[str, Any] = {"format": form, "rows": len(found.entries), "openids": with_openids}
     facts |= {"board": board.key, "period": found.period.key}
-    act = Act(request.user)  # type: ignore[arg-type]
+    act = Act(operator_of(request))
     act.record("export", group, app_id=group.app_id, group=group.pk, **facts)
     answer = HttpResponse(b"".join(_written(form, fields, found.entries)))
     return _as_download(answer, f"{group.open_gid}-{board.key}-{found.period.key}", form)

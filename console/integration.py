@@ -30,7 +30,7 @@ from wechat.crypto import is_opaque_id
 from wechat.errors import WeChatError
 
 from .admin.base import app_choices
-from .site import operators_only
+from .site import operator_of, operators_only
 
 SHOWN = 20
 FOUND = 10
@@ -178,7 +178,7 @@ def live(request: HttpRequest) -> HttpResponse:
 @require_POST
 def watch(request: HttpRequest) -> HttpResponse:
     """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
-    act = Act(request.user)  # type: ignore[arg-type]
+    act = Act(operator_of(request))
     if stop := _number(request.POST.get("stop", "")):
         trail.unwatch(act, get_object_or_404(Watch, pk=stop))
         return HttpResponseRedirect(reverse("check"))
@@ -254,7 +254,7 @@ def credentials(request: HttpRequest) -> HttpResponse:
 
 
 def _tried_lately(request: HttpRequest) -> int:
-    mine = AuditEvent.objects.filter(operator=request.user, action="test_credentials")  # type: ignore[misc]
+    mine = AuditEvent.objects.filter(operator=operator_of(request), action="test_credentials")
     return mine.filter(at__gt=timezone.now() - timedelta(minutes=1)).count()
 
 
@@ -268,6 +268,8 @@ def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
     except WeChatError as error:
         cause, facts = trail.wechat_cause(error)
     known = client.app_id if client.app_id in settings.WECHAT_APPS else ""
-    Act(request.user).record("test_credentials", "wechat", app_id=known, outcome=cause or "ok")  # type: ignore[arg-type]
+    Act(operator_of(request)).record(
+        "test_credentials", "wechat", app_id=known, outcome=cause or "ok"
+    )
     named = [(FACT_NAMES[name], value) for name, value in facts.items()]
     return {"tried": client.app_id, "cause": CAUSES.get(cause), "facts": named}

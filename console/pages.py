@@ -1,19 +1,16 @@
 """The operators' pages below /groups/: every group, and one's ranking with what can be done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.db.models import Case, F, Model, OuterRef, QuerySet, Subquery, When
+from django.db.models import Case, F, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -22,10 +19,13 @@ from groups.models import Board, Group, Membership, Score, choose, describe
 from groups.ranking import Ranking, Standing
 from groups.views import ranking_context
 
-from .actions import Action, Text, offered
+from .actions import Text
+from .admin.base import Button, buttons
 from .site import operators_only
 
 GROUPS_PER_PAGE = 50
+FIRST = ("hide", "block")
+FURTHER = ("reset_alias", "reset_nickname", "reset_avatar", "remove_score")
 LONGEST_SEARCH = 100
 
 ORDERS: dict[str, tuple[Text, list[Any]]] = {
@@ -86,20 +86,6 @@ def group_list(request: HttpRequest) -> HttpResponse:
 # One group
 
 
-@dataclass(frozen=True)
-class Offer:
-    """An action on one row, as a link to the page that asks before it is done."""
-
-    action: Action
-    url: str
-
-    @classmethod
-    def each(cls, operator: User, row: Model, keys: Sequence[str], back: str) -> Iterator[Self]:
-        for action in offered(operator, row, *keys):
-            address = reverse("console-act", args=[action.key, row.pk])
-            yield cls(action, f"{address}?{urlencode({'next': back})}")
-
-
 @require_safe
 @operators_only("groups.view_group")
 def group_page(request: HttpRequest, pk: int) -> HttpResponse:
@@ -108,9 +94,8 @@ def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     boards = list(Board.objects.of_app(group.app_id).order_by("pk"))
     board = chosen(boards, group, request)
     context = ranking_context(request, group, board)
-    operator, back = request.user, request.get_full_path()
-    context |= {"boards": own_first(boards), "rows": rows(operator, context["ranking"], back)}  # type: ignore[arg-type]
-    context |= {"offers": list(Offer.each(operator, group, [], back))}  # type: ignore[arg-type]
+    context |= {"boards": own_first(boards), "rows": rows(request, context["ranking"])}
+    context |= {"buttons": buttons(request, [group])}
     return render(request, "console/group.html", context)
 
 
@@ -127,36 +112,21 @@ def own_first(boards: Sequence[Board]) -> list[Board]:
     return [board for board in boards if board.app_id or board.key not in own]
 
 
-def rows(operator: User, found: Ranking, back: str) -> list[tuple[Standing, list[Offer]]]:
-    """Each entry with what `operator` can do to the person, their membership and this score."""
-    members = [standing.member.id for standing in found.entries]
-    memberships = {row.user_id: row for row in with_score(found).filter(user__in=members)}
+def rows(request: HttpRequest, found: Ranking) -> list[tuple[Standing, list[Button]]]:
+    """Each entry with what can be done to the person, their membership and this score."""
+    members = Membership.objects.filter(group=found.group).select_related("user")
+    members = members.filter(user__in=[standing.member.id for standing in found.entries])
+    scored = members.with_score(found.board, found.group, found.period.key)
+    by_user = {membership.user_id: membership for membership in scored}
     return [
-        (standing, list(offers(operator, memberships.get(standing.member.id), back)))
-        for standing in found.entries
+        (standing, acts(request, by_user.get(standing.member.id))) for standing in found.entries
     ]
 
 
-def with_score(found: Ranking) -> QuerySet[Membership]:
-    """The group's memberships, each with its person and the `score` it has in this ranking."""
-    scores = Score.objects.filter(
-        board=found.board,
-        period=found.period.key,
-        scope=found.board.scope_in(found.group),
-        user=OuterRef("user"),
-    )
-    memberships = Membership.objects.filter(group=found.group).select_related("user")
-    return memberships.annotate(score=Subquery(scores.values("pk")[:1]))
-
-
-def offers(operator: User, membership: Any, back: str) -> Iterator[Offer]:
+def acts(request: HttpRequest, membership: Any) -> list[Button]:
     """Hiding and blocking come first: they stand in the row itself where there is room."""
     if membership is None:  # gone since the ranking was read
-        return
-    of_member, of_membership = ["reset_nickname", "reset_avatar"], ["reset_alias"]
-    yield from Offer.each(operator, membership, ["hide"], back)
-    yield from Offer.each(operator, membership.user, ["block"], back)
-    yield from Offer.each(operator, membership, of_membership, back)
-    yield from Offer.each(operator, membership.user, of_member, back)
-    if membership.score is not None:
-        yield from Offer.each(operator, Score(pk=membership.score), ["remove_score"], back)
+        return []
+    whom = [membership, membership.user]
+    score = [Score(pk=membership.score_pk)] if membership.score_pk else []
+    return buttons(request, whom, *FIRST) + buttons(request, [*whom, *score], *FURTHER)

@@ -25,7 +25,7 @@ from .review import (
     settle,
     waiting,
 )
-from .site import operators_only
+from .site import operator_of, operators_only
 
 MAX_REASON = 200
 REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Impersonation"))
@@ -35,7 +35,7 @@ REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Im
 @operators_only()
 def review_queue(request: HttpRequest) -> HttpResponse:
     """Everything that waits and is this operator's to decide, or one kind of it: `?kind=avatar`."""
-    kinds = [kind for kind in KINDS.values() if kind.decided_by(request.user)]  # type: ignore[arg-type]
+    kinds = [kind for kind in KINDS.values() if kind.decided_by(operator_of(request))]
     if not kinds:
         raise PermissionDenied
     if request.method == "POST":
@@ -91,14 +91,14 @@ def _decide(request: HttpRequest) -> None:
     verdict = request.POST.get("verdict", "")
     reason = request.POST.get("reason", "").strip()[:MAX_REASON]
     chosen = [Seen.read(token) for token in request.POST.getlist("item")]
-    if not all(seen.kind.decided_by(request.user) for seen in chosen):  # type: ignore[arg-type]
+    if not all(seen.kind.decided_by(operator_of(request)) for seen in chosen):
         raise PermissionDenied
     if verdict not in VERDICTS or not chosen:
         messages.warning(request, _("Choose what to decide first."))
     elif verdict != "approve" and not reason:
         messages.error(request, _("Say why; nothing has been changed."))
     else:
-        act = Act(request.user, reason)  # type: ignore[arg-type]
+        act = Act(operator_of(request), reason)
         _tell(request, verdict, Counter(settle(seen, verdict, act) for seen in chosen))
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max, OuterRef, Q, Subquery
 from django.db.models import Window as Over
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -150,6 +150,13 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     def unlisted(self, now: datetime) -> Self:
         """Those whom others do not see; each can say why, see `Membership.absences`."""
         return self.exclude(is_current(now) & Q(hidden=False, withheld=False))
+
+    def with_score(self, board: "Board", group: Group, period: str) -> Self:
+        """Adds `score_pk`, of the score that each has there; None without one."""
+        scores = Score.objects.filter(
+            board=board, period=period, scope=board.scope_in(group), user=OuterRef("user")
+        )
+        return self.annotate(score_pk=Subquery(scores.values("pk")[:1]))
 
     def first_names(self, each: int) -> dict[int, list[str]]:
         """By group, the names of the first `each` members who chose one and do not hide."""

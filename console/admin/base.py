@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -19,6 +18,7 @@ from django.utils.timezone import localtime
 from accounts.audit import Act
 from console.actions import offered
 from console.paging import AppList, KeysetList
+from console.site import operator_of
 
 
 class Console(admin.ModelAdmin[Any]):
@@ -122,11 +122,6 @@ class OnlyActions(ComesFromWeChat):
     def has_moderate_permission(self, request: HttpRequest) -> bool:
         """For actions on many rows."""
         return super().has_change_permission(request)
-
-
-def operator_of(request: HttpRequest) -> User:
-    """Whose request it is; the admin lets in nobody else."""
-    return cast(User, request.user)
 
 
 def audit_of(**numbers: Any) -> str:

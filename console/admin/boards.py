@@ -14,12 +14,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
+from console.site import operator_of
 from console.views import REASON_HELP
 from groups import moderation, ranking
 from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
 from groups.periods import Window
 
-from .base import Audited, ComesFromWeChat, app_choices, buttons, face, operator_of
+from .base import Audited, ComesFromWeChat, app_choices, buttons, face
 
 
 class BoardForm(forms.ModelForm[Board]):

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -106,15 +105,9 @@ class _Page:
         return self._rows(members[: UNLISTED_SHOWN + 1], {})
 
     def _members(self) -> Any:
-        board = self.ranking.board
-        score = Score.objects.filter(
-            board=board,
-            period=self.ranking.period.key,
-            scope=board.scope_in(self.ranking.group),
-            user=OuterRef("user"),
-        )
-        found = Membership.objects.filter(group=self.ranking.group).select_related("user")
-        return found.annotate(score_pk=Subquery(score.values("pk")[:1]))
+        found, period = self.ranking, self.ranking.period.key
+        members = Membership.objects.filter(group=found.group).select_related("user")
+        return members.with_score(found.board, found.group, period)
 
     def _rows(self, members: Iterable[Any], places: dict[int, Standing]) -> list[Row]:
         rows = []

@@ -16,11 +16,12 @@ from django.utils.translation import ngettext
 
 from accounts.audit import Act
 from accounts.models import WeChatUser
+from console.site import operator_of
 from groups import moderation
 from groups.models import Group, Membership, describe, is_current
 
 from . import group_page
-from .base import ComesFromWeChat, moment, operator_of, pill, shortened
+from .base import ComesFromWeChat, moment, pill, shortened
 
 
 class Labelled(admin.SimpleListFilter):

@@ -16,6 +16,7 @@ from accounts.audit import Act
 from accounts.models import AuditEvent, WeChatUser
 from accounts.review import State
 from console.actions import ACTIONS, RECORDED
+from console.site import operator_of
 from groups.models import Absence, Membership, Score, describe
 
 from .base import (
@@ -24,7 +25,6 @@ from .base import (
     buttons,
     face,
     moment,
-    operator_of,
     pill,
     shortened,
     side_by_side,
