@@ -25,6 +25,7 @@ from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from django.db.models import Model
 from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
@@ -745,14 +746,22 @@ OPEN_TO_ANY_STAFF = {
 }
 
 
+ABOUT: dict[str, type[Model]] = {
+    "admin/act/<slug:key>/<int:pk>/": WeChatUser,
+    "admin/export/ranking/<int:pk>.<slug:form>": Group,
+    "admin/openid/<int:pk>/": WeChatUser,
+}
+
+
 def admin_path(route: str) -> str:
     """An admin route's path for a row that exists, where it is about one."""
-    values = {"content_type_id": "1", "object_id": "1", "id": "1"}
-    if found := re.match(r"admin/(accounts|groups|auth)/(\w+)/<", route):
-        row = apps.get_model(*found.groups()).objects.first()
-        values |= dict.fromkeys(["object_id", "id"], str(row.pk if row else 1))
+    found = re.match(r"admin/(accounts|groups|auth)/(\w+)/<", route)
+    about = apps.get_model(*found.groups()) if found else ABOUT.get(route)
+    row = about.objects.first() if about else None
+    pk = str(row.pk if row else 1)
     route = route.replace(r"^(?P<app_label>accounts|groups|auth)/$", "groups/")
-    values |= {"key": "block", "pk": values["object_id"], "what": "members", "form": "csv"}
+    values = {"content_type_id": "1", "object_id": pk, "id": pk, "pk": pk}
+    values |= {"key": "block", "what": "members", "form": "csv"}
     return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
 
 
