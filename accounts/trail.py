@@ -167,9 +167,9 @@ def unwatch(act: Act, watching: Watch) -> None:
     forget()
 
 
-def wechat_errors(since: datetime) -> int:
-    """How many log-ins failed since then because of WeChat or of the set-up with it."""
-    return Attempt.objects.filter(at__gte=since, outcome="wechat_unavailable").count()
+def wechat_errors(since: datetime) -> models.QuerySet["Attempt"]:
+    """The log-ins that failed since then because of WeChat or of the set-up with it."""
+    return Attempt.objects.filter(at__gte=since, outcome="wechat_unavailable")
 
 
 # Recording

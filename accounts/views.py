@@ -18,8 +18,6 @@ from .media import FOLDER, seed_in
 from .services import note_verdict
 from .signin import sign_in_tokens
 
-MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
-
 
 @require_safe
 @cache_control(public=True, max_age=365 * 24 * 3600, immutable=True)
@@ -76,6 +74,6 @@ def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
             return render(request, "accounts/sign_in.html", {"usable": False}, status=410)
         if request.method != "POST":
             return render(request, "accounts/sign_in.html", {"usable": True, "operator": operator})
-        login(request, operator, MODEL_BACKEND)
+        login(request, operator)
         Act(operator).record("sign_in", operator, way="link")
     return redirect("group-list")

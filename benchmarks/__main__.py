@@ -148,6 +148,7 @@ def set_environment(database: str, folder: Path) -> None:
         "CONTENT_SAFETY": "False",
         "THROTTLES": "off",
         "LOG_LEVEL": "ERROR",
+        "OPERATOR_TOTP": "False",
         "MEDIA_ROOT": str(folder / "media"),
     }
 
@@ -326,7 +327,8 @@ def report_sizes() -> None:
 
 
 def report_console() -> None:
-    """What an operator waits for: each list of the console, a search, the largest group's page."""
+    """What a moderator waits for: each list of the console, searches, the largest group's page."""
+    from django.contrib.auth.models import Group as Role
     from django.contrib.auth.models import User
     from django.db import connection
     from django.db.models import Count
@@ -336,19 +338,23 @@ def report_console() -> None:
     from groups.models import Membership
 
     browser = Client()
-    browser.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
-    sized = Membership.objects.values("group").annotate(size=Count("pk")).order_by("-size")
-    largest = sized.values_list("group", flat=True)[0]
+    moderator = User.objects.create_user(f"bench-{time.time_ns()}", is_staff=True)
+    moderator.groups.add(Role.objects.get(name="moderator"))
+    browser.force_login(moderator)
+    memberships = Membership.objects.values("group").annotate(size=Count("pk")).order_by("-size")
+    largest = memberships.values_list("group", flat=True)[0]
     lists = ("groups/group", "accounts/wechatuser", "groups/membership", "groups/score")
-    paths = [f"{path}/" for path in (*lists, "accounts/auditevent")]
-    paths += ["groups/group/?q=成员77", "accounts/wechatuser/?q=成员77"]
-    paths += [f"groups/group/{largest}/change/"]
-    say("\n  the console, in the process:")
+    paths = ["/admin/"]
+    paths += [f"/admin/{path}/" for path in (*lists, "accounts/auditevent", "groups/board")]
+    paths += [f"/admin/{path}/?q=成员777" for path in ("groups/group", "accounts/wechatuser")]
+    paths += ["/admin/review/", f"/admin/groups/group/{largest}/change/"]
+    paths += ["/groups/", "/groups/?sort=members", "/groups/?q=成员777", f"/groups/{largest}/"]
+    say(f"\n  the console, for a moderator, {Membership.objects.count():,} memberships:")
     for path in paths:
-        browser.get(f"/admin/{path}", secure=True)
+        browser.get(path, secure=True)
         with CaptureQueriesContext(connection) as queries:
             begun = time.perf_counter()
-            answer = browser.get(f"/admin/{path}", secure=True)
+            answer = browser.get(path, secure=True)
             spent = 1000 * (time.perf_counter() - begun)
         assert answer.status_code == 200, (path, answer.status_code)
         say(f"    {path:<36}{len(queries):>3} queries{spent:>8.0f} ms")

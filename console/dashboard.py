@@ -1,16 +1,15 @@
 """The console's front page in numbers: how much there is, how it goes, and what needs somebody.
 
-Each part is for who may see what it counts. All of them are eight queries:
+Each part is for who may see what it counts. All of them are five queries:
 
-- groups, members: a count each;
-- entries of the last seven days, for active members and proofs without a watermark: one range of
-  the index `latest_entries`;
+- what there is of each, in one: groups, members, who was active in the last seven days and proofs
+  without a watermark (a range of the index `latest_entries`), log-ins that failed because of WeChat
+  (a day of the index on `Attempt.at`);
 - new members by day, and what became of them: one range of `members_by_first_seen`, with a look
   at the memberships and scores of each of these people;
 - proven entries by day: one range of the scores' unique index;
 - what awaits review: see console/review.py;
-- the audit's last rows, by primary key;
-- log-ins that failed because of WeChat: a day of the index on `Attempt.at`.
+- the audit's last rows, by primary key.
 
 Days are those of Asia/Shanghai and computed here, since a database may not know the zone.
 """
@@ -22,19 +21,19 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Case, Count, Exists, OuterRef, Q, Value, When
+from django.db.models import Case, Count, Exists, OuterRef, QuerySet, Value, When
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts import trail
-from accounts.models import Attempt, AuditEvent, WeChatUser
+from accounts.models import AuditEvent, WeChatUser
 from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
 from .actions import RECORDED, Text
-from .review import KINDS, told_age, waiting
+from .review import KINDS, told_age, union, waiting
 from .roles import may_view
 
 DAYS = 30
@@ -129,20 +128,12 @@ class Dashboard:
 def read(operator: User, now: datetime) -> Dashboard:
     """The front page as `operator` may see it at `now`."""
     found, days = Dashboard(alerts=_of_settings()), days_until(now)
-    members, memberships = may_view(operator, WeChatUser), may_view(operator, Membership)
-    if may_view(operator, Group):
-        found.figures.append(Figure(_("Groups"), Group.objects.count(), reverse("group-list")))
-    if members:
-        found.figures.append(Figure(_("Members"), WeChatUser.objects.count(), _list(WeChatUser)))
-    if memberships:
-        _add_lately(found, now, members)
+    _add_counts(found, operator, now)
     _add_waiting(found, operator, now)
-    if members:
+    if may_view(operator, WeChatUser):
         _add_newcomers(found, days)
     if may_view(operator, Score):
         found.charts.append(_entries(days))
-    if may_view(operator, Attempt):
-        found.alerts += _of_wechat(now)
     if may_view(operator, AuditEvent):
         found.audit = [_line(event) for event in AuditEvent.objects.order_by("-pk")[:AUDIT_ROWS]]
     return found
@@ -166,16 +157,30 @@ def _list(model: Any, **filters: Any) -> str:
 # Numbers
 
 
-def _add_lately(found: Dashboard, now: datetime, members: bool) -> None:
-    """Who entered a group lately, and the entries whose proof carried no watermark."""
+def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
+    """Each count with where it leads: a figure of how much there is, or an alert if any."""
     since = now - LATELY
-    lately = Membership.objects.filter(verified_at__gte=since).aggregate(
-        active=Count("user", distinct=True), unmarked=Count("pk", filter=Q(watermarked=False))
+    lately = Membership.objects.filter(verified_at__gte=since)
+    unmarked, failed = (
+        lately.filter(watermarked=False),
+        trail.wechat_errors(now - timedelta(days=1)),
     )
-    if members:
+    numbers = _numbers(
+        operator,
+        groups=(Group.objects.all(), Count("pk")),
+        members=(WeChatUser.objects.all(), Count("pk")),
+        active=(lately, Count("user", distinct=True)),
+        unmarked=(unmarked, Count("pk")),
+        failed=(failed, Count("pk")),
+    )
+    if "groups" in numbers:
+        found.figures.append(Figure(_("Groups"), numbers["groups"], reverse("group-list")))
+    if "members" in numbers:
+        found.figures.append(Figure(_("Members"), numbers["members"], _list(WeChatUser)))
+    if "members" in numbers and "active" in numbers:
         link = _list(Membership, verified_at__gte=since.isoformat())
-        found.figures.append(Figure(_("Active in 7 days"), lately["active"], link))
-    if count := lately["unmarked"]:
+        found.figures.append(Figure(_("Active in 7 days"), numbers["active"], link))
+    if count := numbers.get("unmarked"):
         text = ngettext(
             "%(count)d membership was last proven without WeChat's watermark (7 days).",
             "%(count)d memberships were last proven without WeChat's watermark (7 days).",
@@ -183,6 +188,23 @@ def _add_lately(found: Dashboard, now: datetime, members: bool) -> None:
         )
         link = _list(Membership, watermarked__exact=0, verified_at__gte=since.isoformat())
         found.alerts.append(Alert(text % {"count": count}, link))
+    if count := numbers.get("failed"):
+        text = ngettext(
+            "WeChat failed %(count)d time within 24 hours.",
+            "WeChat failed %(count)d times within 24 hours.",
+            count,
+        )
+        found.alerts.append(Alert(text % {"count": count}, reverse("check")))
+
+
+def _numbers(operator: User, **wanted: tuple[QuerySet[Any], Count]) -> dict[str, int]:
+    """How many there are of each, of what `operator` may see; one query."""
+    seen = {name: each for name, each in wanted.items() if may_view(operator, each[0].model)}
+    rows = [
+        queryset.order_by().values(name=Value(name)).annotate(n=count).values_list("name", "n")
+        for name, (queryset, count) in seen.items()
+    ]
+    return dict.fromkeys(seen, 0) | dict(union(rows) if rows else [])
 
 
 def _add_waiting(found: Dashboard, operator: User, now: datetime) -> None:
@@ -304,13 +326,3 @@ def _of_settings() -> list[Alert]:
         text = _("Content safety is off: nobody checks nicknames and avatars. Set CONTENT_SAFETY.")
         alerts.append(Alert(text))
     return alerts
-
-
-def _of_wechat(now: datetime) -> list[Alert]:
-    count = trail.wechat_errors(now - timedelta(days=1))
-    text = ngettext(
-        "WeChat failed %(count)d time within 24 hours.",
-        "WeChat failed %(count)d times within 24 hours.",
-        count,
-    )
-    return [Alert(text % {"count": count}, reverse("check"))] if count else []

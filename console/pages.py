@@ -7,15 +7,16 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.db.models import Case, F, QuerySet, When
+from django.db.models import Case, F, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from groups import ranking
-from groups.models import Board, Group, Membership, Score, choose, describe
+from groups.models import Board, Group, GroupQuerySet, Membership, Score, choose, describe
 from groups.ranking import Ranking, Standing
 from groups.views import ranking_context
 
@@ -57,15 +58,30 @@ class Wanted:
             order if order in ORDERS else "entry",
         )
 
-    def groups(self, now: datetime) -> QuerySet[Group]:
-        groups = Group.objects.with_activity(now)
-        if self.text:
-            groups = groups.matching(self.text)
-        if self.app_id:
-            groups = groups.filter(app_id=self.app_id)
+    def groups(self) -> GroupQuerySet:
+        groups = Group.objects.matching(self.text) if self.text else Group.objects.all()
+        return groups.filter(app_id=self.app_id) if self.app_id else groups
+
+    def in_order(self, now: datetime) -> GroupQuerySet:
+        """Only the order that needs to know every group's members asks for them."""
+        groups = self.groups()
+        if self.order == "entry":
+            groups = groups.with_activity(now)
         if self.order == "members":
             groups = groups.with_size(now)
         return groups.order_by(*ORDERS[self.order][1], "-pk")
+
+
+class Counted(Paginator[Any]):
+    """Counts the groups and not what their order is computed from."""
+
+    def __init__(self, wanted: Wanted, now: datetime) -> None:
+        super().__init__(wanted.in_order(now), GROUPS_PER_PAGE)
+        self.wanted = wanted
+
+    @cached_property
+    def count(self) -> int:
+        return self.wanted.groups().count()
 
 
 @require_safe
@@ -73,7 +89,7 @@ class Wanted:
 def group_list(request: HttpRequest) -> HttpResponse:
     """Every group with its first faces: searched, sorted, by mini-program."""
     now, wanted = timezone.now(), Wanted.of(request)
-    page = Paginator(wanted.groups(now), GROUPS_PER_PAGE).get_page(request.GET.get("page"))
+    page = Counted(wanted, now).get_page(request.GET.get("page"))
     groups = list(page.object_list)
     describe(groups, now)
     faces = ranking.top(groups)

@@ -26,6 +26,7 @@ from accounts.models import WeChatUser
 from .models import (
     ALL_GROUPS,
     EVERY_APP,
+    NAMES_IN_A_TITLE,
     Board,
     Group,
     Membership,
@@ -441,7 +442,7 @@ def _read_rows(
         approved_alias, approved_name, _avatar = _faces(faces, drafted=False)
         if (known_as := approved_alias or approved_name) and not (hidden or withheld):
             named.append((joined_at, user_id, known_as))
-    return rows, rows_before, [known_as for *_joined, known_as in sorted(named)[:2]]
+    return rows, rows_before, [known_as for *_joined, known_as in sorted(named)[:NAMES_IN_A_TITLE]]
 
 
 def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:

@@ -302,6 +302,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+AUTHENTICATION_BACKENDS = ["console.roles.Backend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "/groups/"
 AUTH_PASSWORD_VALIDATORS = [

@@ -332,7 +332,7 @@ def test_a_viewer_sees_the_numbers_and_is_led_to_no_queue(alice: Person, group: 
     assert [figure.title for figure in found.figures if not figure.link] == ["Awaiting review"]
 
 
-def test_the_front_page_takes_eight_queries_however_much_there_is(olga: Browser) -> None:
+def test_the_front_page_takes_five_queries_however_much_there_is(olga: Browser) -> None:
     def measure(rows: int) -> int:
         for user in people(rows):
             gather([user])
@@ -341,6 +341,6 @@ def test_the_front_page_takes_eight_queries_however_much_there_is(olga: Browser)
             AuditEvent.objects.create(action="block", target="wechatuser", target_id=user.pk)
         return queries(olga, "/admin/")
 
-    assert at_both_sizes(measure) == 2 + 8, (
-        "session and operator, and eight as console/dashboard.py says"
+    assert at_both_sizes(measure) == 2 + 5, (
+        "session and operator, and five as console/dashboard.py says"
     )

@@ -11,6 +11,7 @@ from groups.models import Group, VerificationFile
 
 from .conftest import Person
 from .settings import APP_ID
+from .test_queries import queries
 from .test_security import ADMIN, admin_path
 
 ROLES = ("any", "viewer", "moderator", "manager", "superuser")
@@ -99,6 +100,14 @@ PAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+LOWEST = {route: role for role, routes in PAGES.items() for route in routes}
+MOST_QUERIES = 8
+
+
+def opens_for(role: str, least: str) -> bool:
+    return ROLES.index(role) >= ROLES.index(least)
+
+
 def test_every_page_of_the_console_opens_for_its_roles_only(lived: None) -> None:
     browsers = {role: browser_of(role) for role in ROLES}
     routes = [route for route in ADMIN if not route.startswith(("admin/login", "admin/logout"))]
@@ -107,6 +116,16 @@ def test_every_page_of_the_console_opens_for_its_roles_only(lived: None) -> None
         found.setdefault(lowest(route, browsers), set()).add(route)
     found.pop("nobody")
     assert found == {role: set(pages) for role, pages in PAGES.items()}
+
+
+@pytest.mark.parametrize("role", ROLES[1:])
+def test_no_page_of_the_console_takes_more_than_eight_queries(lived: None, role: str) -> None:
+    browser, group = browser_of(role), Group.objects.get()
+    pages = [admin_path(route) for route, least in LOWEST.items() if opens_for(role, least)]
+    pages += ["/groups/", "/groups/?sort=members&q=Alice", f"/groups/{group.pk}/"]
+    pages += ["/admin/groups/group/?q=Alice", "/admin/accounts/wechatuser/?q=Alice"]
+    taken = {page: queries(browser, page) for page in pages}
+    assert {page: number for page, number in taken.items() if number > MOST_QUERIES} == {}
 
 
 POSTS = {
@@ -121,5 +140,5 @@ POSTS = {
 @pytest.mark.parametrize("route", POSTS)
 @pytest.mark.parametrize("role", ROLES)
 def test_what_is_posted_is_for_its_roles_only(lived: None, role: str, route: str) -> None:
-    allowed = ROLES.index(role) >= ROLES.index(POSTS[route])
+    allowed = opens_for(role, POSTS[route])
     assert (browser_of(role).post(admin_path(route)).status_code != 403) == allowed

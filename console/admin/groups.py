@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -15,10 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts.audit import Act
-from accounts.models import WeChatUser
 from console.site import operator_of
 from groups import moderation
-from groups.models import Group, Membership, describe, is_current
+from groups.models import Group, GroupQuerySet, describe, is_current
 
 from . import group_page
 from .base import ComesFromWeChat, moment, pill, shortened
@@ -72,17 +71,11 @@ class GroupAdmin(ComesFromWeChat):
         describe(rows, timezone.now())
 
     def get_search_results(
-        self, request: HttpRequest, rows: QuerySet[Group], words: str
-    ) -> tuple[QuerySet[Group], bool]:
-        """By members' names too: each group once, however many of them are called so."""
-        found, _several = super().get_search_results(request, rows, words)
-        if name := words.strip():
-            named = WeChatUser.objects.filter(nickname__icontains=name)
-            by_nickname = Membership.objects.filter(user__in=named.values("pk"))
-            by_alias = Membership.objects.filter(alias__icontains=name)
-            called_so = Q(pk__in=by_nickname.values("group")) | Q(pk__in=by_alias.values("group"))
-            found = found | rows.filter(called_so)
-        return found, False
+        self, request: HttpRequest, rows: QuerySet[Any], words: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """As on /groups/."""
+        text = words.strip()
+        return cast(GroupQuerySet, rows).matching(text) if text else rows, False
 
     @admin.display(description=_("group's name"))
     def name(self, group: Group) -> str:
