@@ -71,7 +71,7 @@ def site() -> Iterator[tuple[str, Tally]]:
 
 
 def add_board() -> None:
-    """A board that phones may write to; the demo has none."""
+    """A board that takes whatever a phone sends; that of the demo has a largest score."""
     from groups.models import Board
 
     Board.objects.create(

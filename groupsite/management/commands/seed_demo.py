@@ -1,4 +1,7 @@
-"""`manage.py seed_demo`: twelve groups of 3 to 500 invented people with a month of history."""
+"""`manage.py seed_demo`: twelve groups of 3 to 500 invented people with a month of history.
+
+The same people every time, but for when they came, which follows the day.
+"""
 
 import random
 from collections import Counter
@@ -35,6 +38,8 @@ GROUPS = {
 DAYS = 30
 BATCH = 2000
 PEOPLE = 620
+OLD_FRIENDS = 0.4  # of the people: they were there before the month began
+PLAYERS = 0.5
 
 SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕"
 GIVEN = "梓涵浩然欣怡子轩雨桐思远佳琪明哲晓彤博文若曦宇航诗涵俊杰静怡志强雅婷建国秀英海燕"
@@ -56,6 +61,15 @@ NICKS = [
     "=SUM(A1:A9)",
     "さくら",
 ]
+
+
+AWAITING_REVIEW = {
+    3: "加微信领红包",
+    40: "想改的新名字",
+    77: "代写作业",
+    150: "🌸春暖花开🌸",
+    301: "Zoë2",
+}
 
 
 class Command(BaseCommand):
@@ -95,20 +109,32 @@ class Seeder:
 
     def run(self) -> None:
         people = self.make_people()
+        self.make_game(people)
         for done, (label, size) in enumerate(GROUPS.items(), start=1):
             self.progress(done, len(GROUPS), f"{label or '未命名的群'} ({size})")
             self.make_group(label, f"demo-chat-{done}", self.members(people, size))
 
     def make_people(self) -> list[WeChatUser]:
-        return save(
+        people = save(
             WeChatUser(
                 app_id=self.app_id,
                 openid=openid_of(self.app_id, person(number)),
                 nickname=self.nickname(number),
-                created_at=self.now - timedelta(days=DAYS),
+                created_at=self.first_seen(number),
             )
             for number in range(1, PEOPLE + 1)
         )
+        for number, nickname in AWAITING_REVIEW.items():
+            waits = people[number - 1]
+            waits.propose("nickname", nickname)
+            waits.review_since = self.now - timedelta(hours=number / 9)
+            waits.save()
+        return people
+
+    def first_seen(self, number: int) -> datetime:
+        is_old = number <= 2 or self.chance.random() < OLD_FRIENDS
+        ago = self.chance.randrange(DAYS) + (DAYS if is_old else 0)
+        return self.moment(self.today - timedelta(days=ago))
 
     def nickname(self, number: int) -> str:
         if number <= 2:
@@ -129,9 +155,9 @@ class Seeder:
             app_id=self.app_id,
             open_gid=open_gid_of(self.app_id, chat),
             label=label,
-            created_at=self.now - timedelta(days=DAYS),
+            created_at=self.now - timedelta(days=2 * DAYS),
         )
-        visits = {user: self.visits(0.5 if user in members[:2] else 0) for user in members}
+        visits = {user: self.visits(user, 0.5 if user in members[:2] else 0) for user in members}
         save(
             Membership(
                 group=group, user=user, joined_at=times[0], verified_at=times[-1], scene=1044
@@ -140,17 +166,41 @@ class Seeder:
         )
         save(score for user, times in visits.items() for score in self.scores(group, user, times))
 
-    def visits(self, at_least: float) -> list[datetime]:
-        """When somebody came first on each of their active days of the last month."""
+    def visits(self, user: WeChatUser, at_least: float) -> list[datetime]:
+        """When somebody came first on each of their active days since they were first seen."""
         eagerness = max(at_least, self.chance.betavariate(1.2, 2.4))
+        since = user.created_at.astimezone(CALENDAR).date()
         days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
+        days = [day for day in days if day >= since]
         came = [day for day in days if self.chance.random() < eagerness]
-        return [self.moment(day) for day in sorted(came or [self.chance.choice(days)])]
+        moments = [self.moment(day) for day in sorted(came or [self.chance.choice(days)])]
+        return [max(user.created_at, moment) for moment in moments]
 
     def moment(self, day: date) -> datetime:
         """Some time of that day that has already been."""
         minute = timedelta(minutes=self.chance.randrange(7 * 60, 23 * 60))
         return min(self.now, datetime.combine(day, time.min, CALENDAR) + minute)
+
+    def make_game(self, people: Sequence[WeChatUser]) -> None:
+        """The board of the example mini-program's game, which phones may write."""
+        game = Board.objects.create(
+            app_id=self.app_id,
+            key="taps",
+            title_zh="十秒点点",
+            title_en="Ten seconds of taps",
+            unit_zh="次",
+            unit_en="taps",
+            scope=Board.Scope.APP,
+            writer=Board.Writer.CLIENT,
+            max_value=200,
+        )
+        players = [user for user in people if self.chance.random() < PLAYERS]
+        save(
+            Score(board=game, period=key, user=user, value=value, achieved_at=moment)
+            for user in players
+            for value, moment in [(self.chance.randrange(30, 110), self.moment(self.today))]
+            for key in [Period.current(window, moment).key for window in Window]
+        )
 
     def scores(self, group: Group, user: WeChatUser, times: Sequence[datetime]) -> Iterator[Score]:
         for window in Window:
