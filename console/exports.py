@@ -1,23 +1,35 @@
 """Downloads: a group's ranking, and what the lists of the admin show, as CSV or XLSX.
 
 What a list filters is what is downloaded. Openids go along only for those who may see them, and
-only when asked for. Every download is in the audit.
+only when asked for. Every download is in the audit. How far one has come is in the cache, for the
+page that began it.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
@@ -33,7 +45,11 @@ from .site import operator_of, operators_only
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
 CHUNK = 1000  # rows read at once
-OWN_PARAMETERS = ("openids", "p", "all", "o")  # not the list's, or of no account to a file
+PROGRESS_KEPT = 10 * 60  # seconds
+OWN_PARAMETERS = ("openids", "job", "p", "all", "o")  # not the list's, or of no account to a file
+
+
+JOB = re.compile(r"[A-Za-z0-9]{12}")
 
 
 class Field(NamedTuple):
@@ -124,6 +140,7 @@ def choose(request: HttpRequest, what: str) -> HttpResponse:
     context = {**admin.site.each_context(request), "what": what, "filters": filters}
     context |= {"title": _("Export"), "opts": source.model._meta, "count": rows.count()}
     context |= {"may_see_openids": may_see, "most_rows": XLSX_MOST_ROWS}
+    context |= {"job": get_random_string(12)}
     return TemplateResponse(request, "console/export.html", context)
 
 
@@ -131,7 +148,7 @@ def choose(request: HttpRequest, what: str) -> HttpResponse:
 @require_safe
 def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     """What a list shows with these filters, all pages of it: `/admin/export/members.csv?…`."""
-    with_openids = _openids_asked(request)
+    with_openids, job = _openids_asked(request), request.GET.get("job", "")
     source, rows = _wanted(request, what)
     if form not in WRITERS:
         raise Http404
@@ -144,9 +161,22 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     facts: dict[str, Any] = {"format": form, "rows": count, "openids": with_openids}
     facts |= {"filters": sorted(request.GET)}
     Act(operator_of(request)).record("export", kind, **facts)
-    answer = StreamingHttpResponse(_written(form, fields, _in_chunks(rows)))
+    found = _in_chunks(rows)
+    if JOB.fullmatch(job):
+        found = _told(found, _job(request, job))
+    answer = StreamingHttpResponse(_written(form, fields, found))
     answer["X-Accel-Buffering"] = "no"  # nginx: hand it on as it comes
     return _as_download(answer, f"{what}-{timezone.localdate()}", form)
+
+
+@operators_only()
+@require_safe
+def progress(request: HttpRequest, job: str) -> HttpResponse:
+    """How many rows of a download are done: `{"rows": 3000}`, or null where nobody knows."""
+    rows = None
+    with suppress(Exception):  # a cache that is gone
+        rows = cache.get(_job(request, job))
+    return JsonResponse({"rows": rows})
 
 
 @operators_only("groups.view_group")
@@ -210,6 +240,27 @@ def _in_chunks(rows: QuerySet[Any]) -> Iterator[Any]:
     while page:
         yield from page
         page = list(rows.filter(pk__lt=page[-1].pk)[:CHUNK])
+
+
+def _job(request: HttpRequest, job: str) -> str:
+    """Nobody learns of another's download."""
+    return f"export:{operator_of(request).pk}:{job}"
+
+
+def _told(rows: Iterable[Any], key: str) -> Iterator[Any]:
+    """The same rows; how many have been handed on is told as they go."""
+    done = 0
+    _tell(key, done)
+    for done, row in enumerate(rows, start=1):
+        yield row
+        if done % CHUNK == 0:
+            _tell(key, done)
+    _tell(key, done)
+
+
+def _tell(key: str, done: int) -> None:
+    with suppress(Exception):  # a cache that is gone breaks no download
+        cache.set(key, done, PROGRESS_KEPT)
 
 
 def _written(form: str, fields: tuple[Field, ...], rows: Iterable[Any]) -> Iterator[bytes]:

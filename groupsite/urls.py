@@ -73,6 +73,7 @@ urlpatterns = [
     path("admin/mini-program/", desk.choose_app, name="console-mini-program"),
     path("admin/openid/<int:pk>/", desk.see_openid, name="console-openid"),
     path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
+    path("admin/export/progress/<slug:job>/", exports.progress, name="export-progress"),
     path("admin/export/<slug:what>/", exports.choose, name="export-choose"),
     path("admin/export/<slug:what>.<slug:form>", exports.export, name="export"),
     path(

@@ -46,6 +46,7 @@ def lowest(route: str, browsers: dict[str, Browser]) -> str:
 PAGES: dict[str, tuple[str, ...]] = {
     "any": (
         "admin/",
+        "admin/export/progress/<slug:job>/",
         "admin/jsi18n/",
         "admin/password_change/",
         "admin/password_change/done/",
