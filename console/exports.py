@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ from groups.models import Board, Group, Score
 from groups.periods import UnreadablePeriod
 
 from .actions import RECORDED
+from .paging import KeysetList
 from .site import operator_of, operators_only
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
@@ -201,6 +203,13 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     return _as_download(answer, f"{group.open_gid}-{board.key}-{found.period.key}", form)
 
 
+class _Filtered(KeysetList):
+    """A list of which nothing but its filters is wanted."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """No page is read, and nothing is counted."""
+
+
 def _wanted(request: HttpRequest, what: str) -> tuple[Source, QuerySet[Any]]:
     """The source of that name, and the rows that its list in the admin shows of it."""
     if (source := SOURCES.get(what)) is None:
@@ -212,8 +221,10 @@ def _wanted(request: HttpRequest, what: str) -> tuple[Source, QuerySet[Any]]:
     for name in OWN_PARAMETERS:
         query.pop(name, None)
     request.GET = query  # type: ignore[assignment]
+    listed = copy(model_admin)
+    listed.get_changelist = lambda *_args, **_more: _Filtered  # type: ignore[method-assign]
     try:
-        return source, model_admin.get_changelist_instance(request).queryset
+        return source, listed.get_changelist_instance(request).queryset
     except IncorrectLookupParameters:
         raise Http404 from None
 

@@ -155,7 +155,7 @@ def print_of(draft: str) -> str:
 def items_of(kinds: Iterable[Kind], first: int = 0) -> list[Item]:
     """The page that begins with the item at place `first`, the longest waiting first.
 
-    Six queries at most, however many they are.
+    Five queries at most, however many they are.
     """
     keys = union(
         kind.pending().values_list("review_since", "pk", Value(kind.name)) for kind in kinds

@@ -10,6 +10,8 @@ from PIL import Image, ImageChops, ImageStat
 
 from accounts.avatars import SIZE, default_avatar
 
+pytestmark = pytest.mark.no_service
+
 SEEDS = [f"seed-{number}" for number in range(200)]
 
 

@@ -16,6 +16,8 @@ from groupsite.settings import DEVELOPMENT_FIELD_KEY, push_channels
 
 from .settings import APP_ID
 
+pytestmark = pytest.mark.no_service
+
 AES_KEY = "Canary".ljust(43, "0")
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = {

@@ -34,6 +34,8 @@ from wechat.errors import (
 from wechat.sandbox import Phone, Sandbox, openid_of
 from wechat.sandbox.world import Fault
 
+pytestmark = pytest.mark.no_service
+
 APP, SECRET, CODE = "wx0000000000000001", "canary-of-the-secret", "canary-of-the-code"
 SESSION_KEY = "Y2FuYXJ5LW9mLWEta2V5IQ=="
 TOKEN = "canary-of-the-access-token"

@@ -25,6 +25,8 @@ from wechat.crypto import (
     unseal_push,
 )
 
+pytestmark = pytest.mark.no_service
+
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 SAMPLE, PUSHED = VECTORS["open_data"], VECTORS["push"]
 

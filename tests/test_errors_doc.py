@@ -27,6 +27,8 @@ from wechat.errors import WeChatError
 
 from .test_login import CHINESE
 
+pytestmark = pytest.mark.no_service
+
 DOC = Path(__file__).parent.parent / "docs/errors.md"
 PACKAGES = (wechat, accounts, groups, groupsite)
 

@@ -5,11 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fuzz import GROUPS
 from fuzz.__main__ import report
 from fuzz.tally import Tally
 from groupsite.demo import APP_ID
 from wechat.sandbox import open_gid_of
+
+pytestmark = pytest.mark.no_service
 
 FILE = Path(__file__).parent.parent / "fuzz/schemathesis.toml"
 CONFIG = tomllib.loads(FILE.read_text())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.no_service
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What each package may import of the others; the rest is not for it.

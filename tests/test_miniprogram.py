@@ -7,6 +7,8 @@ import pytest
 
 from groups import api
 
+pytestmark = pytest.mark.no_service
+
 ROOT = Path(__file__).resolve().parent.parent
 KIT, EXAMPLE = ROOT / "miniprogram/groups", ROOT / "miniprogram/example"
 TYPES = (KIT / "index.d.ts").read_text()

@@ -16,6 +16,8 @@ from accounts.nicknames import (
     clean_nickname,
 )
 
+pytestmark = pytest.mark.no_service
+
 KEPT = {
     "Chinese": "一只特别特别长的昵称",
     "Chinese outside the BMP": "𠮷野家",

@@ -9,6 +9,8 @@ from django.utils.translation import override
 from groups.models import MAX_SCORE, Board
 from groups.templatetags.groups import compact
 
+pytestmark = pytest.mark.no_service
+
 
 @pytest.mark.parametrize(
     ("score", "decimals", "chinese", "english"),

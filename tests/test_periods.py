@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from groups.periods import CALENDAR, Period, UnreadablePeriod, Window
 
+pytestmark = pytest.mark.no_service
+
 DAY, WEEK, MONTH, ALL = Window.DAY, Window.WEEK, Window.MONTH, Window.ALL
 DATED = [DAY, WEEK, MONTH]
 CHINA = timezone(timedelta(hours=8))

@@ -40,6 +40,8 @@ from .pictures import (
     with_segments,
 )
 
+pytestmark = pytest.mark.no_service
+
 ROOT = Path(__file__).resolve().parent.parent
 ONE_OF_EACH = [png(), jpeg(), jpeg(progressive=True), webp("RGBA"), webp(lossless=True)]
 

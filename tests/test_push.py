@@ -24,6 +24,8 @@ from wechat.push import (
 from .settings import APP_ID
 from .test_crypto import PUSHED
 
+pytestmark = pytest.mark.no_service
+
 APP, TOKEN, AES_KEY = "wx0000000000000001", "CanaryOfTheToken", "CanaryOfTheKey".ljust(43, "0")
 CHANNEL = Channel(APP, TOKEN, AES_KEY)
 WAYS = [(safe, xml) for safe in (False, True) for xml in (False, True)]

@@ -202,7 +202,7 @@ def test_the_queue_takes_the_same_queries_however_many_wait(olga: Browser) -> No
             propose(membership, "alias", "新")
         return queries(olga, QUEUE)
 
-    assert at_both_sizes(measure) == 2 + 7, "session and operator, and the queue's own"
+    assert at_both_sizes(measure) == 2 + 6, "session and operator, and the queue's own"
 
 
 # Deciding

@@ -31,6 +31,8 @@ from wechat.push import Channel, MediaVerdict, media_verdict
 from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
 from wechat.sandbox.censor import judge_picture
 
+pytestmark = pytest.mark.no_service
+
 GAME, SHOP = "wx0000000000000001", "wx0000000000000002"
 APPS = {GAME: "game-secret", SHOP: "shop-secret"}
 START = 1_795_000_000.5

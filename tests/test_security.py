@@ -11,7 +11,6 @@ import sys
 import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -1171,20 +1170,12 @@ def serve(**changed: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def starts() -> dict[str, subprocess.CompletedProcess[str]]:
-    """Every bad setting, side by side since each takes a second."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = pool.map(lambda bad: serve(**{bad[0]: bad[1]}), BAD.values())
-        return dict(zip(BAD, runs, strict=True))
-
-
+@pytest.mark.no_service
 @pytest.mark.parametrize("bad", BAD)
-def test_no_server_starts_with_a_bad_setting_and_it_says_what_to_do(
-    starts: dict[str, subprocess.CompletedProcess[str]], bad: str
-) -> None:
+def test_no_server_starts_with_a_bad_setting_and_it_says_what_to_do(bad: str) -> None:
     """`manage.py check` is in test_checks.py."""
-    run, (name, value, hint) = starts[bad], BAD[bad]
+    name, value, hint = BAD[bad]
+    run = serve(**{name: value})
     assert run.returncode != 0 and "serving" not in run.stdout
     assert name in run.stderr and hint in run.stderr
     for secret in re.findall(r"[\w=-]*(?:canary|Y2FuYXJ5)[\w=-]*", value):

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import polib
+import pytest
+
+pytestmark = pytest.mark.no_service
 
 CATALOGUE = Path(__file__).parent.parent / "locale/zh_Hans/LC_MESSAGES/django.po"
 
