@@ -21,6 +21,7 @@ def looks_right(visitor: Visitor) -> None:
     page, troubles = visitor.page, list(visitor.troubles)
     assert fits(page)
     assert violations(page) == []
+    page.wait_for_timeout(50)
     visitor.troubles[:] = troubles  # without those of axe itself, which writes a style
 
 
@@ -37,20 +38,6 @@ def family(crowd, points):
     Membership.objects.filter(user=withheld).update(withheld=True)
     WeChatUser.objects.filter(pk=blocked.pk).update(status="blocked", nickname_state="pending")
     return family
-
-
-@every_width
-@both_schemes
-@pytest.mark.parametrize(
-    "what", ["groups/group", "accounts/wechatuser", "groups/membership", "groups/score"]
-)
-def test_the_lists_fit_and_are_readable(
-    visit, family, olga: User, width: int, scheme: str, what: str
-) -> None:
-    visitor = visit(width, scheme, operator=olga)
-    visitor.open(f"/admin/{what}/")
-    visitor.photograph(f"admin-{what.partition('/')[2]}-{width}-{scheme}", whole=True)
-    looks_right(visitor)
 
 
 @every_width
@@ -127,21 +114,3 @@ def test_lists_follow_the_chosen_mini_program(
     expect(page.locator("#result_list")).to_have_count(0)
     visitor.photograph(f"admin-switch-{width}", whole=True)
     looks_right(visitor)
-
-
-@every_width
-@both_schemes
-def test_the_front_page_and_forms_are_readable(
-    visit, family, olga: User, width: int, scheme: str
-) -> None:
-    visitor = visit(width, scheme, operator=olga)
-    membership = Membership.objects.get(user=family.members[0])
-    for name, path in {
-        "index": "",
-        "audit": "accounts/auditevent/",
-        "membership-page": f"groups/membership/{membership.pk}/change/",
-        "score-page": f"groups/score/{family.members[0].scores.first().pk}/change/",
-    }.items():
-        visitor.open(f"/admin/{path}")
-        visitor.photograph(f"admin-{name}-{width}-{scheme}", whole=True)
-        looks_right(visitor)

@@ -69,12 +69,7 @@ BAD = {
     "a bound that JavaScript cannot hold": ({"max_value": str(MAX_SCORE + 1)}, "max_value"),
     "seven decimals": ({"decimals": "7"}, "decimals"),
     "an end before its beginning": (
-        {
-            "active_from_0": "2026-11-26",
-            "active_from_1": "00:00",
-            "active_to_0": "2026-11-25",
-            "active_to_1": "00:00",
-        },
+        {"active_from": "2026-11-26T00:00", "active_to": "2026-11-25T00:00"},
         "active_to",
     ),
 }

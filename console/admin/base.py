@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import DateTimeField, ManyToManyField, Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -21,10 +22,23 @@ from console.paging import AppList, KeysetList
 from console.site import operator_of
 
 
+class Moment(forms.DateTimeInput):
+    """One field with the browser's own calendar; Django's two have one label."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M")
+
+
 class Console(admin.ModelAdmin[Any]):
     """Whatever the admin shows. `app_path` leads to the appid, where the rows have one."""
 
     app_path: ClassVar[str | None] = None
+    formfield_overrides: ClassVar[dict[Any, dict[str, Any]]] = {
+        DateTimeField: {"form_class": forms.DateTimeField, "widget": Moment},
+        ManyToManyField: {"widget": forms.CheckboxSelectMultiple},
+    }
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AppList]:
         return AppList
