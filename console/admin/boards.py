@@ -55,7 +55,7 @@ class BoardAdmin(Audited):
     """A mini-program's own boards; those that every one has are only to look at."""
 
     form = BoardForm
-    list_display = ("title", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
+    list_display = ("name", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
     app_path = "app_id"
     ordering = ("-app_id", "pk")
     fieldsets = (
@@ -64,6 +64,10 @@ class BoardAdmin(Audited):
         (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
         (_("By whom"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
     )
+
+    @admin.display(description=_("title"))
+    def name(self, board: Board) -> str:
+        return board.title
 
     @admin.display(description=_("default"), boolean=True)
     def is_default(self, board: Board) -> bool:

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import translation
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from groupsite.errors import CATALOGUE
 
@@ -48,7 +49,13 @@ def chapter(language: str) -> Iterator[str]:
             "`Retry-After` does."
         )
         yield ""
-        yield row(_("status"), "code", _("when"), _("the client should"), _("carries"))
+        yield row(
+            _("status"),
+            "code",
+            pgettext("of an error", "when"),
+            _("the client should"),
+            _("carries"),
+        )
         yield row(*["---"] * 5)
         for each in CATALOGUE:
             yield row(each.status, f"`{each.code}`", each.when, each.todo, code(each.carries))
