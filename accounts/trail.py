@@ -95,6 +95,7 @@ class Attempt(models.Model):
     request_id = models.CharField(max_length=32, db_index=True)
 
     class Meta:
+        verbose_name = verbose_name_plural = _("log-in and bind")
         permissions = [("test_credentials", _("Can test a mini-program's credentials"))]
 
     def __str__(self) -> str:
@@ -136,6 +137,9 @@ class Watch(models.Model):
     until = models.DateTimeField(db_index=True)
 
     objects: ClassVar[WatchManager] = WatchManager()
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("watch")
 
     def __str__(self) -> str:
         return f"watch {self.pk}"

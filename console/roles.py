@@ -12,7 +12,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 
 READ = {
     "accounts": ("wechatuser", "auditevent"),
@@ -39,6 +39,11 @@ MANAGER = [
     "groups.change_score",
     *(f"groups.{verb}_verificationfile" for verb in ("add", "change", "delete", "view")),
 ]
+OPERATORS = [
+    f"auth.{verb}_{model}"
+    for verb in ("add", "change", "delete", "view")
+    for model in ("user", "group")
+]
 ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
 
 
@@ -64,6 +69,12 @@ def may_view(operator: User, model: type[Model]) -> bool:
     )
 
 
+def asked_for() -> QuerySet[Permission]:
+    """Every permission that opens something in the console."""
+    rows = _rows([*MANAGER, *OPERATORS], "default").select_related("content_type")
+    return rows.order_by("content_type__app_label", "content_type", "codename")
+
+
 def ensure(using: str = "default") -> None:
     """Make the roles, or give them exactly the permissions above."""
     for app in READ:  # Django makes them after each app's own turn, which may still be to come
@@ -73,7 +84,7 @@ def ensure(using: str = "default") -> None:
         role.permissions.set(_rows(permissions, using))
 
 
-def _rows(permissions: Iterable[str], using: str) -> Iterable[Permission]:
+def _rows(permissions: Iterable[str], using: str) -> QuerySet[Permission]:
     wanted = Q()
     for permission in permissions:
         app, codename = permission.split(".")

@@ -1,12 +1,16 @@
 """The admin: what operators change, and what they cannot touch."""
 
+import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group as Role
+from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.utils.translation import override
 
 from accounts.models import WeChatUser
+from console.roles import asked_for
 from groups.models import Board, Group, Membership, Score
 
 from .conftest import Person
@@ -103,3 +107,32 @@ def test_groups_nobody_entered_lately_come_last(group: Group, olga: Browser) -> 
     Group.objects.create(app_id=group.app_id, open_gid="tG-silent")
     first, last = olga.get("/groups/").context["page"]
     assert (first.open_gid, last.open_gid) == (group.open_gid, "tG-silent")
+
+
+def test_whoever_is_added_as_an_operator_comes_in_with_their_role(olga: Browser) -> None:
+    secret = "correct horse battery"
+    sent = {"username": "vera", "password1": secret, "password2": secret}
+    assert (
+        olga.post("/admin/auth/user/add/", {**sent, "usable_password": "true"}).status_code == 302
+    )
+    vera, role = User.objects.get(username="vera"), Role.objects.get(name="viewer")
+    sent = {"username": "vera", "is_active": "on", "is_staff": "on", "groups": [role.pk]}
+    assert olga.post(f"/admin/auth/user/{vera.pk}/change/", sent).status_code == 302
+    browser = Browser()
+    assert browser.login(username="vera", password=secret)
+    assert browser.get("/admin/groups/group/").status_code == 200
+    assert "viewer" in olga.get("/admin/auth/user/").content.decode()
+
+
+def test_a_role_offers_what_the_console_asks_for_in_the_readers_language(olga: Browser) -> None:
+    role = Role.objects.get(name="viewer")
+    address = f"/admin/auth/group/{role.pk}/change/"
+    page = olga.get(address).content.decode()
+    offered = re.findall(r'name="permissions" value="(\d+)"', page)
+    assert len(offered) == len(set(offered)) == asked_for().count()
+    assert "成员 · 可以查看并导出 openid" in page and "Can " not in page
+    english = olga.get(address, headers={"Accept-Language": "en"}).content.decode()
+    assert "Can see openids" in english
+    held = set(role.permissions.values_list("pk", flat=True))
+    olga.post(address, {"name": "viewer", "permissions": sorted(held)})
+    assert set(role.permissions.values_list("pk", flat=True)) == held
