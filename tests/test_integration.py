@@ -16,6 +16,7 @@ from django.utils.html import escape
 from accounts import trail
 from accounts.causes import CAUSES
 from accounts.models import Attempt, AuditEvent, Watch
+from console.templatetags.console import code
 from wechat.sandbox import Sandbox
 from wechat.sandbox.world import Fault
 
@@ -270,3 +271,16 @@ def test_every_cause_has_its_row_in_the_docs() -> None:
         r"^\| `([\w-]+)` \| `(\w+)` \|", (DOCS / "integration.md").read_text(), re.MULTILINE
     )
     assert rows == [(cause.key, cause.code) for cause in CAUSES.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    {
+        "Send `iv` & `scene`.": "Send <code>iv</code> &amp; <code>scene</code>.",
+        "`<b>`": "<code>&lt;b&gt;</code>",
+        "no <code>": "no &lt;code&gt;",
+        "one ` alone": "one ` alone",
+    }.items(),
+)
+def test_what_stands_between_backticks_is_shown_as_code(text: str, shown: str) -> None:
+    assert code(text) == shown
