@@ -161,10 +161,8 @@ def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
     """Each count with where it leads: a figure of how much there is, or an alert if any."""
     since = now - LATELY
     lately = Membership.objects.filter(verified_at__gte=since)
-    unmarked, failed = (
-        lately.filter(watermarked=False),
-        trail.wechat_errors(now - timedelta(days=1)),
-    )
+    unmarked = lately.filter(watermarked=False)
+    failed = trail.wechat_errors(now - timedelta(days=1))
     numbers = _numbers(
         operator,
         groups=(Group.objects.all(), Count("pk")),

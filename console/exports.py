@@ -47,11 +47,9 @@ from .site import operator_of, operators_only
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
 CHUNK = 1000  # rows read at once
+JOB = re.compile(r"[A-Za-z0-9]{12}")
 PROGRESS_KEPT = 10 * 60  # seconds
 OWN_PARAMETERS = ("openids", "job", "p", "all", "o")  # not the list's, or of no account to a file
-
-
-JOB = re.compile(r"[A-Za-z0-9]{12}")
 
 
 class Field(NamedTuple):
