@@ -406,14 +406,9 @@ class ServerKey(models.Model):
     def rotate(self, now: datetime) -> str:
         """A new text for this key, saved; the old one ends at once."""
         text = secrets.token_urlsafe(32)
-        self.digest, self.created_at, self.revoked_at = digest_of(text), now, None
+        self.digest, self.created_at = digest_of(text), now
         self.save()
         return text
-
-    def revoke(self, now: datetime) -> None:
-        """End this key for good; `rotate` would begin it anew."""
-        self.revoked_at = now
-        self.save(update_fields=["revoked_at"])
 
 
 def digest_of(text: str) -> str:

@@ -1,12 +1,13 @@
-"""What an operator does to a person. Each returns whether it changed anything, and says so in an
-AuditEvent of the same transaction; doing it twice does it once."""
+"""What an operator does to a person, or to a key. Each returns whether it changed anything, and
+says so in an AuditEvent of the same transaction; doing it twice does it once."""
 
 from collections.abc import Callable
 
 from django.db import transaction
+from django.utils import timezone
 
 from .audit import Act
-from .models import WeChatUser
+from .models import ServerKey, WeChatUser
 from .review import Reviewed, State
 from .services import decide, delete_after_commit
 
@@ -95,3 +96,13 @@ def settle(record: Reviewed, name: str, approved: bool) -> bool:
         return False
     decide(record, name, approved=approved)
     return True
+
+
+def revoke(key: ServerKey, act: Act) -> bool:
+    """End a server key for good."""
+    with transaction.atomic():
+        rows = ServerKey.objects.filter(pk=key.pk, revoked_at=None)
+        done = bool(rows.update(revoked_at=timezone.now()))
+        if done:
+            act.record("revoke", key, app_id=key.app_id)
+    return done

@@ -79,7 +79,7 @@ def clean_nickname(text: str) -> str:
     """
     if len(text) > MAX_RAW_CODE_POINTS:
         raise UnacceptableNickname("too_long")
-    name = _settle(text)
+    name = shown(text)
     if not name:
         raise UnacceptableNickname("blank")
     if len(name) > MAX_CODE_POINTS or len(regex.findall(r"\X", name)) > MAX_GRAPHEMES:
@@ -87,8 +87,8 @@ def clean_nickname(text: str) -> str:
     return name
 
 
-def _settle(text: str) -> str:
-    """Repeat the pass until it changes nothing.
+def shown(text: str) -> str:
+    """What of ``text`` is to be seen, in one line; "" where nothing is.
 
     One pass is not enough: in 👩 ZWJ ↔ U+0338 the joiner stands between pictures until NFC
     turns the last two into ↮, which is none.

@@ -355,10 +355,11 @@ def _running() -> list[Watch]:
 def _is_watched(trail: _Trail) -> bool:
     app_id = trail.app_id or caller.get().app_id
     watches = [watch for watch in _running() if watch.app_id == app_id]
-    if any(watch.covers(trail.user_id) for watch in watches):
-        return True
-    is_comer = trail.kind is Kind.LOGIN and trail.user_id is not None
-    return is_comer and any(_claim(watch, trail.user_id) for watch in watches if watch.is_open)
+    mine = any(watch.user_id == trail.user_id for watch in watches if watch.user_id is not None)
+    if not mine and trail.kind is Kind.LOGIN and trail.user_id is not None:
+        # Also where everybody is followed: whoever waits for the next wants to know who it was.
+        mine = any(_claim(watch, trail.user_id) for watch in watches if watch.is_open)
+    return mine or any(watch.everybody for watch in watches)
 
 
 def _claim(watch: Watch, user_id: int | None) -> bool:

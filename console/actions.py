@@ -1,7 +1,8 @@
 """Everything an operator can do to a row, in one list; each has a page that asks before it is done.
 
 The page tells what will happen, asks for a reason, and acts on a POST. Pages that show rows offer
-those that `offered` finds; nothing else in the console changes people, memberships or scores.
+those that `offered` finds; beside them, the review queue decides what waits, and nothing else in
+the console changes people, memberships or scores.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from django.utils.translation import pgettext_lazy
 
 from accounts import moderation as people
 from accounts.audit import Act
-from accounts.models import WeChatUser
+from accounts.models import ServerKey, WeChatUser
 from accounts.review import State
 from groups import moderation as groups
 from groups.models import Group, Membership, Score
@@ -100,48 +101,6 @@ ACTIONS: dict[str, Action] = {
             lambda user: bool(user.avatar or user.avatar_draft),
         ),
         Action(
-            "approve_nickname",
-            _("Approve the nickname"),
-            _("Everybody sees the new nickname."),
-            _("Approved."),
-            WeChatUser,
-            MODERATE,
-            people.approve_nickname,
-            lambda user: user.nickname_state == State.PENDING,
-            needs_reason=False,
-        ),
-        Action(
-            "refuse_nickname",
-            _("Refuse the nickname"),
-            _("The new nickname is gone; others go on seeing the one before."),
-            _("Refused."),
-            WeChatUser,
-            MODERATE,
-            people.refuse_nickname,
-            lambda user: user.nickname_state == State.PENDING,
-        ),
-        Action(
-            "approve_avatar",
-            _("Approve the avatar"),
-            _("Everybody sees the new avatar."),
-            _("Approved."),
-            WeChatUser,
-            MODERATE,
-            people.approve_avatar,
-            lambda user: user.avatar_state == State.PENDING,
-            needs_reason=False,
-        ),
-        Action(
-            "refuse_avatar",
-            _("Refuse the avatar"),
-            _("The new avatar is deleted; others go on seeing the one before."),
-            _("Refused."),
-            WeChatUser,
-            MODERATE,
-            people.refuse_avatar,
-            lambda user: user.avatar_state == State.PENDING,
-        ),
-        Action(
             "erase",
             pgettext_lazy("action", "Erase"),
             _("Everything held about them is deleted, at once and for good, as they could do it."),
@@ -184,27 +143,6 @@ ACTIONS: dict[str, Action] = {
             lambda membership: bool(membership.alias or membership.alias_draft),
         ),
         Action(
-            "approve_alias",
-            _("Approve the name in this group"),
-            _("The group sees the new name."),
-            _("Approved."),
-            Membership,
-            "groups.change_membership",
-            groups.approve_alias,
-            lambda membership: membership.alias_state == State.PENDING,
-            needs_reason=False,
-        ),
-        Action(
-            "refuse_alias",
-            _("Refuse the name in this group"),
-            _("The new name is gone; the group goes on seeing the one before."),
-            _("Refused."),
-            Membership,
-            "groups.change_membership",
-            groups.refuse_alias,
-            lambda membership: membership.alias_state == State.PENDING,
-        ),
-        Action(
             "remove_score",
             _("Remove the score"),
             _("This one score is deleted for good; those of other periods stay."),
@@ -236,19 +174,98 @@ ACTIONS: dict[str, Action] = {
             lambda group: group.hidden,
             undo="hide_group",
         ),
+        Action(
+            "revoke",
+            _("Revoke"),
+            _("Calls with this key are refused at once, for good. Another key can be made."),
+            _("Revoked."),
+            ServerKey,
+            "accounts.change_serverkey",
+            people.revoke,
+            lambda key: key.revoked_at is None,
+        ),
+    )
+}
+
+# What is decided in the review queue alone, which shows what waits: nothing is decided unseen.
+DECISIONS: dict[str, Action] = {
+    action.key: action
+    for action in (
+        Action(
+            "approve_nickname",
+            _("Approve the nickname"),
+            _("Everybody sees the new nickname."),
+            _("Approved."),
+            WeChatUser,
+            MODERATE,
+            people.approve_nickname,
+            lambda user: user.nickname_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_nickname",
+            _("Refuse the nickname"),
+            _("The new nickname is gone; others go on seeing the one before."),
+            _("Refused."),
+            WeChatUser,
+            MODERATE,
+            people.refuse_nickname,
+            lambda user: user.nickname_state == State.PENDING,
+        ),
+        Action(
+            "approve_avatar",
+            _("Approve the avatar"),
+            _("Everybody sees the new avatar."),
+            _("Approved."),
+            WeChatUser,
+            MODERATE,
+            people.approve_avatar,
+            lambda user: user.avatar_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_avatar",
+            _("Refuse the avatar"),
+            _("The new avatar is deleted; others go on seeing the one before."),
+            _("Refused."),
+            WeChatUser,
+            MODERATE,
+            people.refuse_avatar,
+            lambda user: user.avatar_state == State.PENDING,
+        ),
+        Action(
+            "approve_alias",
+            _("Approve the name in this group"),
+            _("The group sees the new name."),
+            _("Approved."),
+            Membership,
+            "groups.change_membership",
+            groups.approve_alias,
+            lambda membership: membership.alias_state == State.PENDING,
+            needs_reason=False,
+        ),
+        Action(
+            "refuse_alias",
+            _("Refuse the name in this group"),
+            _("The new name is gone; the group goes on seeing the one before."),
+            _("Refused."),
+            Membership,
+            "groups.change_membership",
+            groups.refuse_alias,
+            lambda membership: membership.alias_state == State.PENDING,
+        ),
     )
 }
 
 # What the audit knows beside them; the label is for people who read it.
 RECORDED: dict[str, Text] = {
-    **{action.key: action.label for action in ACTIONS.values()},
+    **{action.key: action.label for action in (*ACTIONS.values(), *DECISIONS.values())},
     "label": _("Label a group"),
     "change_score": _("Correct a score"),
     "add": _("Add"),
     "change": _("Change"),
     "delete": _("Delete"),
     "rotate": _("Rotate"),
-    "revoke": _("Revoke"),
     "export": _("Export"),
     "see_openid": _("See an openid"),
     "sign_in": _("Sign in"),

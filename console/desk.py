@@ -7,20 +7,20 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from accounts.audit import Act
 from accounts.models import WeChatUser
 
 from .miniprograms import SESSION_KEY, chosen_app, mini_programs
 from .site import operator_of, operators_only
-from .views import wanted_page, way_back
+from .views import own_page, wanted_page, way_back
 
 
 @operators_only()
-@require_POST
 def choose_app(request: HttpRequest) -> HttpResponse:
     """Keep the console's lists to one mini-program, or to none in particular."""
+    if request.method != "POST":  # signed in anew, one comes back with a GET
+        return HttpResponseRedirect(reverse("admin:index"))
     wanted = request.POST.get("mini_program", "")
     if wanted in ["", *mini_programs()] and wanted != chosen_app(request):
         request.session[SESSION_KEY] = wanted
@@ -28,10 +28,11 @@ def choose_app(request: HttpRequest) -> HttpResponse:
 
 
 @operators_only("accounts.see_openids")
-@require_POST
 def see_openid(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a whole openid in this one answer, and record that."""
     member = get_object_or_404(WeChatUser, pk=pk)
+    if request.method != "POST":
+        return HttpResponseRedirect(own_page(member))
     act = Act(operator_of(request))
     act.record("see_openid", member, app_id=member.app_id, member=member.pk)
     context = {**admin.site.each_context(request), "title": _("openid"), "member": member}

@@ -179,7 +179,7 @@ def progress(request: HttpRequest, job: str) -> HttpResponse:
     return JsonResponse({"rows": rows})
 
 
-@operators_only("groups.view_group")
+@operators_only("groups.view_group", "groups.view_membership")
 @require_safe
 def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
     """One period of a group's ranking, whole: as long as a chat's members, so made at once."""

@@ -19,7 +19,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import trail
 from accounts.audit import Act
@@ -175,9 +175,10 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 @operators_only("accounts.view_attempt", "accounts.add_watch")
-@require_POST
 def watch(request: HttpRequest) -> HttpResponse:
     """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
+    if request.method != "POST":  # signed in anew, one comes back with a GET
+        return HttpResponseRedirect(reverse("check"))
     act = Act(operator_of(request))
     if stop := _number(request.POST.get("stop", "")):
         trail.unwatch(act, get_object_or_404(Watch, pk=stop))

@@ -22,12 +22,12 @@ from groups.views import ranking_context
 
 from .actions import Text
 from .admin.base import Button, buttons
+from .paging import LONGEST_SEARCH
 from .site import operators_only
 
 GROUPS_PER_PAGE = 50
 FIRST = ("hide", "block")
 FURTHER = ("reset_alias", "reset_nickname", "reset_avatar", "remove_score")
-LONGEST_SEARCH = 100
 
 ORDERS: dict[str, tuple[Text, list[Any]]] = {
     "entry": (_("Last entry"), [F("last_entry_at").desc(nulls_last=True)]),
@@ -85,7 +85,7 @@ class Counted(Paginator[Any]):
 
 
 @require_safe
-@operators_only("groups.view_group")
+@operators_only("groups.view_group", "groups.view_membership")
 def group_list(request: HttpRequest) -> HttpResponse:
     """Every group with its first faces: searched, sorted, by mini-program."""
     now, wanted = timezone.now(), Wanted.of(request)
@@ -103,7 +103,7 @@ def group_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@operators_only("groups.view_group")
+@operators_only("groups.view_group", "groups.view_membership")
 def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One group's ranking, as nobody in particular sees it, and what can be done to its rows."""
     group = get_object_or_404(Group, pk=pk)

@@ -12,11 +12,15 @@ from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from .miniprograms import chosen_app
 
+LONGEST_SEARCH = 100  # characters
+LONGEST_VALUE = 64
+BIGGEST = 2**63 - 1
 EXACT_UP_TO = 10_000  # rows of a whole table
 COUNTED_UP_TO = 1_000  # rows that a search or a filter finds
 
@@ -27,6 +31,19 @@ ESTIMATES = {
         " WHERE table_schema = DATABASE() AND table_name = %s"
     ),
 }
+
+
+def is_plain(value: str) -> bool:
+    """Whether any database takes it, as a text, a number or a moment of our time."""
+    if "\0" in value or len(value) > LONGEST_VALUE:
+        return False
+    if value.isdecimal():
+        return int(value) <= BIGGEST
+    try:
+        moment = parse_datetime(value)
+    except ValueError:
+        return False
+    return moment is None or 2000 <= moment.year < 3000
 
 
 @dataclass(frozen=True)

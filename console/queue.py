@@ -89,7 +89,7 @@ NOT_DONE = {
 
 def _decide(request: HttpRequest) -> None:
     verdict = request.POST.get("verdict", "")
-    reason = request.POST.get("reason", "").strip()[:MAX_REASON]
+    reason = request.POST.get("reason", "").replace("\0", "").strip()[:MAX_REASON]
     chosen = [Seen.read(token) for token in request.POST.getlist("item")]
     if not all(seen.kind.decided_by(operator_of(request)) for seen in chosen):
         raise PermissionDenied

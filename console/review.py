@@ -16,21 +16,22 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import transaction
 from django.db.models import Count, F, Min, QuerySet, Value
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.audit import Act
 from accounts.media import avatar_path
-from accounts.models import AvatarCheck, WeChatUser, digest_of
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import State
 from groups.models import Group, Membership, describe
 
-from .actions import ACTIONS, Action, Text
+from .actions import ACTIONS, DECISIONS, Action, Text
 
 ITEMS_PER_PAGE = 24
 VERDICTS = ("approve", "refuse", "reset")
-TOKEN = re.compile(r"(nickname|avatar|alias)-(\d{1,18})-([0-9a-f]{16})", re.ASCII)
+TOKEN = re.compile(r"(nickname|avatar|alias)-(\d{1,18})-([0-9a-f]{32})", re.ASCII)
 
 # WeChat's numbers for what it sees in a picture.
 LABELS: dict[str, Text] = {
@@ -54,7 +55,7 @@ class Kind:
     model: type[WeChatUser] | type[Membership]
 
     def action(self, verdict: str) -> Action:
-        return ACTIONS[f"{verdict}_{self.name}"]
+        return (ACTIONS | DECISIONS)[f"{verdict}_{self.name}"]
 
     def decided_by(self, operator: User) -> bool:
         return self.action("approve").allowed(operator)
@@ -149,7 +150,7 @@ class Item:
 
 
 def print_of(draft: str) -> str:
-    return digest_of(draft)[:16]
+    return salted_hmac("console.review", draft, algorithm="sha256").hexdigest()[:32]
 
 
 def items_of(kinds: Iterable[Kind], first: int = 0) -> list[Item]:

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -38,9 +38,15 @@ def operator_of(request: HttpRequest) -> User:
 
 
 class ConsoleSite(admin.AdminSite):
+    """Nothing is deleted by the dozen: whatever may be deleted has a page that says what goes."""
+
     site_header = _("Group rankings")
     site_title = _("Group rankings")
     index_title = _("Console")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.disable_action("delete_selected")
 
     def knows(self, request: HttpRequest) -> bool:
         """Whether this is an operator who came by password or link; a code may still be due."""
@@ -68,6 +74,10 @@ class ConsoleSite(admin.AdminSite):
         """Django's list of everything there is, below what is going on."""
         found = dashboard.read(operator_of(request), timezone.now())
         return super().index(request, {**(extra_context or {}), "dashboard": found})
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """Nothing of ours asks for it."""
+        raise Http404
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         switch = {"mini_programs": mini_programs(), "mini_program": chosen_app(request)}

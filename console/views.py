@@ -60,7 +60,7 @@ def act(request: HttpRequest, key: str, pk: int) -> HttpResponse:
 def _done(
     request: HttpRequest, action: Action, row: Model, reason: str, back: str
 ) -> HttpResponseRedirect:
-    pk = row.pk
+    pk, own = row.pk, own_page(row)
     try:
         done = action.run(row, Act(operator_of(request), reason))
     except ObjectDoesNotExist:
@@ -73,13 +73,22 @@ def _done(
         messages.success(request, format_html('{} <a href="{}">{}</a>', action.done, address, undo))
     else:
         messages.success(request, str(action.done))
-    return HttpResponseRedirect(back)
+    gone = not action.model._default_manager.filter(pk=pk).exists()
+    return HttpResponseRedirect(way_back(request, row, gone_from=own) if gone else back)
 
 
-def way_back(request: HttpRequest, row: Model) -> str:
-    """Where `next` asks to go, if that is here; else the row's list."""
-    opts = row._meta
-    return wanted_page(request) or reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
+def way_back(request: HttpRequest, row: Model, gone_from: str = "") -> str:
+    """Where `next` asks to go, if that is here and not the page of a row that is gone; else the
+    row's list."""
+    wanted, opts = wanted_page(request), row._meta
+    if wanted and not (gone_from and wanted.startswith(gone_from)):
+        return wanted
+    return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
+
+
+def own_page(row: Model) -> str:
+    """The row's own page in the admin."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def wanted_page(request: HttpRequest) -> str:

@@ -72,11 +72,13 @@ def remove_score(score: Score, act: Act) -> bool:
 
 def change_score(score: Score, value: int, act: Act) -> bool:
     """Correct one score: the one way in which a finished period changes. The audit keeps neither
-    the old value nor the new one."""
+    the old value nor the new one. Raises ObjectDoesNotExist for one that is gone."""
     with transaction.atomic():
         user = WeChatUser.objects.lock(score.user_id)
-        rows = Score.objects.filter(pk=score.pk).exclude(value=value)
-        done = bool(rows.update(value=value, source=Source.OPERATOR))
+        before = Score.objects.values_list("value", flat=True).get(pk=score.pk)
+        done = before != value
+        if done:
+            Score.objects.filter(pk=score.pk).update(value=value, source=Source.OPERATOR)
         if done:
             _record_score(act, "change_score", score, user)
     return done

@@ -10,9 +10,10 @@ async function look () {
   const answer = await fetch(form.dataset.progress)
   const { rows } = await answer.json()
   if (rows === null) return
-  told.textContent = rows.toLocaleString('en')
+  if (rows > bar.value) left = PATIENCE
   bar.value = rows
-  left = rows < bar.max ? PATIENCE : 0
+  told.textContent = Math.min(rows, bar.max).toLocaleString('en')
+  if (rows >= bar.max) left = 0
 }
 
 async function goOn () {

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import AuditEvent, ServerKey
+from accounts.models import AuditEvent, ServerKey, WeChatUser
 from groups.models import MAX_SCORE, Board, Group, Score
 
 from .conftest import API, Person
@@ -72,6 +72,7 @@ BAD = {
         {"active_from": "2026-11-26T00:00", "active_to": "2026-11-25T00:00"},
         "active_to",
     ),
+    "a beginning before all time": ({"active_from": "0001-01-01T00:00"}, "active_from"),
 }
 
 
@@ -93,6 +94,8 @@ def test_there_is_one_default_board(olga: Browser, alice: Person, group: Group) 
         olga.post(ADD, {**STEPS, "key": key, "is_default": "on"})
         assert shown() == key
     assert Board.objects.filter(default_for=APP_ID).count() == 1
+    taken = AuditEvent.objects.get(action="change", target="board")
+    assert taken.target_id == Board.objects.get(key="steps").pk
     points = Board.objects.get(key="points")
     assert (
         "checked"
@@ -184,8 +187,15 @@ def test_a_rotated_key_is_shown_once_and_ends_the_old_one(olga: Browser) -> None
 def test_a_revoked_key_ends_at_once_and_stays_on_the_list(olga: Browser) -> None:
     text, _answer = make_key(olga)
     key = ServerKey.objects.get()
-    olga.post("/admin/accounts/serverkey/", {"action": "revoke", "_selected_action": key.pk})
-    assert not works(text)
+    act = f"/admin/act/revoke/{key.pk}/"
+    assert act in olga.get(f"/admin/accounts/serverkey/{key.pk}/change/").content.decode()
+    for _twice in range(2):
+        assert olga.post(act, {"reason": "泄露"}).status_code == 302
+        assert not works(text)
+    assert [event.reason for event in AuditEvent.objects.filter(action="revoke")] == ["泄露"]
+    rotate = {"action": "rotate", "_selected_action": key.pk}
+    assert olga.post("/admin/accounts/serverkey/", rotate).status_code == 302
+    assert not AuditEvent.objects.filter(action="rotate").exists() and not works(text)
     assert "结算服务" in olga.get("/admin/accounts/serverkey/").content.decode()
     path = f"/admin/accounts/serverkey/{key.pk}/delete/"
     assert olga.post(path, {"post": "yes"}).status_code == 403
@@ -208,8 +218,8 @@ def test_who_may_only_look_makes_and_rotates_nothing(db: None, codename: str) ->
     browser = Browser()
     browser.force_login(clerk)
     _text, key = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
-    for action in ("rotate", "revoke"):
-        browser.post("/admin/accounts/serverkey/", {"action": action, "_selected_action": key.pk})
+    browser.post("/admin/accounts/serverkey/", {"action": "rotate", "_selected_action": key.pk})
+    assert browser.post(f"/admin/act/revoke/{key.pk}/", {"reason": "x"}).status_code == 403
     assert browser.post(ADD_KEY, {"app_id": APP_ID, "name": "x"}).status_code == 403
     assert browser.post(ADD, STEPS).status_code == 403
     digest = key.digest
@@ -301,6 +311,33 @@ def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
     assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == 4
     assert AuditEvent.objects.filter(action="change_score", reason="算错了").count() == 4
     assert "小明" not in str(AuditEvent.objects.values())
+
+
+def test_a_correction_keeps_to_the_boards_bounds(
+    olga: Browser, alice: Person, group: Group, make_board: Any
+) -> None:
+    make_board(min_value=2, max_value=9)
+    submit(alice, 5)
+    score = Score.objects.filter(board__key="steps").latest("pk")
+    days = Score.objects.filter(board__key="active-days").latest("pk")
+    for wrong, value in ((score, 1), (score, 10), (days, -1)):
+        assert list(errors_of(correct(olga, wrong, value))) == ["value"]
+    assert correct(olga, days, 0).status_code == correct(olga, score, 9).status_code == 302
+
+
+def test_a_score_that_is_gone_meanwhile_is_not_said_to_be_corrected(
+    olga: Browser, alice: Person, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = Score.objects.filter(user=alice.user).latest("pk")
+    lock = WeChatUser.objects.lock
+
+    def remove(pk: int) -> Any:
+        Score.objects.filter(pk=score.pk).delete()
+        return lock(pk)
+
+    monkeypatch.setattr(type(WeChatUser.objects), "lock", lambda _self, pk: remove(pk))
+    assert correct(olga, score, 4).status_code == 404
+    assert AuditEvent.objects.count() == 0
 
 
 def test_a_correction_needs_a_reason(olga: Browser, alice: Person, group: Group) -> None:

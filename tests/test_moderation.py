@@ -9,13 +9,15 @@ from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.test import Client as Browser
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import escape
 
-from accounts.models import AuditEvent, WeChatUser
-from console.actions import ACTIONS
+from accounts.models import AuditEvent, ServerKey, WeChatUser
+from console.actions import ACTIONS, DECISIONS
 from groups.models import Group, Membership, Score
 
 from .conftest import Person, refused
+from .settings import APP_ID
 from .test_bind import FAMILY
 from .test_profile import DOUBTFUL, send
 
@@ -164,14 +166,40 @@ def test_without_a_reason_nothing_is_done_and_the_page_asks_again(
     assert AuditEvent.objects.count() == 0
 
 
+@pytest.fixture
+def backend(db: None) -> ServerKey:
+    return ServerKey.objects.issue(APP_ID, "backend", timezone.now())[1]
+
+
 @pytest.mark.parametrize("key", ACTIONS)
 def test_looking_at_what_would_happen_changes_nothing(
-    alice: Person, group: Group, olga: Browser, key: str
+    alice: Person, group: Group, backend: ServerKey, olga: Browser, key: str
 ) -> None:
     row = ACTIONS[key].model.objects.first()  # type: ignore[attr-defined]
     page = olga.get(reverse("console-act", args=[key, row.pk]))
     assert str(escape(ACTIONS[key].consequence)) in page.content.decode()
     assert AuditEvent.objects.count() == 0
+
+
+@pytest.mark.parametrize("key", DECISIONS)
+def test_nothing_that_awaits_review_is_decided_unseen(
+    alice: Person, group: Group, olga: Browser, key: str
+) -> None:
+    alice.put("me", {"nickname": DOUBTFUL})
+    row = DECISIONS[key].model.objects.first()  # type: ignore[attr-defined]
+    assert do(olga, key, row).status_code == 404
+    page = olga.get(f"/admin/accounts/wechatuser/{alice.user.pk}/change/").content.decode()
+    assert key not in page
+    assert AuditEvent.objects.count() == 0
+
+
+def test_whoever_erases_from_the_erased_ones_page_comes_to_the_list(
+    alice: Person, bob: Person, olga: Browser
+) -> None:
+    pages = [f"/admin/accounts/wechatuser/{person.user.pk}/change/" for person in (alice, bob)]
+    answer = do(olga, "erase", alice.user, next=pages[0])
+    assert answer["Location"] == "/admin/accounts/wechatuser/"
+    assert do(olga, "block", bob.user, next=pages[1])["Location"] == pages[1]
 
 
 def test_the_way_back_never_leads_to_another_site(alice: Person, olga: Browser) -> None:
@@ -183,13 +211,14 @@ ROLES = ("viewer", "moderator", "manager")
 MAY: dict[str, str] = {
     **dict.fromkeys(ACTIONS, "moderator"),
     "erase": "manager",
+    "revoke": "manager",
 }
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])
 @pytest.mark.parametrize("key", ACTIONS)
 def test_each_action_is_for_its_roles_only(
-    alice: Person, group: Group, key: str, role: str | None
+    alice: Person, group: Group, backend: ServerKey, key: str, role: str | None
 ) -> None:
     operator = User.objects.create_user("otto", is_staff=True)
     if role:

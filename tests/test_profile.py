@@ -12,6 +12,7 @@ from PIL import Image
 
 from accounts.models import AuditEvent, AvatarCheck, WeChatUser
 from accounts.services import note_verdict
+from console.review import KINDS, items_of
 from groups.models import Group, Membership
 from wechat.client import Suggestion, Verdict
 from wechat.push import MediaVerdict, channel_for
@@ -418,13 +419,10 @@ def test_an_operator_approves_or_refuses_what_waits(
         person.put("me", {"nickname": DOUBTFUL})
         send(person)
         person.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
-    for person, action in ((alice, "approve_drafts"), (bob, "refuse_drafts")):
-        membership = Membership.objects.get(user=person.user)
-        for model, pk in (
-            ("accounts/wechatuser", person.user.pk),
-            ("groups/membership", membership.pk),
-        ):
-            olga.post(f"/admin/{model}/", {"action": action, "_selected_action": pk})
+    for verdict, user in (("approve", alice.user), ("refuse", bob.user)):
+        items = [item.token for item in items_of(KINDS.values()) if item.user.pk == user.pk]
+        assert len(items) == 3
+        olga.post("/admin/review/", {"verdict": verdict, "reason": "不合适", "item": items})
     assert as_seen_by(bob, alice)["nickname"] == f"{DOUBTFUL}二"
     assert alice.get("me").json()["nickname"] == DOUBTFUL
     assert as_seen_by(alice, bob)["nickname"] == as_seen_by(bob, bob)["nickname"] == "李雷"
@@ -435,8 +433,9 @@ def test_an_operator_approves_or_refuses_what_waits(
 
 def test_what_an_operator_changed_is_logged_without_the_name(alice: Person, olga: Browser) -> None:
     alice.put("me", {"nickname": DOUBTFUL})
-    waiting = {"action": "approve_drafts", "_selected_action": alice.user.pk}
-    assert olga.post("/admin/accounts/wechatuser/", waiting).status_code == 302
+    [item] = items_of(KINDS.values())
+    decided = olga.post("/admin/review/", {"verdict": "approve", "item": item.token})
+    assert decided.status_code == 302
     event = AuditEvent.objects.get()
     found = (event.operator_name, event.action, event.member_id)
     assert found == ("olga", "approve_nickname", alice.user.pk)

@@ -219,7 +219,7 @@ def test_approving_shows_the_new_name_to_everybody(
 def test_refusing_keeps_what_others_saw_and_records_why(
     waiting: Person, bob: Person, olga: Browser
 ) -> None:
-    decide(olga, "refuse", token(olga, "nickname"), reason="广告")
+    decide(olga, "refuse", token(olga, "nickname"), reason="广\0告")
     assert as_seen_by(bob, waiting)["nickname"] == "小明"
     assert waiting.get("me").json()["nicknameState"] == "refused"
     event = AuditEvent.objects.get()

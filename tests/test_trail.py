@@ -227,6 +227,19 @@ def test_an_open_watch_is_of_the_next_who_logs_in(
     assert (last().kind, last().user) == ("bind", tester.user)
 
 
+def test_who_the_next_was_is_told_also_where_everybody_is_followed(
+    alice: Person, somebody: Any, olga: Browser
+) -> None:
+    operator = Act(User.objects.get(username="olga"))
+    trail.watch(operator, APP_ID, everybody=True)
+    trail.watch(operator, APP_ID, alice.user)
+    trail.watch(operator, APP_ID)
+    alice.log_in()  # is followed already: it is not she who is waited for
+    assert Watch.objects.filter(user=None, everybody=False).count() == 1
+    tester = somebody("tester")
+    assert Watch.objects.latest("pk").user == tester.user
+
+
 def test_a_trail_that_cannot_be_kept_breaks_no_call(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

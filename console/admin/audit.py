@@ -31,14 +31,11 @@ class AuditEventAdmin(Large):
 
     exported = "audit"
     app_path = "app_id"
+    links = ("target", "target_id", "member_id", "group_id")
     list_display = ("at", "operator_name", "what", "target", "target_id", "reason")
     list_filter = (ByAction,)
     search_fields = ("operator_name__exact", "reason", "request_id__exact")
     search_help_text = _("An operator's name, words of a reason, or a request's id")
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        numbers = {"target", "target_id", "member_id", "group_id"}
-        return lookup in numbers or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description=_("action"))
     def what(self, event: AuditEvent) -> str:

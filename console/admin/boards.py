@@ -1,13 +1,15 @@
 """Boards, which operators make, and the scores on them, which they can only correct."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import F, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -17,7 +19,7 @@ from accounts.audit import Act
 from console.site import operator_of
 from console.views import REASON_HELP
 from groups import moderation, ranking
-from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
+from groups.models import ACTIVE_DAYS, EVERY_APP, MAX_SCORE, Board, Group, Score
 from groups.periods import Window
 
 from .base import Audited, ComesFromWeChat, app_choices, buttons, face
@@ -41,12 +43,16 @@ class BoardForm(forms.ModelForm[Board]):
         for name in ("min_value", "max_value"):
             if name in self.fields:
                 self.fields[name].validators += BOUNDS
+        for name in ("active_from", "active_to"):
+            if name in self.fields:
+                self.fields[name].validators.append(MinValueValidator(FIRST_MOMENT))
 
     def clean_windows(self) -> str:
         chosen = self.cleaned_data["windows"]
         return ",".join(window for window in Window if window in chosen)
 
 
+FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
 
 
@@ -116,7 +122,9 @@ class BoardAdmin(Audited):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """There is one default: the one before makes way in the same transaction."""
         if form.cleaned_data["is_default"]:
-            Board.objects.filter(default_for=obj.app_id).exclude(pk=obj.pk).update(default_for=None)
+            for other in Board.objects.filter(default_for=obj.app_id).exclude(pk=obj.pk):
+                Board.objects.filter(pk=other.pk).update(default_for=None)
+                self.audit(request, "change", other, changed=["is_default"])
             obj.default_for = obj.app_id
         else:
             obj.default_for = None
@@ -131,7 +139,16 @@ class CorrectionForm(forms.ModelForm[Score]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "value" in self.fields:
-            self.fields["value"].validators += BOUNDS
+            self.fields["value"].validators += [*BOUNDS, *self._bounds(self.instance.board)]
+
+    @staticmethod
+    def _bounds(board: Board) -> Iterator[MinValueValidator | MaxValueValidator]:
+        """The board's own; nobody was there on fewer than no days."""
+        least = 0 if board.key == ACTIVE_DAYS else board.min_value
+        if least is not None:
+            yield MinValueValidator(least)
+        if board.max_value is not None:
+            yield MaxValueValidator(board.max_value)
 
 
 @admin.register(Score)
@@ -168,4 +185,7 @@ class ScoreAdmin(ComesFromWeChat):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         act = Act(operator_of(request), form.cleaned_data["reason"])
-        moderation.change_score(obj, form.cleaned_data["value"], act)
+        try:
+            moderation.change_score(obj, form.cleaned_data["value"], act)
+        except ObjectDoesNotExist:
+            raise Http404 from None

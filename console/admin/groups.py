@@ -15,9 +15,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts.audit import Act
+from accounts.nicknames import shown
+from console.paging import LONGEST_SEARCH
+from console.roles import may_view
 from console.site import operator_of
 from groups import moderation
-from groups.models import Group, GroupQuerySet, describe, is_current
+from groups.models import Group, GroupQuerySet, Membership, describe, is_current
 
 from . import group_page
 from .base import ComesFromWeChat, moment, pill, shortened
@@ -36,6 +39,18 @@ class Labelled(admin.SimpleListFilter):
         return rows.filter(label="") if self.value() == "0" else rows.exclude(label="")
 
 
+class LabelField(forms.CharField):
+    """Without what cannot be seen or turns a line round, as in members' own names."""
+
+    def clean(self, value: Any) -> str:
+        return shown(super().clean(value))
+
+
+class LabelForm(forms.ModelForm[Group]):
+    def clean_label(self) -> str:
+        return shown(self.cleaned_data["label"])
+
+
 class LabelsForm(forms.Form):
     """A label for each of some groups, or one for all of them."""
 
@@ -43,21 +58,30 @@ class LabelsForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.groups = groups
         longest = Group._meta.get_field("label").max_length
-        self.fields["all"] = forms.CharField(
+        self.fields["all"] = LabelField(
             label=_("The same for all"), max_length=longest, required=False
         )
         for group in groups:
-            self.fields[f"label-{group.pk}"] = forms.CharField(
-                label=group.title, initial=group.label, max_length=longest, required=False
+            self.fields[f"label-{group.pk}"] = LabelField(
+                label=group.title,
+                initial=group.label,
+                max_length=longest,
+                required=False,
+                show_hidden_initial=True,  # what it was when it was shown
             )
 
     def labels(self) -> list[tuple[Group, str]]:
+        """Those that were changed here: what another operator wrote meanwhile stays."""
         told = self.cleaned_data
-        return [(group, told["all"] or told[f"label-{group.pk}"]) for group in self.groups]
+        if told["all"]:
+            return [(group, told["all"]) for group in self.groups]
+        own = [(group, f"label-{group.pk}") for group in self.groups]
+        return [(group, told[name]) for group, name in own if name in self.changed_data]
 
 
 @admin.register(Group)
 class GroupAdmin(ComesFromWeChat):
+    form = LabelForm
     app_path = "app_id"
     list_display = ("name", "members", "last_entry", "state", "short_id", "first_seen")
     list_display_links = ("name",)
@@ -67,6 +91,15 @@ class GroupAdmin(ComesFromWeChat):
     fields = ("label",)
     actions = ("label_groups",)
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A group is called after its members, and shows them."""
+        members = may_view(operator_of(request), Membership)
+        return members and super().has_view_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        members = may_view(operator_of(request), Membership)
+        return members and super().has_change_permission(request, obj)
+
     def prepare(self, rows: Sequence[Group]) -> None:
         describe(rows, timezone.now())
 
@@ -74,7 +107,7 @@ class GroupAdmin(ComesFromWeChat):
         self, request: HttpRequest, rows: QuerySet[Any], words: str
     ) -> tuple[QuerySet[Any], bool]:
         """As on /groups/."""
-        text = words.strip()
+        text = words.strip()[:LONGEST_SEARCH]
         return cast(GroupQuerySet, rows).matching(text) if text else rows, False
 
     @admin.display(description=_("group's name"))

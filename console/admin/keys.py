@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ServerKey
 
-from .base import Audited, app_choices
+from .base import Audited, app_choices, buttons
 
 
 class ServerKeyForm(forms.ModelForm[ServerKey]):
@@ -30,7 +30,7 @@ class ServerKeyAdmin(Audited):
     list_display = ("name", "app_id", "created_at", "revoked_at")
     app_path = "app_id"
     ordering = ("-pk",)
-    actions = ("rotate", "revoke")
+    actions = ("rotate",)
     show_full_result_count = False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -60,18 +60,18 @@ class ServerKeyAdmin(Audited):
         if len(keys) != 1:
             self.message_user(request, _("Choose one key to rotate."), messages.WARNING)
             return None
-        [key] = keys
         with transaction.atomic():
-            text = key.rotate(timezone.now())
+            key = keys.select_for_update().filter(revoked_at=None).first()
+            if key is None:
+                text = _("This key is revoked for good. Make another where one is needed.")
+                self.message_user(request, text, messages.ERROR)
+                return None
+            new = key.rotate(timezone.now())
             self.audit(request, "rotate", key)
-        return self.shown(request, key, text)
+        return self.shown(request, key, new)
 
-    @admin.action(description=_("Revoke for good"), permissions=["change"])
-    def revoke(self, request: HttpRequest, keys: QuerySet[ServerKey]) -> None:
-        for key in keys:
-            with transaction.atomic():
-                key.revoke(timezone.now())
-                self.audit(request, "revoke", key)
+    def page(self, request: HttpRequest, row: ServerKey) -> dict[str, Any]:
+        return {"buttons": buttons(request, [row])}
 
     def shown(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
         """The one page that ever holds a key's text: an answer, never a message or a redirect."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -12,10 +13,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import Act
 from accounts.models import AuditEvent, WeChatUser
 from accounts.review import State
-from console.actions import ACTIONS, RECORDED
+from console.actions import RECORDED
+from console.roles import may_view
 from console.site import operator_of
 from groups.models import Absence, Membership, Score, describe
 
@@ -30,35 +31,12 @@ from .base import (
     side_by_side,
 )
 
-GROUPS_SHOWN = SCORES_SHOWN = 50
-EVENTS_SHOWN = 10
-
-
-class UnderReview(OnlyActions):
-    """People's own words and pictures, which an operator can approve or refuse."""
-
-    reviewed: ClassVar[tuple[str, ...]]
-    actions = ("approve_drafts", "refuse_drafts")
-
-    @admin.action(description=_("Approve what awaits review"), permissions=["moderate"])
-    def approve_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        self._decide(request, rows, "approve")
-
-    @admin.action(description=_("Refuse what awaits review"), permissions=["moderate"])
-    def refuse_drafts(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        self._decide(request, rows, "refuse")
-
-    def _decide(self, request: HttpRequest, rows: QuerySet[Any], verdict: str) -> None:
-        act = Act(operator_of(request))
-        for row in rows:
-            for column in self.reviewed:
-                ACTIONS[f"{verdict}_{column}"].run(row, act)
+ROWS_SHOWN = 50
 
 
 @admin.register(WeChatUser)
-class WeChatUserAdmin(UnderReview):
+class WeChatUserAdmin(OnlyActions):
     exported = "members"
-    reviewed = ("nickname", "avatar")
     app_path = "app_id"
     list_display = ("face", "name", "state", "review", "in_groups", "short_id", "first_seen")
     list_display_links = ("name",)
@@ -109,23 +87,20 @@ class WeChatUserAdmin(UnderReview):
 
 def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
     """What a member's page shows: groups, scores with their source, what operators did."""
-    now = timezone.now()
-    places = Membership.objects.filter(user=user).select_related("group").order_by("-verified_at")
-    memberships = list(places[:GROUPS_SHOWN])
+    now, operator = timezone.now(), operator_of(request)
+    memberships = _latest(operator, Membership.objects.filter(user=user), "-verified_at", "group")
     groups = {each.group_id: each.group for each in memberships}
     describe(groups.values(), now)
     for membership in memberships:
         membership.user = user
-    scores = list(
-        Score.objects.filter(user=user).select_related("board").order_by("-pk")[:SCORES_SHOWN]
-    )
-    events = AuditEvent.objects.filter(member_id=user.pk).order_by("-pk")[:EVENTS_SHOWN]
+    scores = _latest(operator, Score.objects.filter(user=user), "-pk", "board")
+    events = _latest(operator, AuditEvent.objects.filter(member_id=user.pk), "-pk")
     return {
         "title": user.display_name,
         "subtitle": None,
         "member": user,
         "short_id": shortened(user.openid),
-        "may_see_openid": operator_of(request).has_perm("accounts.see_openids"),
+        "may_see_openid": operator.has_perm("accounts.see_openids"),
         "buttons": buttons(request, [user]),
         "places": [
             (each, state_of(each.absences(now)), buttons(request, [each], "hide", "show"))
@@ -139,10 +114,17 @@ def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
     }
 
 
+def _latest(operator: User, rows: QuerySet[Any], order: str, *related: str) -> list[Any]:
+    """The first of these rows, where the operator may see such rows at all."""
+    if not may_view(operator, rows.model):
+        return []
+    return list(rows.select_related(*related).order_by(order)[:ROWS_SHOWN])
+
+
 @admin.register(Membership)
-class MembershipAdmin(UnderReview):
-    reviewed = ("alias",)
+class MembershipAdmin(OnlyActions):
     app_path = "user__app_id"
+    links = ("verified_at__gte", "group__id__exact")
     list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
     list_display_links = ("name",)
     list_select_related: ClassVar[list[str]] = ["user", "group"]

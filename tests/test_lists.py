@@ -1,0 +1,158 @@
+"""What may be asked of the console's lists by their address, and what a list does to many rows."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client as Browser
+
+from accounts.models import AuditEvent, WeChatUser
+from groups.models import Board, Group, Membership, Score
+
+from .conftest import Person
+from .test_profile import DOUBTFUL
+from .test_roles import browser_of, lived  # noqa: F401
+
+BIG = "9" * 30
+LISTS = ("accounts/wechatuser", "groups/membership", "groups/group", "groups/score")
+AUDIT, MEMBERS, MEMBERSHIPS, GROUPS, SCORES = (
+    "/admin/accounts/auditevent/",
+    *(f"/admin/{name}/" for name in LISTS),
+)
+
+
+@pytest.fixture
+def viewer(lived: None) -> Browser:  # noqa: F811
+    return browser_of("viewer")
+
+
+def columns(model: Any) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+@pytest.mark.parametrize(
+    ("path", "model"), {MEMBERS: WeChatUser, MEMBERSHIPS: Membership, SCORES: Score}.items()
+)
+def test_nobody_feels_their_way_to_what_a_list_does_not_show(
+    viewer: Browser, path: str, model: Any
+) -> None:
+    relations = ["user__openid", "founded_by__openid", "group__founded_by__openid"]
+    for column in {*columns(model), *relations}:
+        for lookup in ("startswith", "gte", "lt", "regex", "in", "range", "year"):
+            query = f"?{column}__{lookup}=1"
+            if f"{column}__{lookup}" == "verified_at__gte":
+                continue
+            assert viewer.get(path + query).status_code == 400, query
+    assert viewer.get("/admin/export/members.csv?openid__startswith=o").status_code == 400
+    assert AuditEvent.objects.filter(action="export").count() == 0
+
+
+HOSTILE = {
+    MEMBERS: ("status__exact=%00", "nickname__regex=(", "created_at__year=99999", f"id__in={BIG}"),
+    MEMBERSHIPS: (
+        f"group__id__exact={BIG}",
+        "verified_at__gte=9999-12-31T23:59:59-12:00",
+        "verified_at__gte=2026-13-77T00:00",
+        "hidden__exact=%00",
+    ),
+    AUDIT: (f"member_id={BIG}", "target=%00", "action=%00", "details__contains=", "id__regex=("),
+    SCORES: (f"board__id__exact={BIG}", "source__exact=%00", "scores=1"),
+    GROUPS: ("labelled=%00", "hidden__exact=" + "x" * 5000),
+    "/admin/export/members.xlsx": ("nickname__range=x", f"id__in={BIG}"),
+    "/admin/export/scores/": (f"board_id__exact={BIG}",),
+}
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_no_address_makes_a_list_fail(viewer: Browser, path: str) -> None:
+    for query in HOSTILE[path]:
+        assert viewer.get(f"{path}?{query}").status_code == 400, query
+
+
+@pytest.mark.parametrize("path", [MEMBERS, MEMBERSHIPS, GROUPS, SCORES, AUDIT])
+def test_a_search_without_end_is_cut(viewer: Browser, path: str) -> None:
+    for words in ("a " * 2000, "x" * 60_000):
+        assert viewer.get(path, {"q": words}).status_code == 200
+
+
+@pytest.mark.parametrize("path", [MEMBERS, MEMBERSHIPS, GROUPS, SCORES])
+def test_what_the_console_links_to_is_found(viewer: Browser, alice: Person, path: str) -> None:
+    group, board = Group.objects.get(), Board.objects.active_days()
+    queries = {
+        MEMBERS: {"status__exact": "active", "nickname_state__exact": "approved"},
+        MEMBERSHIPS: {
+            "group__id__exact": group.pk,
+            "verified_at__gte": "2026-01-01T00:00:00+08:00",
+        },
+        GROUPS: {"labelled": "0", "hidden__exact": "0"},
+        SCORES: {"board__id__exact": board.pk, "source__exact": "entry"},
+    }
+    answer = viewer.get(path, queries[path])
+    assert answer.status_code == 200 and len(answer.context["cl"].result_list) > 0
+
+
+def test_nothing_is_done_beyond_the_rows_of_a_page(lived: None, alice: Person) -> None:  # noqa: F811
+    manager, root, group = browser_of("manager"), browser_of("superuser"), Group.objects.get()
+    alice.put("me", {"nickname": DOUBTFUL})
+    for ticked, across in ((group.pk, "1"), ("x", "0"), (BIG, "0")):
+        chosen = {"action": "label_groups", "_selected_action": ticked, "select_across": across}
+        assert manager.post(GROUPS, chosen).status_code == 400
+    for path in ("/admin/groups/verificationfile/", "/admin/auth/user/", "/admin/auth/group/"):
+        page = root.get(path)
+        pk = page.context["cl"].result_list[0].pk
+        root.post(path, {"action": "delete_selected", "_selected_action": pk, "post": "yes"})
+        assert root.get(f"{path}{pk}/change/").status_code == 200
+    assert AuditEvent.objects.filter(action__in=["delete", "label"]).count() == 0
+    assert root.get("/admin/autocomplete/?term=%00").status_code == 404
+
+
+def test_labels_that_were_not_touched_stay_as_another_operator_wrote_them(
+    group: Group, charlie: Person, olga: Browser
+) -> None:
+    charlie.enter("elsewhere")
+    other = Group.objects.exclude(pk=group.pk).get()
+    chosen = {"action": "label_groups", "_selected_action": [group.pk, other.pk]}
+    assert olga.post(GROUPS, chosen).status_code == 200
+    Group.objects.filter(pk=group.pk).update(label="另一位管理员起的")
+    fields = {"apply": "1", f"label-{group.pk}": "", f"label-{other.pk}": "新名称"}
+    initial = {f"initial-label-{group.pk}": "", f"initial-label-{other.pk}": ""}
+    olga.post(GROUPS, chosen | fields | initial)
+    assert sorted(Group.objects.values_list("label", flat=True)) == ["另一位管理员起的", "新名称"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("\u3164", ""), ("a\u202eb", "ab"), (" 读 书\n会 ", "读 书 会")]
+)
+def test_a_label_shows_what_it_is(group: Group, olga: Browser, given: str, kept: str) -> None:
+    chosen = {"action": "label_groups", "_selected_action": group.pk, "apply": "1"}
+    olga.post(GROUPS, {**chosen, "all": given})
+    group.refresh_from_db()
+    assert group.label == kept
+    olga.post(f"{GROUPS}{group.pk}/change/", {"label": f"x{given}"})
+    group.refresh_from_db()
+    assert group.label.replace(" ", "") == f"x{kept}".replace(" ", "")
+
+
+def staff(*codenames: str) -> Browser:
+    operator = User.objects.create_user("otto", is_staff=True)
+    operator.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    browser = Browser()
+    browser.force_login(operator)
+    return browser
+
+
+def test_a_page_shows_no_more_than_each_of_its_parts_may_be_seen(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    olga.post(f"/admin/act/block/{alice.user.pk}/", {"reason": "the reason"})
+    olga.post(f"/admin/act/unblock/{alice.user.pk}/", {"reason": "the reason"})
+    Group.objects.update(label="读书会")
+    page = f"{MEMBERS}{alice.user.pk}/change/"
+    told = staff("view_wechatuser").get(page).content.decode()
+    assert "小明" in told and "读书会" not in told and "the reason" not in told
+    assert "active-days" not in told and "活跃天数" not in told
+    User.objects.all().delete()
+    only_groups = staff("view_group")
+    for path in (f"{GROUPS}{group.pk}/change/", GROUPS, "/groups/", f"/groups/{group.pk}/"):
+        assert only_groups.get(path).status_code == 403, path
+    assert only_groups.get(f"/admin/export/ranking/{group.pk}.csv").status_code == 403
