@@ -1,5 +1,7 @@
 """The console's lists and pages in a real browser: phone and desk, light and dark."""
 
+import re
+
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
@@ -82,6 +84,16 @@ def test_an_operator_hides_a_member_from_the_groups_page(
     page.click(".submit-row button")
     expect(page.locator(".standings li").first).not_to_contain_text("郑辰嘉")
     assert Membership.objects.get(user=family.members[0], group=family.group).withheld
+
+
+@every_width
+def test_what_can_be_done_to_a_membership_is_in_reach(
+    visit, family, olga: User, width: int
+) -> None:
+    membership = Membership.objects.get(user=family.members[0])
+    page = visit(width, operator=olga).open(f"/admin/groups/membership/{membership.pk}/change/")
+    page.click("a[href*='/act/hide/']")
+    expect(page).to_have_url(re.compile("/admin/act/hide/"))
 
 
 @every_width

@@ -131,9 +131,9 @@ def test_a_board_is_deleted_only_while_it_has_no_scores(
     board = make_board()
     path = f"/admin/groups/board/{board.pk}/delete/"
     submit(alice, 5)
-    assert olga.post(path, {"post": "yes"}).status_code == 403
+    assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 403
     Score.objects.all().delete()
-    assert olga.post(path, {"post": "yes"}).status_code == 302
+    assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 302
     assert not Board.objects.filter(pk=board.pk).exists()
 
 
@@ -141,7 +141,8 @@ def test_the_board_of_every_mini_program_is_only_to_look_at(olga: Browser) -> No
     board = Board.objects.active_days()
     assert olga.get(change(board)).status_code == 200
     assert olga.post(change(board), {**STEPS, "key": "active-days"}).status_code == 403
-    assert olga.post(f"/admin/groups/board/{board.pk}/delete/", {"post": "yes"}).status_code == 403
+    path = f"/admin/groups/board/{board.pk}/delete/"
+    assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 403
 
 
 # Keys
@@ -198,7 +199,7 @@ def test_a_revoked_key_ends_at_once_and_stays_on_the_list(olga: Browser) -> None
     assert not AuditEvent.objects.filter(action="rotate").exists() and not works(text)
     assert "结算服务" in olga.get("/admin/accounts/serverkey/").content.decode()
     path = f"/admin/accounts/serverkey/{key.pk}/delete/"
-    assert olga.post(path, {"post": "yes"}).status_code == 403
+    assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 403
 
 
 def test_a_key_keeps_its_mini_program(olga: Browser) -> None:

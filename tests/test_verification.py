@@ -87,8 +87,13 @@ def test_a_manager_may_enter_it_and_nobody_below(role: str, status: int) -> None
 def test_it_is_on_record_who_put_it_there_and_who_took_it_away(olga: Browser) -> None:
     enter(olga)
     row = VerificationFile.objects.get()
-    olga.post(f"/admin/groups/verificationfile/{row.pk}/delete/", {"post": "yes"})
+    delete = f"/admin/groups/verificationfile/{row.pk}/delete/"
+    for reason in ("", " "):
+        olga.post(delete, {"post": "yes", "reason": reason})
+        assert Browser().get(f"/{NAME}").status_code == 200
+    olga.post(delete, {"post": "yes", "reason": "过期"})
     assert Browser().get(f"/{NAME}").status_code == 404
+    assert AuditEvent.objects.get(action="delete").reason == "过期"
     events = AuditEvent.objects.filter(target="verificationfile").order_by("pk")
     assert [(event.action, event.target_id) for event in events] == [
         ("add", row.pk),

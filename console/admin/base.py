@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest
 from django.db.models import DateTimeField, ManyToManyField, Model, QuerySet
@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
+from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
 from console.actions import offered
@@ -119,19 +120,36 @@ class Audited(Console):
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         return self.audit(request, "change", obj, changed=_changed(message))
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What goes for good goes for a reason."""
+        row = self.get_object(request, object_id)
+        asked = request.method == "POST" and self.has_delete_permission(request, row)
+        if asked and not _reason(request):
+            self.message_user(request, _("Say why; nothing has been changed."), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return super().delete_view(request, object_id, extra_context)
+
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         return [self.audit(request, "delete", row) for row in queryset]
 
     def audit(self, request: HttpRequest, action: str, row: Model, **details: Any) -> Any:
         """Record what is being done to `row`."""
         app_id = getattr(row, "app_id", "")
-        return Act(operator_of(request)).record(action, row, app_id=app_id, **details)
+        act = Act(operator_of(request), _reason(request))
+        return act.record(action, row, app_id=app_id, **details)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """What the audit knows of this row."""
         return HttpResponseRedirect(audit_of(target=self.opts.model_name, target_id=object_id))
+
+
+def _reason(request: HttpRequest) -> str:
+    """Why, where the page asked."""
+    return request.POST.get("reason", "").replace("\0", "").strip()[:200]
 
 
 def _changed(message: Any) -> list[str]:
