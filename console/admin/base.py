@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import DateTimeField, ManyToManyField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -124,11 +124,11 @@ class Audited(Console):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """What goes for good goes for a reason."""
-        row = self.get_object(request, object_id)
-        asked = request.method == "POST" and self.has_delete_permission(request, row)
-        if asked and not _reason(request):
-            self.message_user(request, _("Say why; nothing has been changed."), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+        if request.method == "POST" and not _reason(request):
+            if self.has_delete_permission(request, self.get_object(request, object_id)):
+                self.message_user(request, _("Say why; nothing has been changed."), messages.ERROR)
+                return HttpResponseRedirect(request.get_full_path())
+            raise PermissionDenied
         return super().delete_view(request, object_id, extra_context)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
