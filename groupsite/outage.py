@@ -17,7 +17,8 @@ class SessionStore(db.SessionStore):
     a key that Django cannot have made is none: PostgreSQL fails at a NUL in it."""
 
     def _validate_session_key(self, key: str | None) -> bool:
-        return super()._validate_session_key(key) and set(key or "") <= set(VALID_KEY_CHARS)
+        is_key: bool = super()._validate_session_key(key)  # type: ignore[misc]
+        return is_key and set(key or "") <= set(VALID_KEY_CHARS)
 
     def save(self, must_create: bool = False) -> Any:
         try:

@@ -297,8 +297,9 @@ class PerAddress:
         return self.get_response(request)
 
 
-GUESSED_AT = {"admin:login", "console-otp"}  # where a wrong password or code can be tried
-LED_IN_BY = GUESSED_AT | {"sign-in"}
+# Where a wrong password or code can be tried.
+GUESSED_AT = {"admin:login", "console-otp", "admin:password_change"}
+LED_IN_BY = {"admin:login", "console-otp", "sign-in"}
 KNOWN_DEVICE, KNOWN_FOR = "operator_device", 180 * 24 * 3600
 
 

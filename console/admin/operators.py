@@ -8,8 +8,9 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -81,6 +82,13 @@ class OperatorAdmin(Permitting, UserAdmin[User]):
     @admin.display(description=_("roles"))
     def roles(self, operator: User) -> str:
         return ", ".join(role.name for role in operator.groups.all()) or "–"
+
+    @transaction.atomic
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        """Django's, in one transaction with its audit."""
+        return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Whoever is added here is to come in."""
