@@ -269,6 +269,7 @@ RECORDED: dict[str, Text] = {
     "export": _("Export"),
     "see_openid": _("See an openid"),
     "sign_in": _("Sign in"),
+    "change_password": _("Change one's password"),
     "enrol_totp": _("Set up a second factor"),
     "backup_codes": _("Make backup codes"),
     "reset_totp": _("Reset the second factor"),

@@ -47,6 +47,10 @@ OPERATORS = [
 ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
 
 
+# Without any of these a superuser is no more one who can put things right.
+RIGHTS = ("is_superuser", "is_staff", "is_active")
+
+
 class Backend(ModelBackend):
     """Django's own, with one query for what an operator holds by themselves and by their roles."""
 
@@ -54,8 +58,7 @@ class Backend(ModelBackend):
         if not user_obj.is_active or user_obj.is_superuser or obj is not None:
             return super().get_all_permissions(user_obj, obj)
         if not hasattr(user_obj, "_perm_cache"):
-            held = Permission.objects.filter(Q(user=user_obj) | Q(group__user=user_obj))
-            rows = held.values_list("content_type__app_label", "codename").order_by()
+            rows = held_by(user_obj).values_list("content_type__app_label", "codename").order_by()
             user_obj._perm_cache = {f"{app}.{codename}" for app, codename in rows}
         return set(user_obj._perm_cache)
 
@@ -67,6 +70,38 @@ def may_view(operator: User, model: type[Model]) -> bool:
         operator.has_perm(f"{options.app_label}.{verb}_{options.model_name}")
         for verb in ("view", "change")
     )
+
+
+def held_by(operator: User) -> QuerySet[Permission]:
+    """What an operator holds by themselves and by their roles, superuser or not, active or not."""
+    return Permission.objects.filter(Q(user=operator) | Q(group__user=operator))
+
+
+def outranks(other: User, operator: User) -> bool:
+    """Whether `other` may do something that `operator` may not."""
+    if operator.is_superuser or other.is_superuser:
+        return not operator.is_superuser
+    return held_by(other).exclude(pk__in=held_by(operator)).exists()
+
+
+def grantable(operator: User) -> QuerySet[Permission]:
+    """What an operator can give to others: nothing beyond what they hold themselves."""
+    return asked_for() if operator.is_superuser else asked_for().filter(pk__in=held_by(operator))
+
+
+def grantable_roles(operator: User) -> QuerySet[Role]:
+    """Those roles with nothing beyond what the operator holds."""
+    roles = Role.objects.order_by("name")
+    if operator.is_superuser:
+        return roles
+    return roles.exclude(permissions__in=Permission.objects.exclude(pk__in=held_by(operator)))
+
+
+def are_the_last_superusers(operators: Iterable[User]) -> bool:
+    """Whether without these nobody is left who may do everything."""
+    gone = {operator.pk for operator in operators if operator.is_superuser}
+    active = User.objects.filter(**dict.fromkeys(RIGHTS, True)).values_list("pk", flat=True)
+    return bool(gone) and set() < set(active) <= gone
 
 
 def asked_for() -> QuerySet[Permission]:

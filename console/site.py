@@ -8,7 +8,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -68,6 +70,23 @@ class ConsoleSite(admin.AdminSite):
         if request.method == "POST" and response.status_code == 302:
             operator = operator_of(request)
             Act(operator).record("sign_in", operator, way="password")
+        return response
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Django's, audited; a wrong old password is a guess as at the log-in."""
+        if request.method != "POST":
+            return super().password_change(request, extra_context)
+        operator = operator_of(request)
+        with transaction.atomic():
+            response: Any = super().password_change(request, extra_context)
+            if response.status_code == 302:
+                Act(operator).record("change_password", operator)
+                return response
+        if response.context_data["form"].has_error("old_password", "password_incorrect"):
+            who = {"username": operator.get_username()}
+            user_login_failed.send(type(self), credentials=who, request=request)
         return response
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:

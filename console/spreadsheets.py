@@ -19,7 +19,10 @@ from django.utils import timezone
 Cell = str | int | datetime | None
 Row = Iterable[Cell]
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Where a formula could begin: at the start, or where a program that separates cells at other signs
+# than commas begins one, whatever blanks and quotes it then drops.
+FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s"]*[=+\-@＝＋－＠])|^(?=[\t\r\n])')
+NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")
 ROWS_AT_ONCE = 500
 XLSX_MOST_ROWS = 2**20 - 1  # a sheet's, without the head
 
@@ -31,8 +34,7 @@ class Column(NamedTuple):
 
 def inert(text: str) -> str:
     """`text` as a spreadsheet's cell that is never a formula (OWASP, CSV injection)."""
-    risky = text.startswith(FORMULA) or text.lstrip().startswith(FORMULA)
-    return f"'{text}" if risky else text
+    return text if NUMBER.fullmatch(text) else FORMULA.sub(r"\1'", text)
 
 
 # CSV

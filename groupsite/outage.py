@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib.sessions.backends import db
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS, UpdateError
 from django.db import InterfaceError, OperationalError
 
 
@@ -13,7 +13,12 @@ def database_is_away(error: BaseException | None) -> bool:
 
 
 class SessionStore(db.SessionStore):
-    """Django's, but a database that is away is not taken for a session that somebody deleted."""
+    """Django's, but a database that is away is not taken for a session that somebody deleted, and
+    a key that Django cannot have made is none: PostgreSQL fails at a NUL in it."""
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        is_key: bool = super()._validate_session_key(key)  # type: ignore[misc]
+        return is_key and set(key or "") <= set(VALID_KEY_CHARS)
 
     def save(self, must_create: bool = False) -> Any:
         try:

@@ -101,7 +101,8 @@ def _limit(scope: str, rate: str) -> RateLimitItem:
 
 
 class Memory(MemoryStorage):
-    """As `limits` has it, but of bounded size: that one keeps an empty list for all who came."""
+    """As `limits` has it, but what was counted can be given back, and of bounded size: that one
+    keeps an empty list for all who came."""
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         if len(self.events) >= MOST_CALLERS:
@@ -119,6 +120,21 @@ class Memory(MemoryStorage):
                 self.events.pop(key, None)
             self.locks.pop(key, None)
 
+    def give_back(self, key: str) -> None:
+        with self.locks[key]:
+            if entries := self.events.get(key):
+                entries.pop(0)
+
+
+class Redis(RedisStorage):
+    """As `limits` has it, but what was counted can be given back."""
+
+    def give_back(self, key: str) -> None:
+        try:
+            self.storage.lpop(self.prefixed_key(key))
+        except self.base_exceptions as error:
+            raise StorageError(error) from error
+
 
 class Limiter:
     """The counts of this process, and with Redis those of all of them. Thread-safe."""
@@ -135,16 +151,14 @@ class Limiter:
 
         0 where it passes now, and only then it is counted.
         """
-        return self._ask(_take, counts)
-
-    def look(self, counts: Sequence[Count]) -> float:
-        """As `wait`, but nothing is counted."""
-        return self._ask(_wait_unless_free, counts)
-
-    def _ask(self, how: Ask, counts: Sequence[Count]) -> float:
         if not all(self.local.test(*count) for count in counts):
             return _wait(self.local, counts)
-        return self._ask_redis(how, counts) or how(self.local, counts)
+        return self._ask_redis(_take, counts) or _take(self.local, counts)
+
+    def give_back(self, counts: Sequence[Count]) -> None:
+        """Take off these counts what `wait` added for a request that turned out to be none."""
+        _give_back(self.local, counts)
+        self._ask_redis(_give_back, counts)
 
     def _ask_redis(self, how: Ask, counts: Sequence[Count]) -> float:
         """By the shared counts; 0 also while there are none to be had."""
@@ -188,8 +202,11 @@ def _take(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
     return _wait(limiter, counts)
 
 
-def _wait_unless_free(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
-    return 0.0 if all(limiter.test(*count) for count in counts) else _wait(limiter, counts)
+def _give_back(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
+    storage: Any = limiter.storage
+    for limit, *whose in counts:
+        storage.give_back(limit.key_for(*whose))
+    return 0.0
 
 
 def _wait(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
@@ -198,7 +215,7 @@ def _wait(limiter: MovingWindowRateLimiter, counts: Sequence[Count]) -> float:
     return max([1.0, *(stat.reset_time - now for stat in stats if stat.remaining <= 0)])
 
 
-def redis_storage(url: str) -> RedisStorage:
+def redis_storage(url: str) -> Redis:
     """Connects when first asked. Raises ValueError for an unreadable URL, and the errors of
     `limits` where the package `redis` is missing."""
     from redis.backoff import NoBackoff
@@ -206,7 +223,7 @@ def redis_storage(url: str) -> RedisStorage:
 
     database = settings.DATABASES["default"]
     place = f"{database.get('HOST')}/{database['NAME']}"
-    return RedisStorage(
+    return Redis(
         url,
         # Ids count within one database: two sites on one Redis must not share them.
         key_prefix=f"groupsite:{salted_hmac(__name__, place).hexdigest()[:12]}",
@@ -280,8 +297,9 @@ class PerAddress:
         return self.get_response(request)
 
 
-GUESSED_AT = {"admin:login", "console-otp"}  # where a wrong password or code can be tried
-LED_IN_BY = GUESSED_AT | {"sign-in"}
+# Where a wrong password or code can be tried.
+GUESSED_AT = {"admin:login", "console-otp", "admin:password_change"}
+LED_IN_BY = {"admin:login", "console-otp", "sign-in"}
 KNOWN_DEVICE, KNOWN_FOR = "operator_device", 180 * 24 * 3600
 
 
@@ -291,6 +309,9 @@ class PerOperator:
     It counts those that were wrong: by name and address, by address, and by name. The last would
     let anybody shut an operator out from elsewhere, so a browser that they once came in by is not
     held to it (OWASP's device cookie). A one-time sign-in link is not guessable, and always works.
+
+    Each is counted before it is tried, and given back unless it was wrong: a password takes long to
+    try, and whoever guesses many at the same moment is to have no more of them.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -298,17 +319,21 @@ class PerOperator:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
+        if counted := getattr(request, "guess", None):
+            limiter().give_back(counted)
         if _view_of(request) in LED_IN_BY and admin.site.has_permission(request):
             _remember_device(request, response)
         return response
 
-    def process_view(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
-        if (view := _view_of(request)) not in GUESSED_AT:
+    def process_view(self, request: Any, *args: Any) -> HttpResponse | None:
+        view = _view_of(request)
+        if request.method != "POST" or view not in GUESSED_AT:
             return None
-        is_code = view == "console-otp"
-        name = request.user.get_username() if is_code else request.POST.get("username", "")
-        wait = limiter().look(_guesses(request, name))
-        if not wait:
+        is_name_told = view == "admin:login"
+        name = request.POST.get("username", "") if is_name_told else request.user.get_username()
+        counts = _guesses(request, name)
+        if not (wait := limiter().wait(counts)):
+            request.guess = counts
             return None
         page = render(request, "429_guesses.html", {"minutes": ceil(wait / 60)}, status=429)
         page["Retry-After"] = str(ceil(wait))
@@ -316,13 +341,14 @@ class PerOperator:
 
 
 @receiver(user_login_failed)
-def count_guess(
-    sender: Any, credentials: Mapping[str, Any], request: HttpRequest | None = None, **kwargs: Any
-) -> None:
-    """Django's own signal for a wrong password; the console sends it for a wrong code as well."""
+def keep_guess(sender: Any, request: Any = None, **kwargs: Any) -> None:
+    """Django's own signal for a wrong password; the console sends it for a wrong code as well.
+
+    What PerOperator counted for it stays counted.
+    """
     if request is not None:
         logger.warning("A wrong password or code for the console.")
-        limiter().wait(_guesses(request, str(credentials.get("username", ""))))
+        request.guess = None
 
 
 def _view_of(request: HttpRequest) -> str | None:

@@ -381,7 +381,7 @@ def test_a_season_is_exported_whole_and_without_formulas(
     assert answer["Content-Disposition"].endswith(f'"{FAMILY}-steps-all.csv"')
     assert head[0] == "名次" and len(head) == 6
     assert first[:3] == ["1", str(alice.user.pk), "'=SUM(A1:A9)"]
-    assert first[3:5] == ["-1250", "'-12.50"] and first[5].endswith("+08:00")
+    assert first[3:5] == ["-1250", "-12.50"] and first[5].endswith("+08:00")
     assert second == ["", str(bob.user.pk), "李雷", "", "", ""]
 
 

@@ -222,7 +222,7 @@ def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], c
     browser = codeless()
     answers = Counter(enter(browser, "000000").status_code for _ in range(20))
     assert answers == {200: 5, 429: 15}
-    clock.shift(900)
+    clock.shift(901)
     if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()  # Redis has a clock of its own, which nothing here moves
     enter(browser, code_of(phone[0]))
@@ -312,6 +312,54 @@ def test_a_new_password_ends_the_other_sessions(phone: tuple[str, list[str]], cl
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     assert mine.post("/admin/password_change/", form).status_code == 302
     assert is_in(mine) and not is_in(other)
+
+
+NEW = "another password that only otto knows"
+
+
+def change_password(browser: Browser, old: str, new: str = NEW) -> Any:
+    form = {"old_password": old, "new_password1": new, "new_password2": new}
+    return browser.post("/admin/password_change/", form)
+
+
+def test_a_wrong_old_password_is_a_guess_as_at_the_log_in(otto: User) -> None:
+    browser = codeless()
+    answers = Counter(change_password(browser, f"wrong {n}").status_code for n in range(40))
+    assert answers == {200: 5, 429: 35}
+    assert change_password(browser, PASSWORD).status_code == 429
+    assert log_in(Browser()).status_code == 429, "the two are counted together"
+
+
+def test_a_new_password_that_will_not_do_is_no_guess(otto: User) -> None:
+    browser = codeless()
+    assert {change_password(browser, PASSWORD, "short").status_code for _ in range(20)} == {200}
+    assert change_password(browser, PASSWORD).status_code == 302
+    assert log_in(Browser(), NEW).status_code == 302
+
+
+def test_a_change_of_password_is_audited_without_the_password(otto: User) -> None:
+    browser = codeless()
+    change_password(browser, "wrong")
+    assert not AuditEvent.objects.filter(action="change_password").exists()
+    change_password(browser, PASSWORD)
+    event = AuditEvent.objects.get(action="change_password")
+    assert (event.operator, event.target, event.target_id) == (otto, "user", otto.pk)
+    assert NEW not in str(list(AuditEvent.objects.values()))
+    assert is_in(browser)
+
+
+@pytest.mark.parametrize("whose", ["password_change", "auth/user/{}/password"])
+def test_no_password_changes_without_its_audit(
+    otto: User, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = codeless()
+    monkeypatch.setattr("accounts.audit.Act.record", lambda *args, **kwargs: 1 / 0)
+    form = {"old_password": PASSWORD, "usable_password": "true", "set-password": ""}
+    form |= dict.fromkeys(("new_password1", "new_password2", "password1", "password2"), NEW)
+    with pytest.raises(ZeroDivisionError):
+        browser.post(f"/admin/{whose.format(otto.pk)}/", form)
+    otto.refresh_from_db()
+    assert otto.check_password(PASSWORD)
 
 
 def test_who_owes_a_code_can_leave(phone: tuple[str, list[str]]) -> None:

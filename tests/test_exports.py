@@ -114,6 +114,43 @@ def test_hostile_names_stay_text(hostile: list[WeChatUser], olga: Browser, form:
     assert len(rows) == len(HOSTILE)
 
 
+FORMULAS = {
+    "=1+1": "'=1+1",
+    "  -1+1": "'  -1+1",
+    "\tx": "'\tx",
+    "\t=1": "'\t'=1",
+    "a;=cmd|' /C calc'!A0": "a;'=cmd|' /C calc'!A0",
+    "a; \u3000@SUM(1)": "a;' \u3000@SUM(1)",
+    "a\t＝1;+2": "a\t'＝1;'+2",
+    'a;"=1+1;': "a;'\"=1+1;",
+    "a\n=1": "a\n'=1",
+    "-5;=1": "'-5;'=1",
+    "-1-1": "'-1-1",
+    "-1.": "'-1.",
+    "-٣": "'-٣",
+}
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_part_of_a_text_is_a_formula_whatever_separates_cells(text: str) -> None:
+    assert inert(text) == FORMULAS[text]
+
+
+@pytest.mark.parametrize(
+    "text", ["-0.05", "0", "-1,234,567.5", "-1234567890123456", "a;b", "a; b=c", "小-明", "a - b"]
+)
+def test_a_number_and_a_harmless_text_stay_as_they_are(text: str) -> None:
+    assert inert(text) == text
+
+
+def test_a_number_of_many_digits_is_whole_in_either_file() -> None:
+    rows = [[-(10**16), "-0.05"]]
+    head = [Column("a", 9), Column("b", 9)]
+    assert b"".join(csv_file(head, rows)).splitlines()[1] == b"-10000000000000000,-0.05"
+    sheet = load_workbook(io.BytesIO(b"".join(xlsx_file(head, rows)))).active
+    assert [cell.value for cell in sheet[2]] == ["-10000000000000000", "-0.05"]
+
+
 @every_form
 def test_scores_are_numbers_and_times_are_times(
     alice: Person, group: Group, olga: Browser, form: str

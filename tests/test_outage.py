@@ -460,6 +460,18 @@ def test_it_is_a_warning_of_one_line_and_no_crash(
     assert "Traceback" not in logged and '"ERROR"' not in logged
 
 
+@pytest.mark.parametrize(
+    "key", [r'"abcdefgh\000"', "ABCDEFGH12345678", "abcdefgh-1234567", "' OR 1=1 OR '"]
+)
+def test_a_key_that_is_none_of_ours_is_no_session_and_no_question_to_the_database(
+    key: str, django_assert_num_queries: Any, db: None
+) -> None:
+    """PostgreSQL fails at a NUL, which quoting brings into a cookie."""
+    with django_assert_num_queries(0):
+        answer = Browser().get("/admin/", headers={"Cookie": f"sessionid={key}"})
+    assert answer.status_code == 302
+
+
 def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
     olga: Browser, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

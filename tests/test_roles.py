@@ -1,12 +1,15 @@
 """Which page of the console opens for which role: every route of the admin, generated."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group as Role
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.utils import timezone
 
 from accounts.models import AuditEvent, ServerKey
+from console.roles import asked_for
 from groups.models import Group, VerificationFile
 
 from .conftest import Person
@@ -143,3 +146,165 @@ POSTS = {
 def test_what_is_posted_is_for_its_roles_only(lived: None, role: str, route: str) -> None:
     allowed = opens_for(role, POSTS[route])
     assert (browser_of(role).post(admin_path(route)).status_code != 403) == allowed
+
+
+# Who may change operators and roles, and no more
+
+
+def permission(name: str) -> Permission:
+    app, codename = name.split(".")
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
+
+
+@pytest.fixture
+def una(db: None) -> User:
+    """She looks after operators and roles, and may look at groups."""
+    una = User.objects.create_user("una", is_staff=True, password=SECRET)
+    names = ["auth.change_user", "auth.change_group", "auth.delete_user", "auth.delete_group"]
+    una.user_permissions.set(map(permission, [*names, "groups.view_group"]))
+    return una
+
+
+SECRET = "a password only una knows"
+NEW = {"password1": "correct horse battery", "password2": "correct horse battery"}
+NEW |= {"usable_password": "true", "set-password": "1"}
+
+
+def browser_for(operator: User) -> Browser:
+    browser = Browser()
+    browser.force_login(operator)
+    return browser
+
+
+def change(browser: Browser, operator: User, **values: Any) -> Any:
+    sent = {"username": operator.username, "is_active": "on", "is_staff": "on", **values}
+    return browser.post(f"/admin/auth/user/{operator.pk}/change/", sent)
+
+
+def names(permissions: Any) -> set[str]:
+    return {f"{each.content_type.app_label}.{each.codename}" for each in permissions.all()}
+
+
+def test_nobody_makes_themselves_a_superuser(una: User) -> None:
+    assert change(browser_for(una), una, is_superuser="on").status_code == 302
+    una.refresh_from_db()
+    assert not una.is_superuser
+    page = browser_for(una).get(f"/admin/auth/user/{una.pk}/change/").content.decode()
+    assert 'name="is_superuser"' not in page
+
+
+DELETE = {"post": "yes", "reason": "离职"}
+
+
+def test_only_superusers_touch_a_superuser(una: User) -> None:
+    boss = User.objects.create_superuser("boss", password="only the boss knows")
+    User.objects.create_superuser("second")
+    browser, address = browser_for(una), f"/admin/auth/user/{boss.pk}"
+    assert change(browser, boss, username="una2").status_code == 403
+    assert browser.get(f"{address}/password/").status_code == 403
+    assert browser.post(f"{address}/password/", NEW).status_code == 403
+    assert browser.post(f"{address}/delete/", DELETE).status_code == 403
+    boss.refresh_from_db()
+    assert boss.username == "boss" and boss.check_password("only the boss knows")
+
+
+def test_nobody_sets_the_password_of_who_may_do_more(una: User) -> None:
+    manager = User.objects.create_user("manager", is_staff=True, is_active=False)
+    manager.groups.add(Role.objects.get(name="manager"))
+    viewer = User.objects.create_user("groups only", is_staff=True)
+    viewer.user_permissions.add(permission("groups.view_group"))
+    browser = browser_for(una)
+    assert browser.post(f"/admin/auth/user/{manager.pk}/password/", NEW).status_code == 403
+    assert browser.post(f"/admin/auth/user/{viewer.pk}/password/", NEW).status_code == 302
+    assert browser.post(f"/admin/auth/user/{una.pk}/password/", NEW).status_code == 302
+
+
+def test_nobody_gives_what_they_do_not_hold(una: User) -> None:
+    browser, manager = browser_for(una), Role.objects.get(name="manager")
+    looks = Role.objects.create(name="looks at groups")
+    looks.permissions.add(permission("groups.view_group"))
+    erase, see = permission("accounts.delete_wechatuser"), permission("groups.view_group")
+    for sent in ({"groups": [manager.pk]}, {"user_permissions": [erase.pk]}):
+        assert change(browser, una, **sent).status_code == 200, "an error in the form"
+    role = {"name": "looks at groups", "permissions": [erase.pk]}
+    assert browser.post(f"/admin/auth/group/{looks.pk}/change/", role).status_code == 200
+    assert names(looks.permissions) == {"groups.view_group"}
+    otto = User.objects.create_user("otto", is_staff=True)
+    sent = {"groups": [looks.pk], "user_permissions": [see.pk]}
+    assert change(browser, otto, **sent).status_code == 302
+    assert list(otto.groups.all()) == [looks] and names(otto.user_permissions) == names(
+        looks.permissions
+    )
+
+
+def test_what_is_not_theirs_to_give_stays_and_is_no_change(una: User) -> None:
+    otto = User.objects.create_user("otto", is_staff=True)
+    otto.groups.add(Role.objects.get(name="manager"))
+    otto.user_permissions.set(map(permission, ["accounts.see_openids", "groups.view_group"]))
+    assert change(browser_for(una), otto, first_name="Otto").status_code == 302
+    assert [role.name for role in otto.groups.all()] == ["manager"]
+    assert names(otto.user_permissions) == {"accounts.see_openids"}
+    event = AuditEvent.objects.get(action="change")
+    assert event.details["taken"] == ["groups.view_group"] and "given" not in event.details
+    assert not [name for name in event.details["changed"] if name in {"Groups", "Roles", "角色"}]
+
+
+def test_only_superusers_touch_the_ready_roles(una: User) -> None:
+    """A role of one's own that took the name of one would get its permissions."""
+    browser, viewer = browser_for(una), Role.objects.get(name="viewer")
+    address = f"/admin/auth/group/{viewer.pk}"
+    assert browser.post(f"{address}/change/", {"name": "x"}).status_code == 403
+    assert browser.post(f"{address}/delete/", DELETE).status_code == 403
+
+
+def test_the_audit_keeps_what_was_given_and_taken(olga: Browser) -> None:
+    otto = User.objects.create_user("otto", is_staff=True)
+    otto.groups.add(Role.objects.get(name="viewer"))
+    given = {"groups": [Role.objects.get(name="manager").pk], "is_superuser": "on"}
+    given["user_permissions"] = [permission("auth.view_user").pk]
+    assert change(olga, otto, **given).status_code == 302
+    details = AuditEvent.objects.latest("pk").details
+    assert details["given"] == ["auth.view_user", "is_superuser", "manager"]
+    assert details["taken"] == ["viewer"]
+    sent = {"name": "new", "permissions": [permission("groups.view_group").pk]}
+    assert olga.post("/admin/auth/group/add/", sent).status_code == 302
+    event = AuditEvent.objects.latest("pk")
+    assert (event.action, event.details) == ("add", {"given": ["groups.view_group"]})
+
+
+def test_a_superuser_still_gives_everything_and_a_page_stays_cheap(
+    una: User, olga: Browser
+) -> None:
+    address = f"/admin/auth/user/{una.pk}/change/"
+    assert olga.get(address).content.decode().count('name="user_permissions"') == (
+        asked_for().count()
+    )
+    for browser in (olga, browser_for(una)):
+        pages = (address, f"/admin/auth/user/{una.pk}/password/", "/admin/auth/user/")
+        pages += (f"/admin/auth/user/{una.pk}/delete/", "/admin/auth/group/")
+        assert {page: queries(browser, page) for page in pages if queries(browser, page) > 8} == {}
+
+
+@pytest.mark.parametrize("right", ["is_superuser", "is_staff", "is_active"])
+def test_the_last_superuser_stays_one(olga: Browser, right: str) -> None:
+    mine = User.objects.get()
+    User.objects.create_superuser("gone", is_active=False)
+    rights = dict.fromkeys({"is_superuser", "is_staff", "is_active"} - {right}, "on")
+    address, sent = f"/admin/auth/user/{mine.pk}/change/", {"username": "olga", **rights}
+    answer = olga.post(address, sent)
+    assert answer.status_code == 200 and "最后一名有效的超级管理员" in answer.content.decode()
+    english = olga.post(address, sent, headers={"Accept-Language": "en"}).content.decode()
+    assert "the last active superuser" in english
+    User.objects.create_superuser("second")
+    assert olga.post(address, sent).status_code == 302
+
+
+def test_the_last_superuser_is_not_deleted(olga: Browser) -> None:
+    mine = User.objects.get()
+    User.objects.create_user("other", is_staff=True)
+    address = f"/admin/auth/user/{mine.pk}/delete/"
+    assert "最后一名有效的超级管理员" in olga.post(address, DELETE).content.decode()
+    assert User.objects.count() == 2
+    User.objects.create_superuser("second")
+    assert olga.post(address, DELETE).status_code == 302
+    assert set(User.objects.values_list("username", flat=True)) == {"other", "second"}

@@ -4,11 +4,13 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -24,7 +26,7 @@ from groupsite import throttles
 
 from .conftest import API, Person, needs, refused
 from .settings import APP_ID
-from .test_races import at_once, serving
+from .test_races import ROOT, at_once, serving
 
 PATIENCE = 60  # seconds that anything may take
 
@@ -451,3 +453,53 @@ def test_what_redis_holds_names_people_by_our_ids_alone(
     scopes = sorted(re.fullmatch(r"groupsite:\w+:?/?LIMITER/(\w+)/.*", key)[1] for key in keys)
     assert scopes == ["address", "call", "login", "token", "user"]
     assert not any(secret in key for key in keys for secret in (alice.openid, alice.token))
+
+
+# Guessing an operator's password at many servers and moments
+
+
+OTTO = """
+import django
+django.setup()
+from django.contrib.auth.models import User
+User.objects.create_superuser("otto", password="a password only otto knows")
+"""
+
+
+def log_in(url: str, password: str) -> int:
+    """What the form for operators answers."""
+    form = {"username": "otto", "password": password, "csrfmiddlewaretoken": "x" * 32}
+    cookie = {"Cookie": f"csrftoken={'x' * 32}"}
+    address = url.replace("/api/v1/", "/admin/login/")
+    with requests.Session() as http:
+        http.trust_env = False
+        sent = {"headers": cookie, "timeout": PATIENCE, "allow_redirects": False}
+        return http.post(address, data=form, **sent).status_code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_many_wrong_passwords_at_the_same_moment_are_no_more_than_one_after_another(
+    tmp_path: Path, port: int, processes: int
+) -> None:
+    """Also in two processes that have a Redis between them; right ones are held against nobody."""
+    redis_url = f"redis://127.0.0.1:{port}/0" if processes > 1 else ""
+    changed = {"REDIS_URL": redis_url, "THROTTLES": "", "OPERATOR_TOTP": "False"}
+    with redis_server(tmp_path, port), servers(tmp_path, processes, **changed) as urls:
+        make_otto(tmp_path)
+        wrong = [partial(log_in, url, "wrong") for url in urls]
+        right = [partial(log_in, url, "a password only otto knows") for url in urls]
+        for _ in range(3):
+            assert set(at_once(right)) == {302}
+        assert at_once(wrong * (2 // processes)) == [200, 200]
+        assert set(at_once(right)) == {302}
+        assert Counter(at_once(wrong * (60 // processes))) == {200: 3, 429: 57}
+        assert set(at_once(right)) == {429}
+
+
+def make_otto(directory: Path) -> None:
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{directory / 'nothing.sqlite3'}",
+    }
+    for arguments in (["manage.py", "migrate", "--verbosity", "0"], ["-c", OTTO]):
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True)

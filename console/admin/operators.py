@@ -1,20 +1,32 @@
 """Operators and their roles: Django's own, audited, and under names of ours."""
 
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from console.roles import asked_for
+from console.roles import (
+    RIGHTS,
+    ROLES,
+    are_the_last_superusers,
+    grantable,
+    grantable_roles,
+    outranks,
+)
+from console.site import operator_of
 
 from .base import Audited
 
@@ -31,7 +43,23 @@ def renamed(opts: Any, one: Any, many: Any) -> Any:
 VERBS = {"view": _("view"), "add": _("add"), "change": _("change"), "delete": _("delete")}
 
 
-class PermissionField(forms.ModelMultipleChoiceField[Permission]):
+LAST_SUPERUSER = _("This is the last active superuser: make somebody else one first.")
+GRANTS = ("groups", "user_permissions", "permissions")
+
+
+class Offered(forms.ModelMultipleChoiceField[Any]):
+    """Some of what there is: the rest is not theirs to give or take who see the form."""
+
+    def withheld(self, held: Any) -> list[Any]:
+        offered = set(self.queryset or ())
+        return [each for each in held or () if each not in offered]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        withheld = self.withheld(initial)
+        return super().has_changed([x for x in initial or () if x not in withheld], data)
+
+
+class PermissionField(Offered):
     """What may be done to what, in the reader's language: Django keeps "Can view member"."""
 
     def label_from_instance(self, obj: Permission) -> str:
@@ -47,15 +75,64 @@ def _called(content_type: Any) -> str:
     return capfirst(str(opts.verbose_name))
 
 
+def _given(values: Mapping[str, Any]) -> set[str]:
+    """What a form's values let somebody do, in words for the audit."""
+    permissions = [*values.get("user_permissions", ()), *values.get("permissions", ())]
+    return (
+        {right for right in RIGHTS if values.get(right)}
+        | {role.name for role in values.get("groups", ())}
+        | {f"{each.content_type.app_label}.{each.codename}" for each in permissions}
+    )
+
+
 class Permitting(Audited):
-    """Offers the permissions that the console asks for, and calls roles so."""
+    """Offers of the permissions that the console asks for those one holds, and calls roles so.
+
+    Whoever may change operators or roles is not to become more by it than they are.
+    """
+
+    def is_for_superusers(self, row: Any) -> bool:
+        """Whether nobody else may change or delete this row."""
+        raise NotImplementedError
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and self._may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and self._may_touch(request, obj)
+
+    def _may_touch(self, request: HttpRequest, row: Any) -> bool:
+        return operator_of(request).is_superuser or not (row and self.is_for_superusers(row))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        operator = operator_of(request)
+        kwargs |= {"form_class": PermissionField, "queryset": grantable(operator), "help_text": ""}
         if db_field.name == "groups":
-            kwargs |= {"label": capfirst(_("roles")), "help_text": ""}
-        else:
-            kwargs |= {"form_class": PermissionField, "queryset": asked_for(), "help_text": ""}
+            roles = {"form_class": Offered, "queryset": grantable_roles(operator)}
+            kwargs |= {"label": capfirst(_("roles")), **roles}
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def save_related(self, request: Any, form: Any, formsets: Any, change: bool) -> None:
+        """What was there and is not offered stays; the rest is for the audit to tell."""
+        for name in form.cleaned_data.keys() & GRANTS:
+            withheld = form.fields[name].withheld(form.initial.get(name))
+            form.cleaned_data[name] = [*form.cleaned_data[name], *withheld]
+        super().save_related(request, form, formsets, change)
+        before, after = _given(form.initial), _given(form.cleaned_data)
+        told = {"given": sorted(after - before), "taken": sorted(before - after)}
+        form.instance.told = {key: names for key, names in told.items() if names}
+
+    def audit(self, request: HttpRequest, action: str, row: Any, **details: Any) -> Any:
+        return super().audit(request, action, row, **details, **getattr(row, "told", {}))
+
+
+class OperatorForm(UserChangeForm[User]):
+    def clean(self) -> dict[str, Any]:
+        """Somebody has to be left who can let the others in."""
+        stays = all(self.cleaned_data.get(right, True) for right in RIGHTS)
+        if not stays and are_the_last_superusers([self.instance]):
+            raise ValidationError(LAST_SUPERUSER)
+        return self.cleaned_data
 
 
 @admin.register(User)
@@ -70,17 +147,46 @@ class OperatorAdmin(Permitting, UserAdmin[User]):
     )
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
+    form = OperatorForm
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.opts = renamed(self.opts, _("operator"), _("operators"))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+    def is_for_superusers(self, row: User) -> bool:
+        return row.is_superuser
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        mine = () if operator_of(request).is_superuser else ("is_superuser",)
+        return (*super().get_readonly_fields(request, obj), *mine)
+
+    def get_deleted_objects(self, objs: Iterable[User], request: HttpRequest) -> Any:
+        """The last superuser is protected."""
+        *found, protected = super().get_deleted_objects(objs, request)  # type: ignore[arg-type]
+        last = [LAST_SUPERUSER] if are_the_last_superusers(objs) else []
+        return *found, [*protected, *last]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With the roles of everybody on the page."""
+        page: Any = super().get_changelist_instance(request)
+        page.result_list = page.result_list.prefetch_related("groups")
+        return page
 
     @admin.display(description=_("roles"))
     def roles(self, operator: User) -> str:
         return ", ".join(role.name for role in operator.groups.all()) or "–"
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        """Django's, in one transaction with its audit; nobody takes the place of who is more."""
+        operator = self.get_object(request, unquote(id))
+        if operator and outranks(operator, operator_of(request)):
+            raise PermissionDenied
+        if request.method != "POST":
+            return super().user_change_password(request, id, form_url)
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Whoever is added here is to come in."""
@@ -95,3 +201,7 @@ class RoleAdmin(Permitting, GroupAdmin):  # type: ignore[misc]
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.opts = renamed(self.opts, _("role"), _("roles"))
+
+    def is_for_superusers(self, row: Role) -> bool:
+        """The ready roles: each migrate gives whatever has their name their permissions."""
+        return row.name in ROLES
