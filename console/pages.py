@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
+from accounts.models import WeChatUser
 from groups import ranking
 from groups.models import Board, Group, GroupQuerySet, Membership, Score, choose, describe
 from groups.ranking import Ranking, Standing
@@ -22,7 +23,8 @@ from groups.views import ranking_context
 
 from .actions import Text
 from .admin.base import Button, buttons
-from .site import operators_only
+from .roles import may_view
+from .site import operator_of, operators_only
 
 GROUPS_PER_PAGE = 50
 FIRST = ("hide", "block")
@@ -112,6 +114,8 @@ def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     context = ranking_context(request, group, board)
     context |= {"boards": own_first(boards), "rows": rows(request, context["ranking"])}
     context |= {"buttons": buttons(request, [group])}
+    if may_view(operator_of(request), WeChatUser):
+        context["profile"] = "admin:accounts_wechatuser_change"
     return render(request, "console/group.html", context)
 
 
