@@ -11,13 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
 from console.site import operator_of
 from console.views import REASON_HELP
 from groups import moderation, ranking
-from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
+from groups.models import ACTIVE_DAYS, EVERY_APP, MAX_SCORE, Board, Group, Score
 from groups.periods import Window
 
 from .base import Audited, ComesFromWeChat, app_choices, buttons, face
@@ -69,9 +70,12 @@ class BoardAdmin(Audited):
     def name(self, board: Board) -> str:
         return board.title
 
-    @admin.display(description=_("default"), boolean=True)
-    def is_default(self, board: Board) -> bool:
-        return board.default_for is not None
+    @admin.display(description=_("default"))
+    def is_default(self, board: Board) -> str:
+        """Where a mini-program has chosen none, the days of activity are shown."""
+        if board.app_id == EVERY_APP:
+            return gettext("where no other is") if board.key == ACTIVE_DAYS else ""
+        return "✓" if board.default_for else ""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What is settled once there are scores."""
