@@ -65,6 +65,16 @@ FACT_NAMES = {
 }
 
 
+VALUES = {
+    "key": {"current": _("the current one"), "previous": _("the one before")},
+    "previous": {
+        "tried": _("does not open it either"),
+        "lapsed": _("out of date"),
+        "none": _("there is none"),
+    },
+}
+
+
 @dataclass(frozen=True)
 class Step:
     """A step as the page shows it; `state` is passed, failed or open."""
@@ -96,7 +106,7 @@ class Card:
         for step in self.attempt.steps:
             for name, value in step.items():
                 if name in FACT_NAMES:
-                    yield FACT_NAMES[name], _plain(value)
+                    yield FACT_NAMES[name], VALUES.get(name, {}).get(value) or _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -143,6 +153,7 @@ def check(request: HttpRequest) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": _("Integration check")}
     context |= {
         "asked": asked,
+        "member": "" if asked["request"] else _number(asked["member"]),
         "cards": cards(attempts_for(asked)),
         "apps": list(settings.WECHAT_APPS),
         "testers": _testers(asked["tester"]),

@@ -574,6 +574,11 @@ class Score(models.Model):
     def __str__(self) -> str:
         return f"{self.period}: {self.value}"  # no name: the operators' log outlives an erasure
 
+    @property
+    def period_title(self) -> str:
+        """The period's key, which people read as it is, but for "all"."""
+        return str(Window.ALL.label) if self.period == Window.ALL else self.period
+
 
 class IdempotencyKey(models.Model):
     """A submission that was answered: the same key asks for the same answer, for seven days.

@@ -96,6 +96,19 @@ def test_the_list_tells_which_board_is_shown_by_default(olga: Browser) -> None:
     assert defaults()["steps"] == "✓"
 
 
+def test_what_is_only_to_look_at_is_told_in_the_readers_words(
+    olga: Browser, alice: Person, group: Group
+) -> None:
+    page = olga.get(change(Board.objects.active_days())).content.decode()
+    assert "日、周、月、总榜" in page and "day,week" not in page
+    score = Score.objects.get(user=alice.user, period="all")
+    for path in ("score/", f"score/{score.pk}/change/"):
+        page = olga.get(f"/admin/groups/{path}").content.decode()
+        assert "总榜" in page and ">all<" not in page
+    page = olga.get(f"/admin/accounts/wechatuser/{alice.user.pk}/change/").content.decode()
+    assert "总榜" in page and "· all<" not in page
+
+
 def test_both_pages_of_a_group_have_the_same_tabs_and_tell_the_unit(
     olga: Browser, group: Group
 ) -> None:

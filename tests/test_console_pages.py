@@ -366,3 +366,16 @@ def test_a_row_of_the_audit_speaks_the_readers_language(olga: Browser) -> None:
     assert "sign_in" not in page and page.count("<label>管理员") == 1
     event = recorded(action="export", target="wechatuser", details={"rows": 3, "openids": False})
     assert "行数: 3<br>含 openid: 否" in olga.get(page_of(event)).content.decode()
+
+
+def test_whoever_is_refused_a_page_finds_back_and_out(db: None) -> None:
+    answer = with_role("viewer").get("/admin/auth/user/")
+    page = answer.content.decode()
+    assert answer.status_code == 403 and 'href="/admin/"' in page
+    assert 'action="/admin/logout/"' in page and "csrfmiddlewaretoken" in page
+
+
+def test_whom_an_action_is_about_is_told_by_number_as_well(alice: Person, olga: Browser) -> None:
+    WeChatUser.objects.update(nickname="")
+    page = olga.get(f"/admin/act/erase/{alice.user.pk}/").content.decode()
+    assert f"<bdi>微信用户</bdi> #{alice.user.pk}" in page

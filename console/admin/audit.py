@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import AuditEvent
 from console.actions import RECORDED
+from console.paging import AppList, KeysetList
 from console.site import operator_of
 from console.subjects import add_pages, subject_of
 
@@ -28,6 +29,8 @@ DETAILS = {
     "rows": _("rows"),
     "openids": _("with openids"),
     "filters": _("filters"),
+    "given": _("given"),
+    "taken": _("taken"),
 }
 VALUES = {
     "way": {
@@ -42,6 +45,14 @@ VALUES = {
         "everybody": _("everybody"),
     },
 }
+
+
+class AuditList(KeysetList):
+    """With where each row leads its reader."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        add_pages(self.result_list, operator_of(request))
 
 
 class ByAction(admin.SimpleListFilter):
@@ -94,10 +105,8 @@ class AuditEventAdmin(Large):
         )
         return format_html_join(SafeString("<br>"), "{}: {}", named)
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        found = super().get_changelist_instance(request)
-        add_pages(found.result_list, operator_of(request))
-        return found
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AppList]:
+        return AuditList
 
     def page(self, request: HttpRequest, row: AuditEvent) -> dict[str, Any]:
         add_pages([row], operator_of(request))

@@ -15,7 +15,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.roles import asked_for
-from console.subjects import called
 
 from .base import Audited
 
@@ -37,7 +36,15 @@ class PermissionField(forms.ModelMultipleChoiceField[Permission]):
 
     def label_from_instance(self, obj: Permission) -> str:
         verb = VERBS.get(obj.codename.partition("_")[0]) or gettext(obj.name)
-        return f"{called(obj.content_type.model_class())} · {verb}"
+        return f"{_called(obj.content_type)} · {verb}"
+
+
+def _called(content_type: Any) -> str:
+    """As the console's own pages call it."""
+    model = content_type.model_class()
+    shown = admin.site.is_registered(model)
+    opts = admin.site.get_model_admin(model).opts if shown else model._meta
+    return capfirst(str(opts.verbose_name))
 
 
 class Permitting(Audited):
