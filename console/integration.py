@@ -106,13 +106,15 @@ class Card:
         for step in self.attempt.steps:
             for name, value in step.items():
                 if name in FACT_NAMES:
-                    yield FACT_NAMES[name], VALUES.get(name, {}).get(value) or _plain(value)
+                    yield FACT_NAMES[name], _plain(name, value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return VALUES.get(name, {}).get(value, value)
 
 
 # The live page

@@ -290,6 +290,6 @@ def test_what_stands_between_backticks_is_shown_as_code(text: str, shown: str) -
 def test_the_page_says_whom_it_is_about_and_tells_facts_in_words(olga: Browser) -> None:
     assert "只显示成员 #619 的记录" in told(olga, member="619")
     assert "只显示成员" not in told(olga) + told(olga, member="x")
-    steps = [{"step": "envelope", "ok": False, "key": "current", "previous": "tried"}]
-    card = Card(Attempt(kind="bind", steps=steps))
-    assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开"]
+    facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
+    card = Card(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
+    assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]
