@@ -35,6 +35,7 @@ from groups.periods import Period, Window, day_of
 from .actions import RECORDED, Text
 from .review import KINDS, told_age, union, waiting
 from .roles import may_view
+from .subjects import subject_of
 
 DAYS = 30
 LATELY = timedelta(days=7)
@@ -101,10 +102,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """Something an operator did."""
+    """Something an operator did, and to what."""
 
     event: AuditEvent
     what: Text
+    subject: str
     link: str
 
 
@@ -312,7 +314,7 @@ def _add_newcomers(found: Dashboard, days: Sequence[date]) -> None:
 
 def _line(event: AuditEvent) -> Line:
     link = _list(AuditEvent, target=event.target, target_id=event.target_id or "")
-    return Line(event, RECORDED.get(event.action, event.action), link)
+    return Line(event, RECORDED.get(event.action, event.action), subject_of(event), link)
 
 
 def _of_settings() -> list[Alert]:

@@ -65,6 +65,16 @@ FACT_NAMES = {
 }
 
 
+VALUES = {
+    "key": {"current": _("the current one"), "previous": _("the one before")},
+    "previous": {
+        "tried": _("does not open it either"),
+        "lapsed": _("out of date"),
+        "none": _("there is none"),
+    },
+}
+
+
 @dataclass(frozen=True)
 class Step:
     """A step as the page shows it; `state` is passed, failed or open."""
@@ -96,13 +106,15 @@ class Card:
         for step in self.attempt.steps:
             for name, value in step.items():
                 if name in FACT_NAMES:
-                    yield FACT_NAMES[name], _plain(value)
+                    yield FACT_NAMES[name], _plain(name, value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return VALUES.get(name, {}).get(value, value)
 
 
 # The live page
@@ -143,6 +155,7 @@ def check(request: HttpRequest) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": _("Integration check")}
     context |= {
         "asked": asked,
+        "member": "" if asked["request"] else _number(asked["member"]),
         "cards": cards(attempts_for(asked)),
         "apps": list(settings.WECHAT_APPS),
         "testers": _testers(asked["tester"]),

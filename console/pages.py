@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
+from accounts.models import WeChatUser
 from groups import ranking
 from groups.models import Board, Group, GroupQuerySet, Membership, Score, choose, describe
 from groups.ranking import Ranking, Standing
@@ -23,7 +24,8 @@ from groups.views import ranking_context
 from .actions import Text
 from .admin.base import Button, buttons
 from .paging import LONGEST_SEARCH
-from .site import operators_only
+from .roles import may_view
+from .site import operator_of, operators_only
 
 GROUPS_PER_PAGE = 50
 FIRST = ("hide", "block")
@@ -107,11 +109,13 @@ def group_list(request: HttpRequest) -> HttpResponse:
 def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One group's ranking, as nobody in particular sees it, and what can be done to its rows."""
     group = get_object_or_404(Group, pk=pk)
-    boards = list(Board.objects.of_app(group.app_id).order_by("pk"))
+    boards = Board.objects.tabs(group.app_id)
     board = chosen(boards, group, request)
     context = ranking_context(request, group, board)
-    context |= {"boards": own_first(boards), "rows": rows(request, context["ranking"])}
+    context |= {"boards": boards, "rows": rows(request, context["ranking"])}
     context |= {"buttons": buttons(request, [group])}
+    if may_view(operator_of(request), WeChatUser):
+        context["profile"] = "admin:accounts_wechatuser_change"
     return render(request, "console/group.html", context)
 
 
@@ -120,12 +124,6 @@ def chosen(boards: Sequence[Board], group: Group, request: HttpRequest) -> Board
         return choose(boards, group.app_id, request.GET.get("board"))
     except Board.DoesNotExist:
         raise Http404 from None
-
-
-def own_first(boards: Sequence[Board]) -> list[Board]:
-    """One a key: where a mini-program has its own, that of every mini-program is not shown."""
-    own = {board.key for board in boards if board.app_id}
-    return [board for board in boards if board.app_id or board.key not in own]
 
 
 def rows(request: HttpRequest, found: Ranking) -> list[tuple[Standing, list[Button]]]:

@@ -98,14 +98,18 @@ class ConsoleSite(admin.AdminSite):
         """Nothing of ours asks for it."""
         raise Http404
 
+    def app_index(  # type: ignore[override]
+        self, request: HttpRequest, app_label: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """There is none: the console goes by subject, and Django's would go by our own modules."""
+        return HttpResponseRedirect(reverse("admin:index"))
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         switch = {"mini_programs": mini_programs(), "mini_program": chosen_app(request)}
         return {**super().each_context(request), **switch}
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """By subject instead of by app, each called as its own pages call it."""
-        if app_label:
-            return super().get_app_list(request, app_label)
         found = {
             model["model"]._meta.label: model | {"name": self._name_of(model["model"])}
             for app in self._build_app_dict(request).values()

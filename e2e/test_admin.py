@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from accounts.models import WeChatUser
-from groups.models import Membership
+from groups.models import Group, Membership
 from tests.settings import APP_ID, OTHER_APP_ID
 
 from .axe import violations
@@ -126,3 +126,43 @@ def test_lists_follow_the_chosen_mini_program(
     expect(page.locator("#result_list")).to_have_count(0)
     visitor.photograph(f"admin-switch-{width}", whole=True)
     looks_right(visitor)
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en-US"])
+def test_the_members_list_fits_beside_its_filters(visit, family, olga: User, language: str) -> None:
+    page = visit(1280, operator=olga, language=language).open("/admin/accounts/wechatuser/")
+    assert (
+        page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.results'))")
+        == 0
+    )
+
+
+@pytest.mark.parametrize("chosen", ["light", "dark"])
+def test_the_groups_pages_follow_the_scheme_chosen_in_the_console(
+    visit, family, olga: User, chosen: str
+) -> None:
+    other = {"light": "dark", "dark": "light"}[chosen]
+    colours = set()
+    for scheme, choice in ((other, chosen), (chosen, "auto")):
+        visitor = visit(1280, scheme, operator=olga)
+        page = visitor.open("/admin/")
+        page.evaluate(f"localStorage.setItem('theme', '{choice}')")
+        page = visitor.open(f"/groups/{family.group.pk}/")
+        colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        looks_right(visitor)
+    assert len(colours) == 1
+
+
+def test_in_english_no_order_of_the_groups_runs_into_the_next(visit, family, olga: User) -> None:
+    page = visit(360, operator=olga, language="en-US").open("/groups/")
+    for tab in page.locator(".tools .tabs a").all():
+        assert tab.evaluate("e => e.scrollWidth - e.clientWidth") == 0
+
+
+def test_a_name_on_a_groups_page_leads_to_the_member(visit, family, olga: User) -> None:
+    Group.objects.filter(pk=family.group.pk).update(hidden=True)
+    page = visit(1280, operator=olga).open(f"/groups/{family.group.pk}/?board=points")
+    pill = page.locator(".tag.off").bounding_box()
+    assert pill is not None and pill["height"] >= 20
+    page.get_by_role("link", name="郑辰嘉").click()
+    page.wait_for_url(f"**/wechatuser/{family.members[0].pk}/change/")

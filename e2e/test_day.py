@@ -143,7 +143,7 @@ def test_hostile_names_break_no_layout_and_run_nothing_on_any_page(
         page = visitor.open(path.format(group.group.pk))
         visitor.photograph(f"odd-{OPERATORS.index(path) if path in OPERATORS else 'm'}-{width}")
         looks_right(page)
-        expect(page.locator("script")).to_have_count(0)
+        expect(page.locator("script:not([src])")).to_have_count(0)
         for row in page.locator(".rows li, tbody tr").all():
             assert row.evaluate("it => it.scrollWidth <= it.clientWidth")
     download = Client()

@@ -278,6 +278,13 @@ class BoardManager(models.Manager["Board"]):
         """The boards of one mini-program: its own and those every mini-program has."""
         return self.filter(app_id__in=[app_id, EVERY_APP])
 
+    def tabs(self, app_id: str) -> list["Board"]:
+        """One a key in the order they were made, so active days first; where a mini-program has
+        its own, that of every mini-program is not shown."""
+        boards = list(self.of_app(app_id).order_by("pk"))
+        own = {board.key for board in boards if board.app_id}
+        return [board for board in boards if board.app_id or board.key not in own]
+
     def active_days(self) -> "Board":
         return self.get(app_id=EVERY_APP, key=ACTIVE_DAYS)
 
@@ -566,6 +573,11 @@ class Score(models.Model):
 
     def __str__(self) -> str:
         return f"{self.period}: {self.value}"  # no name: the operators' log outlives an erasure
+
+    @property
+    def period_title(self) -> str:
+        """The period's key, which people read as it is, but for "all"."""
+        return str(Window.ALL.label) if self.period == Window.ALL else self.period
 
 
 class IdempotencyKey(models.Model):

@@ -149,6 +149,7 @@ def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
 
 
 def print_addresses(base_url: str) -> None:
+    from django.contrib.auth.hashers import make_password
     from django.contrib.auth.models import User
     from django.urls import reverse
 
@@ -159,7 +160,8 @@ def print_addresses(base_url: str) -> None:
     from wechat.sandbox import openid_of
 
     operator, _created = User.objects.get_or_create(
-        username="operator", defaults={"is_staff": True, "is_superuser": True}
+        username="operator",
+        defaults={"is_staff": True, "is_superuser": True, "password": make_password(None)},
     )
     alice = WeChatUser.objects.get(app_id=APP_ID, openid=openid_of(APP_ID, "demo-alice"))
     group = Group.objects.filter(app_id=APP_ID).earliest("pk")

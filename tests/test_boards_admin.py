@@ -85,6 +85,45 @@ def test_a_board_that_does_not_fit_together_is_refused_at_its_field(
     assert not Board.objects.filter(key="steps").exists()
 
 
+def test_the_list_tells_which_board_is_shown_by_default(olga: Browser) -> None:
+    def defaults() -> dict[str, str]:
+        page = olga.get("/admin/groups/board/").content.decode()
+        pattern = r'field-key">([\w-]+)<.*?field-is_default">([^<]*)<'
+        return dict(re.findall(pattern, page, re.DOTALL))
+
+    olga.post(ADD, STEPS)
+    assert defaults() == {"steps": "-", "active-days": "没有其他默认榜单时"}
+    olga.post(change(Board.objects.get(key="steps")), {**STEPS, "is_default": "on"})
+    assert defaults()["steps"] == "✓"
+
+
+def test_what_is_only_to_look_at_is_told_in_the_readers_words(
+    olga: Browser, alice: Person, group: Group
+) -> None:
+    page = olga.get(change(Board.objects.active_days())).content.decode()
+    assert "日、周、月、总榜" in page and "day,week" not in page
+    score = Score.objects.get(user=alice.user, period="all")
+    for path in ("score/", f"score/{score.pk}/change/"):
+        page = olga.get(f"/admin/groups/{path}").content.decode()
+        assert "总榜" in page and ">all<" not in page
+    page = olga.get(f"/admin/accounts/wechatuser/{alice.user.pk}/change/").content.decode()
+    assert "总榜" in page and "· all<" not in page
+
+
+def test_both_pages_of_a_group_have_the_same_tabs_and_tell_the_unit(
+    olga: Browser, group: Group
+) -> None:
+    olga.post(ADD, STEPS)
+    for key in ("b", "a"):
+        olga.post(ADD, {**STEPS, "key": key})
+    keys = []
+    for path in (f"/groups/{group.pk}/", f"/admin/groups/group/{group.pk}/change/"):
+        page = olga.get(path).content.decode()
+        keys.append(list(dict.fromkeys(re.findall(r'href="\?board=([\w-]+)', page))))
+        assert "<small>天</small>" in page.replace("<small> ", "<small>")
+    assert keys == [["active-days", "steps", "b", "a"]] * 2
+
+
 def test_there_is_one_default_board(olga: Browser, alice: Person, group: Group) -> None:
     def shown() -> str:
         return str(alice.get(f"groups/{FAMILY}/ranking").json()["board"]["key"])

@@ -319,3 +319,64 @@ def test_a_members_page_takes_the_same_few_queries_however_many_groups(olga: Bro
                 gather([me, *people(1)])
             found.append(spent(olga, page_of(me)))
     assert found[0] == found[1] <= LIMIT
+
+
+# The audit
+
+
+def recorded(**values: Any) -> AuditEvent:
+    return AuditEvent.objects.create(operator_name="otto", **values)
+
+
+def test_the_audit_says_what_each_thing_was_done_to_and_leads_there(
+    group: Group, alice: Person, olga: Browser
+) -> None:
+    role = Role.objects.get(name="viewer")
+    told = {
+        recorded(action="block", target="wechatuser", target_id=alice.user.pk): "成员",
+        recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID): "群",
+        recorded(action="change", target="group", target_id=role.pk): "角色",
+    }
+    gone = recorded(action="erase", target="wechatuser", target_id=1)
+    page = olga.get("/admin/accounts/auditevent/").content.decode()
+    addresses = [page_of(row) for row in (alice.user, group, role)]
+    for (event, name), address in zip(told.items(), addresses, strict=True):
+        link = f'<a href="{address}">{name} #{event.target_id}</a>'
+        assert link in page and link in olga.get(page_of(event)).content.decode()
+    assert ">成员 #1<" in page and ">成员 #1</a>" not in page
+    assert "小明" not in page + olga.get(page_of(gone)).content.decode()
+    assert "成员 #1" in olga.get("/admin/").content.decode()
+
+
+def test_the_audit_leads_to_nothing_its_reader_may_not_see(group: Group) -> None:
+    operator = User.objects.create_user("vera", is_staff=True)
+    recorded(action="change", target="user", target_id=operator.pk)
+    recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID)
+    page = with_role("viewer").get("/admin/accounts/auditevent/").content.decode()
+    assert f"管理员 #{operator.pk}" in page and page_of(operator) not in page
+    assert page_of(group) in page
+
+
+def test_a_row_of_the_audit_speaks_the_readers_language(olga: Browser) -> None:
+    operator = User.objects.get(username="olga")
+    event = recorded(
+        action="sign_in", target="user", target_id=operator.pk, details={"way": "link"}
+    )
+    page = olga.get(page_of(event)).content.decode()
+    assert "<h1>登录</h1>" in page and "方式: 一次性链接" in page
+    assert "sign_in" not in page and page.count("<label>管理员") == 1
+    event = recorded(action="export", target="wechatuser", details={"rows": 3, "openids": False})
+    assert "行数: 3<br>含 openid: 否" in olga.get(page_of(event)).content.decode()
+
+
+def test_whoever_is_refused_a_page_finds_back_and_out(db: None) -> None:
+    answer = with_role("viewer").get("/admin/auth/user/")
+    page = answer.content.decode()
+    assert answer.status_code == 403 and 'href="/admin/"' in page
+    assert 'action="/admin/logout/"' in page and "csrfmiddlewaretoken" in page
+
+
+def test_whom_an_action_is_about_is_told_by_number_as_well(alice: Person, olga: Browser) -> None:
+    WeChatUser.objects.update(nickname="")
+    page = olga.get(f"/admin/act/erase/{alice.user.pk}/").content.decode()
+    assert f"<bdi>微信用户</bdi> #{alice.user.pk}" in page

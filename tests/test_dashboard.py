@@ -192,7 +192,7 @@ def test_the_audits_latest_rows_come_first(operator: User, olga_sees: Any) -> No
             reason="<b>",
         )
     page = olga_sees()
-    assert re.findall(r"Block #(\d)", page) == ["9", "8", "7", "6", "5", "4", "3", "2"]
+    assert re.findall(r"Block · Member #(\d)", page) == ["9", "8", "7", "6", "5", "4", "3", "2"]
     assert "<i>" not in page
 
 

@@ -16,6 +16,7 @@ from django.utils.html import escape
 from accounts import trail
 from accounts.causes import CAUSES
 from accounts.models import Attempt, AuditEvent, Watch
+from console.integration import Card
 from console.templatetags.console import code
 from wechat.sandbox import Sandbox
 from wechat.sandbox.world import Fault
@@ -284,3 +285,11 @@ def test_every_cause_has_its_row_in_the_docs() -> None:
 )
 def test_what_stands_between_backticks_is_shown_as_code(text: str, shown: str) -> None:
     assert code(text) == shown
+
+
+def test_the_page_says_whom_it_is_about_and_tells_facts_in_words(olga: Browser) -> None:
+    assert "只显示成员 #619 的记录" in told(olga, member="619")
+    assert "只显示成员" not in told(olga) + told(olga, member="x")
+    facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
+    card = Card(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
+    assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]

@@ -1,9 +1,15 @@
 """Chinese first: every sentence has its translation, and what runs is what is written."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import polib
 import pytest
+from django.utils import timezone
+from django.utils.translation import gettext, override
+
+from console.review import told_age
+from console.words import WORDS
 
 pytestmark = pytest.mark.no_service
 
@@ -34,3 +40,20 @@ def test_members_and_operators_are_never_both_called_yonghu():
         for entry in polib.pofile(str(CATALOGUE))
         if "用户" in entry.msgstr and entry.msgid not in allowed
     ] == []
+
+
+def test_a_thing_has_one_name():
+    others = ("别名", "成绩", "理由", "撤销")  # 群内昵称, 得分, 原因, 吊销
+    assert [
+        entry.msgid
+        for entry in polib.pofile(str(CATALOGUE))
+        if any(other in entry.msgstr for other in others)
+    ] == []
+
+
+def test_djangos_words_are_ours_where_it_has_none_or_others():
+    with override("zh-hans"):
+        assert gettext("Log out") == "退出登录"
+        assert not any(gettext(word).isascii() for word in WORDS if isinstance(word, str))
+        now = timezone.now()
+        assert told_age(now - timedelta(days=1, hours=2), now) == "1\xa0天"

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Act
@@ -75,13 +76,33 @@ class BoardAdmin(Audited):
     def name(self, board: Board) -> str:
         return board.title
 
-    @admin.display(description=_("default"), boolean=True)
-    def is_default(self, board: Board) -> bool:
-        return board.default_for is not None
+    @admin.display(description=_("default"))
+    def is_default(self, board: Board) -> str:
+        """Where a mini-program has chosen none, the days of activity are shown."""
+        if board.app_id == EVERY_APP:
+            return gettext("where no other is") if board.key == ACTIVE_DAYS else ""
+        return "✓" if board.default_for else ""
+
+    @admin.display(description=_("windows"))
+    def counted(self, board: Board) -> str:
+        return pgettext("between names", ", ").join(
+            str(each.label) for each in board.counted_windows
+        )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The windows by their names where they are only to look at."""
+        found: Any = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        shown = {"windows": "counted"}
+        return [
+            (title, {"fields": [shown.get(name, name) for name in options["fields"]]})
+            for title, options in found
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What is settled once there are scores."""
-        return Board.SETTLED if obj and obj.has_scores else ()
+        return ("counted", *Board.SETTLED) if obj and obj.has_scores else ("counted",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         own = obj is None or obj.app_id != EVERY_APP
@@ -156,13 +177,13 @@ class ScoreAdmin(ComesFromWeChat):
     exported = "scores"
     form = CorrectionForm
     app_path = "user__app_id"
-    list_display = ("face", "user", "board", "period", "shown", "source", "achieved_at")
+    list_display = ("face", "user", "board", "in_period", "shown", "source", "achieved_at")
     list_display_links = ("user",)
     list_select_related: ClassVar[list[str]] = ["user", "board"]
     list_filter = ("board", "source")
     search_fields = ("user__nickname",)
     search_help_text = _("A member's nickname")
-    readonly_fields = ("user", "board", "period", "scope", "achieved_at", "source")
+    readonly_fields = ("user", "board", "in_period", "scope", "achieved_at", "source")
     fields = (*readonly_fields, "value", "reason")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -175,6 +196,10 @@ class ScoreAdmin(ComesFromWeChat):
     @admin.display(description=_("avatar"))
     def face(self, score: Score) -> SafeString:
         return face(score.user.avatar_path)
+
+    @admin.display(description=_("period"))
+    def in_period(self, score: Score) -> str:
+        return score.period_title
 
     @admin.display(description=_("score"))
     def shown(self, score: Score) -> str:

@@ -52,7 +52,7 @@ class Choice:
 
 def context(request: HttpRequest, group: Group) -> dict[str, Any]:
     """Everything the page shows. Raises Http404 for a board, period or cursor there is not."""
-    boards = list(Board.objects.of_app(group.app_id).order_by("-app_id", "pk"))
+    boards = Board.objects.tabs(group.app_id)
     try:
         board = choose(boards, group.app_id, request.GET.get("board"))
         found = standings(group, board, request.GET.get("period"), cursor=request.GET.get("cursor"))

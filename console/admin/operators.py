@@ -27,6 +27,7 @@ from console.roles import (
     outranks,
 )
 from console.site import operator_of
+from console.subjects import called
 
 from .base import Audited
 
@@ -41,8 +42,6 @@ def renamed(opts: Any, one: Any, many: Any) -> Any:
 
 
 VERBS = {"view": _("view"), "add": _("add"), "change": _("change"), "delete": _("delete")}
-
-
 LAST_SUPERUSER = _("This is the last active superuser: make somebody else one first.")
 GRANTS = ("groups", "user_permissions", "permissions")
 
@@ -64,15 +63,7 @@ class PermissionField(Offered):
 
     def label_from_instance(self, obj: Permission) -> str:
         verb = VERBS.get(obj.codename.partition("_")[0]) or gettext(obj.name)
-        return f"{_called(obj.content_type)} · {verb}"
-
-
-def _called(content_type: Any) -> str:
-    """As the console's own pages call it."""
-    model = content_type.model_class()
-    shown = admin.site.is_registered(model)
-    opts = admin.site.get_model_admin(model).opts if shown else model._meta
-    return capfirst(str(opts.verbose_name))
+        return f"{called(obj.content_type.model_class())} · {verb}"
 
 
 def _given(values: Mapping[str, Any]) -> set[str]:

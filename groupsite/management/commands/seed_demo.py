@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import WeChatUser
 from accounts.nicknames import clean_nickname
-from groups.models import Board, Group, Membership, Score
+from groups.models import Board, Group, Membership, Score, Source
 from groups.periods import CALENDAR, Period, Window
 from wechat.sandbox import open_gid_of, openid_of
 
@@ -196,7 +196,14 @@ class Seeder:
         )
         players = [user for user in people if self.chance.random() < PLAYERS]
         save(
-            Score(board=game, period=key, user=user, value=value, achieved_at=moment)
+            Score(
+                board=game,
+                period=key,
+                user=user,
+                value=value,
+                achieved_at=moment,
+                source=Source.CLIENT,
+            )
             for user in players
             for value, moment in [(self.chance.randrange(30, 110), self.moment(self.today))]
             for key in [Period.current(window, moment).key for window in Window]
