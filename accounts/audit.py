@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from .caller import request_id
 from .fields import OpaqueIdField
 
+LONGEST_REASON = 200  # characters
+
 
 class AuditEvent(models.Model):
     """One thing an operator did. `target` is a model's name, in small letters.
@@ -32,7 +34,7 @@ class AuditEvent(models.Model):
     target_id = models.BigIntegerField(_("its number"), null=True)
     member_id = models.BigIntegerField(_("member's number"), null=True, db_index=True)
     group_id = models.BigIntegerField(_("group's number"), null=True, db_index=True)
-    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    reason = models.CharField(_("reason"), max_length=LONGEST_REASON, blank=True)
     details = models.JSONField(_("details"), default=dict)
     request_id = models.CharField(_("request's id"), max_length=32, blank=True)
 

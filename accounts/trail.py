@@ -149,9 +149,6 @@ class Watch(models.Model):
         """Whether it waits for the next who logs in."""
         return self.user_id is None and not self.everybody
 
-    def covers(self, user_id: int | None) -> bool:
-        return self.everybody or (self.user_id is not None and self.user_id == user_id)
-
 
 def watch(
     act: Act, app_id: str, user: "WeChatUser | None" = None, *, everybody: bool = False

@@ -13,7 +13,8 @@ from accounts.models import WeChatUser
 
 from .miniprograms import SESSION_KEY, chosen_app, mini_programs
 from .site import operator_of, operators_only
-from .views import own_page, wanted_page, way_back
+from .subjects import page_of
+from .views import wanted_page, way_back
 
 
 @operators_only()
@@ -32,7 +33,7 @@ def see_openid(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a whole openid in this one answer, and record that."""
     member = get_object_or_404(WeChatUser, pk=pk)
     if request.method != "POST":
-        return HttpResponseRedirect(own_page(member))
+        return HttpResponseRedirect(page_of(WeChatUser, pk))
     act = Act(operator_of(request))
     act.record("see_openid", member, app_id=member.app_id, member=member.pk)
     context = {**admin.site.each_context(request), "title": _("openid"), "member": member}

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from accounts.audit import Act
+from accounts.audit import LONGEST_REASON, Act
 
 from .review import (
     ITEMS_PER_PAGE,
@@ -26,8 +26,8 @@ from .review import (
     waiting,
 )
 from .site import operator_of, operators_only
+from .views import reason_of
 
-MAX_REASON = 200
 REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Impersonation"))
 
 
@@ -55,7 +55,7 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         "ticked": "ticked" in request.GET,
         "total": sum(each.count for each in counts.values()),
         "reasons": REASONS,
-        "max_reason": MAX_REASON,
+        "max_reason": LONGEST_REASON,
         "several_apps": len(settings.WECHAT_APPS) > 1,
     }
     return TemplateResponse(request, "console/queue.html", context)
@@ -89,7 +89,7 @@ NOT_DONE = {
 
 def _decide(request: HttpRequest) -> None:
     verdict = request.POST.get("verdict", "")
-    reason = request.POST.get("reason", "").replace("\0", "").strip()[:MAX_REASON]
+    reason = reason_of(request)
     chosen = [Seen.read(token) for token in request.POST.getlist("item")]
     if not all(seen.kind.decided_by(operator_of(request)) for seen in chosen):
         raise PermissionDenied

@@ -59,10 +59,11 @@ def add_pages(events: Iterable[Any], operator: User) -> None:
     for event in events:
         model = model_of(event)
         found = model is not None and (event.target_id, model._meta.label_lower) in there
-        event.page = _page(model, event.target_id) if found else ""
+        event.page = page_of(model, event.target_id) if found else ""
 
 
-def _page(model: Any, pk: int) -> str:
+def page_of(model: Any, pk: int) -> str:
+    """A row's own page in the admin."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
 

@@ -15,10 +15,11 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
-from accounts.audit import Act
+from accounts.audit import LONGEST_REASON, Act
 
 from .actions import ACTIONS, Action
 from .site import operator_of, operators_only
+from .subjects import page_of
 
 REASON_HELP = _("Kept in the audit. Write no names, numbers or openids.")
 
@@ -28,7 +29,7 @@ class ReasonForm(forms.Form):
 
     reason = forms.CharField(
         label=_("reason"),
-        max_length=200,
+        max_length=LONGEST_REASON,
         help_text=REASON_HELP,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
@@ -36,6 +37,11 @@ class ReasonForm(forms.Form):
     def __init__(self, *args: Any, needed: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["reason"].required = needed
+
+
+def reason_of(request: HttpRequest) -> str:
+    """The same where a page asks it beside something else; "" where none was given."""
+    return request.POST.get("reason", "").replace("\0", "").strip()[:LONGEST_REASON]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -60,7 +66,7 @@ def act(request: HttpRequest, key: str, pk: int) -> HttpResponse:
 def _done(
     request: HttpRequest, action: Action, row: Model, reason: str, back: str
 ) -> HttpResponseRedirect:
-    pk, own = row.pk, own_page(row)
+    pk, own = row.pk, page_of(action.model, row.pk)
     try:
         done = action.run(row, Act(operator_of(request), reason))
     except ObjectDoesNotExist:
@@ -84,11 +90,6 @@ def way_back(request: HttpRequest, row: Model, gone_from: str = "") -> str:
     if wanted and not (gone_from and wanted.startswith(gone_from)):
         return wanted
     return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
-
-
-def own_page(row: Model) -> str:
-    """The row's own page in the admin."""
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def wanted_page(request: HttpRequest) -> str:

@@ -52,13 +52,11 @@ class GroupQuerySet(models.QuerySet["Group"]):
 
         Nicknames and aliases are looked through by themselves: joined, it takes four times as long.
         """
-        named = WeChatUser.objects.filter(nickname__icontains=text)
         there = Membership.objects.filter(left_at=None)
-        called_so = (there.filter(user__in=named), there.filter(alias__icontains=text))
-        wanted = Q(label__icontains=text) | Q(open_gid=text)
-        for rows in called_so:
-            wanted |= Q(pk__in=rows.values("group"))
-        return self.filter(wanted)
+        named = there.filter(user__in=WeChatUser.objects.filter(nickname__icontains=text))
+        called = there.filter(alias__icontains=text)
+        theirs = Q(pk__in=named.values("group")) | Q(pk__in=called.values("group"))
+        return self.filter(Q(label__icontains=text) | Q(open_gid=text) | theirs)
 
 
 class Group(models.Model):
@@ -437,6 +435,11 @@ class Board(models.Model):
     @property
     def has_scores(self) -> bool:
         return self.pk is not None and Score.objects.filter(board=self.pk).exists()
+
+    @property
+    def counts_days(self) -> bool:
+        """Whether this is the board that every mini-program has."""
+        return self.app_id == EVERY_APP and self.key == ACTIVE_DAYS
 
     @property
     def counted_windows(self) -> list[Window]:

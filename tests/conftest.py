@@ -20,11 +20,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
+from django.utils import timezone
 
 from accounts import trail
-from accounts.models import WeChatUser
+from accounts.models import AuditEvent, ServerKey, WeChatUser
 from accounts.vault import take_out
-from groups.models import Group
+from groups.models import Group, VerificationFile
 from groupsite import throttles
 from groupsite.logs import JsonFormatter
 from wechat.crypto import seal
@@ -251,3 +252,11 @@ def routes(patterns: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
 def path_of(route: str, **values: Any) -> str:
     """The path of a route whose parameters have these values."""
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)
+
+
+@pytest.fixture
+def lived(alice: Person, group: Group) -> None:
+    """A row of everything that has a page."""
+    ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+    AuditEvent.objects.create(action="block", target="wechatuser")
+    VerificationFile.objects.create(name="abc.txt", content="abc")

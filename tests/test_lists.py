@@ -11,7 +11,7 @@ from groups.models import Board, Group, Membership, Score
 
 from .conftest import Person
 from .test_profile import DOUBTFUL
-from .test_roles import browser_of, lived  # noqa: F401
+from .test_roles import browser_of
 
 BIG = "9" * 30
 LISTS = ("accounts/wechatuser", "groups/membership", "groups/group", "groups/score")
@@ -22,7 +22,7 @@ AUDIT, MEMBERS, MEMBERSHIPS, GROUPS, SCORES = (
 
 
 @pytest.fixture
-def viewer(lived: None) -> Browser:  # noqa: F811
+def viewer(lived: None) -> Browser:
     return browser_of("viewer")
 
 
@@ -91,7 +91,7 @@ def test_what_the_console_links_to_is_found(viewer: Browser, alice: Person, path
     assert answer.status_code == 200 and len(answer.context["cl"].result_list) > 0
 
 
-def test_nothing_is_done_beyond_the_rows_of_a_page(lived: None, alice: Person) -> None:  # noqa: F811
+def test_nothing_is_done_beyond_the_rows_of_a_page(lived: None, alice: Person) -> None:
     manager, root, group = browser_of("manager"), browser_of("superuser"), Group.objects.get()
     alice.put("me", {"nickname": DOUBTFUL})
     for ticked, across in ((group.pk, "1"), ("x", "0"), (BIG, "0")):

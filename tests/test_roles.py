@@ -6,26 +6,15 @@ import pytest
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
-from django.utils import timezone
 
-from accounts.models import AuditEvent, ServerKey
+from accounts.models import AuditEvent
 from console.roles import asked_for
-from groups.models import Group, VerificationFile
+from groups.models import Group
 
-from .conftest import Person
-from .settings import APP_ID
 from .test_queries import queries
 from .test_security import ADMIN, admin_path
 
 ROLES = ("any", "viewer", "moderator", "manager", "superuser")
-
-
-@pytest.fixture
-def lived(alice: Person, group: Group) -> None:
-    """A row of everything that has a page."""
-    ServerKey.objects.issue(APP_ID, "backend", timezone.now())
-    AuditEvent.objects.create(action="block", target="wechatuser")
-    VerificationFile.objects.create(name="abc.txt", content="abc")
 
 
 def browser_of(role: str) -> Browser:

@@ -23,6 +23,7 @@ from accounts.audit import Act
 from console.actions import offered
 from console.paging import LONGEST_SEARCH, AppList, KeysetList, is_plain
 from console.site import operator_of
+from console.views import reason_of
 
 
 class Moment(forms.DateTimeInput):
@@ -124,7 +125,7 @@ class Audited(Console):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """What goes for good goes for a reason."""
-        if request.method == "POST" and not _reason(request):
+        if request.method == "POST" and not reason_of(request):
             if self.has_delete_permission(request, self.get_object(request, object_id)):
                 self.message_user(request, _("Say why; nothing has been changed."), messages.ERROR)
                 return HttpResponseRedirect(request.get_full_path())
@@ -137,7 +138,7 @@ class Audited(Console):
     def audit(self, request: HttpRequest, action: str, row: Model, **details: Any) -> Any:
         """Record what is being done to `row`."""
         app_id = getattr(row, "app_id", "")
-        act = Act(operator_of(request), _reason(request))
+        act = Act(operator_of(request), reason_of(request))
         return act.record(action, row, app_id=app_id, **details)
 
     def history_view(
@@ -145,11 +146,6 @@ class Audited(Console):
     ) -> HttpResponse:
         """What the audit knows of this row."""
         return HttpResponseRedirect(audit_of(target=self.opts.model_name, target_id=object_id))
-
-
-def _reason(request: HttpRequest) -> str:
-    """Why, where the page asked."""
-    return request.POST.get("reason", "").replace("\0", "").strip()[:200]
 
 
 def _changed(message: Any) -> list[str]:

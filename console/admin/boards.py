@@ -16,11 +16,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import Act
+from accounts.audit import LONGEST_REASON, Act
 from console.site import operator_of
 from console.views import REASON_HELP
 from groups import moderation, ranking
-from groups.models import ACTIVE_DAYS, EVERY_APP, MAX_SCORE, Board, Group, Score
+from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
 from groups.periods import Window
 
 from .base import Audited, ComesFromWeChat, app_choices, buttons, face
@@ -79,8 +79,8 @@ class BoardAdmin(Audited):
     @admin.display(description=_("default"))
     def is_default(self, board: Board) -> str:
         """Where a mini-program has chosen none, the days of activity are shown."""
-        if board.app_id == EVERY_APP:
-            return gettext("where no other is") if board.key == ACTIVE_DAYS else ""
+        if board.counts_days:
+            return gettext("where no other is")
         return "✓" if board.default_for else ""
 
     @admin.display(description=_("windows"))
@@ -155,7 +155,7 @@ class BoardAdmin(Audited):
 class CorrectionForm(forms.ModelForm[Score]):
     """Another value, and why."""
 
-    reason = forms.CharField(label=_("reason"), max_length=200, help_text=REASON_HELP)
+    reason = forms.CharField(label=_("reason"), max_length=LONGEST_REASON, help_text=REASON_HELP)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -165,7 +165,7 @@ class CorrectionForm(forms.ModelForm[Score]):
     @staticmethod
     def _bounds(board: Board) -> Iterator[MinValueValidator | MaxValueValidator]:
         """The board's own; nobody was there on fewer than no days."""
-        least = 0 if board.key == ACTIVE_DAYS else board.min_value
+        least = 0 if board.counts_days else board.min_value
         if least is not None:
             yield MinValueValidator(least)
         if board.max_value is not None:

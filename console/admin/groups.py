@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -47,8 +47,8 @@ class LabelField(forms.CharField):
 
 
 class LabelForm(forms.ModelForm[Group]):
-    def clean_label(self) -> str:
-        return shown(self.cleaned_data["label"])
+    class Meta:
+        field_classes: ClassVar = {"label": LabelField}
 
 
 class LabelsForm(forms.Form):

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -18,6 +17,7 @@ from accounts.review import State
 from console.actions import RECORDED
 from console.roles import may_view
 from console.site import operator_of
+from console.subjects import page_of
 from groups.models import Absence, Membership, Score, describe
 
 from .base import (
@@ -169,11 +169,11 @@ class MembershipAdmin(OnlyActions):
 
     @admin.display(description=_("group"))
     def group_link(self, membership: Membership) -> SafeString:
-        return _link("groups_group", membership.group_id, membership.group)
+        return _link(membership.group)
 
     @admin.display(description=_("member"))
     def member_link(self, membership: Membership) -> SafeString:
-        return _link("accounts_wechatuser", membership.user_id, membership.user)
+        return _link(membership.user)
 
     def page(self, request: HttpRequest, row: Membership) -> dict[str, Any]:
         told = {"title": self.name(row), "subtitle": None, "state": self.state(row)}
@@ -186,5 +186,5 @@ def state_of(absences: Sequence[Absence]) -> SafeString:
     return side_by_side(reasons or [pill("good", _("listed"))])
 
 
-def _link(name: str, pk: int, text: Any) -> SafeString:
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[pk]), text)
+def _link(row: Any) -> SafeString:
+    return format_html('<a href="{}">{}</a>', page_of(row, row.pk), row)
