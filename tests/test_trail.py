@@ -238,6 +238,8 @@ def test_who_the_next_was_is_told_also_where_everybody_is_followed(
     assert Watch.objects.filter(user=None, everybody=False).count() == 1
     tester = somebody("tester")
     assert Watch.objects.latest("pk").user == tester.user
+    another = somebody("another")  # is followed with everybody else
+    assert (last().kind, last().user, last().outcome) == ("login", another.user, "")
 
 
 def test_a_trail_that_cannot_be_kept_breaks_no_call(
