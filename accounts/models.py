@@ -1,6 +1,6 @@
-import hashlib
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -9,35 +9,28 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audit import attempts
+from core.fields import OpaqueIdField
+from core.vault import decrypt, digest_of, encrypt
 from wechat.client import Session
-from wechat.crypto import (
-    Envelope,
-    UnsealError,
-    check_watermark,
-    group_in,
-    is_single_chat,
-    unseal,
-)
+from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_single_chat, unseal
 
-from . import trail
-from .audit import AuditEvent as AuditEvent  # a model of this app
+from .avatars.storage import avatar_path, random_key
 from .errors import BindLocked, SessionStale
-from .fields import NicknameField, OpaqueIdField
-from .media import avatar_path, random_key
+from .fields import NicknameField
 from .review import Reviewed, StateField
-from .trail import Attempt as Attempt  # models of this app
-from .trail import Watch as Watch
-from .vault import keyed_digests, lock_away, take_out
+
+logger = logging.getLogger(__name__)
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
 TOKEN_LIFETIME = timedelta(days=30)
 UNOPENED = ("padding", "encoding", "json")  # ways of not opening, the farthest last
-random_seed = random_key  # the name that migration 0001 knows
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,12 @@ class WeChatUserManager(models.Manager["WeChatUser"]):
         who = {"app_id": app_id, "openid": openid}
         if user := self.filter(**who).first():
             return user
-        kept = Remnant.objects.of(app_id, openid)
+        kept = Tombstone.objects.of(app_id, openid)
         # In no transaction that goes on: on MariaDB racing inserts keep a shared lock on the row
         # that won, and two of those could not both take the lock that a log-in needs next.
         user, created = self.get_or_create(**who, defaults=kept.restrictions() if kept else {})
         if created and kept:
-            Remnant.objects.filter(pk=kept.pk).update(blocked=False)
+            Tombstone.objects.filter(pk=kept.pk).update(blocked=False)
         return user
 
     def lock(self, pk: int) -> "WeChatUser":
@@ -84,11 +77,11 @@ class WeChatUser(Reviewed):
     openid = OpaqueIdField(_("openid"))
     unionid = OpaqueIdField(_("unionid"), blank=True)
     nickname = NicknameField(_("nickname"))
-    nickname_draft = NicknameField(_("new nickname"), default="", db_default="", editable=False)
+    nickname_draft = NicknameField(_("new nickname"), default="", editable=False)
     nickname_state = StateField(_("nickname's review"))
-    avatar_seed = models.CharField(max_length=22, default=random_seed, editable=False)
-    avatar = models.CharField(max_length=22, default="", db_default="", editable=False)
-    avatar_draft = models.CharField(max_length=22, default="", db_default="", editable=False)
+    avatar_seed = models.CharField(max_length=22, default=random_key, editable=False)
+    avatar = models.CharField(max_length=22, default="", editable=False)
+    avatar_draft = models.CharField(max_length=22, default="", editable=False)
     avatar_state = StateField(_("avatar's review"))
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
@@ -155,9 +148,9 @@ class WeChatUser(Reviewed):
         A session that comes without a key, from a team's own log-in, leaves ours as they are.
         """
         self.unionid = session.unionid or self.unionid
-        if session.session_key and take_out(self.session_key) != session.session_key:
+        if session.session_key and decrypt(self.session_key) != session.session_key:
             self.previous_session_key = self.session_key
-            self.session_key = lock_away(session.session_key)
+            self.session_key = encrypt(session.session_key)
             self.session_key_at = now
         self.save(
             update_fields=["unionid", "session_key", "previous_session_key", "session_key_at"]
@@ -182,7 +175,7 @@ class WeChatUser(Reviewed):
         raise SessionStale(why)
 
     def _why(self, failures: list[UnsealError], now: datetime) -> UnsealError:
-        """The failure that got farthest; it goes to the trail, and to no answer."""
+        """The failure that got farthest; it goes to the attempts, and to no answer."""
         if not failures:
             return UnsealError("key_unreadable" if self.session_key else "no_key")
         opened = [error for error in failures if error.reason not in UNOPENED]
@@ -202,15 +195,15 @@ class WeChatUser(Reviewed):
             raise BindLocked(wait)
 
     def _session_keys(self, now: datetime) -> Iterator[tuple[str, str]]:
-        if key := take_out(self.session_key):
+        if key := decrypt(self.session_key):
             yield "current", key
         recent = self.session_key_at and self.session_key_at > now - PREVIOUS_KEY_LIFETIME
-        if recent and (key := take_out(self.previous_session_key)):
+        if recent and (key := decrypt(self.previous_session_key)):
             yield "previous", key
 
     def _read_group(self, which: str, key: str, envelope: Envelope, now: datetime) -> GroupProof:
         payload = unseal(key, envelope)
-        trail.passed("envelope", key=which)
+        attempts.passed("envelope", key=which)
         watermarked = check_watermark(
             payload,
             self.app_id,
@@ -218,7 +211,7 @@ class WeChatUser(Reviewed):
             settings.WATERMARK_MAX_AGE,
             required=settings.WATERMARK_REQUIRED,
         )
-        trail.passed("watermark", watermarked=watermarked)
+        attempts.passed("watermark", watermarked=watermarked)
         return GroupProof(group_in(payload), watermarked, is_single_chat(payload))
 
     def _count_stale(self, now: datetime) -> None:
@@ -280,8 +273,8 @@ class Consent(models.Model):
         AVATAR = "avatar", _("to show my avatar")
         GROUPS = "groups", _("to list me in the groups I enter")
 
-    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="consents")
-    purpose = models.CharField(_("purpose"), max_length=8, choices=Purpose.choices)
+    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="consents", db_index=False)
+    purpose = models.CharField(_("purpose"), max_length=20, choices=Purpose.choices)
     version = OpaqueIdField(_("version"), max_length=32)
     given_at = models.DateTimeField(_("given"))
 
@@ -318,98 +311,95 @@ class AvatarCheck(models.Model):
         return self.trace_id
 
 
-class RemnantManager(models.Manager["Remnant"]):
-    def of(self, app_id: str, openid: str) -> "Remnant | None":
-        """What is left of somebody who was erased, and has not lapsed."""
-        lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
-        return self.filter(lasting, digest__in=keyed_digests(app_id, openid)).first()
+class TombstoneKeyManager(models.Manager["TombstoneKey"]):
+    def texts(self) -> list[str]:
+        """Return the keys that FIELD_KEYS opens, the oldest first; one is made if there is none."""
+        stored = [decrypt(row.sealed) for row in self.order_by("pk")]
+        if None in stored:
+            logger.error("A tombstone key does not open: put its key back into FIELD_KEYS.")
+        texts = [text for text in stored if text]
+        if not texts:
+            texts = [secrets.token_urlsafe(32)]
+            self.create(sealed=encrypt(texts[0]))
+        return texts
 
-    def replace(self, user: WeChatUser, foundings: int, until: datetime) -> None:
-        """Keep what `user` must not shed by an erasure, in place of what was kept before."""
-        digests = keyed_digests(user.app_id, user.openid)
+
+class TombstoneKey(models.Model):
+    """The key under which tombstones are digests, encrypted by FIELD_KEYS.
+
+    It is random and stays when FIELD_KEYS change, so that every one of those can be retired.
+    """
+
+    sealed = models.CharField(max_length=255)
+
+    objects: ClassVar[TombstoneKeyManager] = TombstoneKeyManager()
+
+    def __str__(self) -> str:
+        return f"tombstone key {self.pk}"
+
+
+class TombstoneManager(models.Manager["Tombstone"]):
+    def of(self, app_id: str, openid: str) -> "Tombstone | None":
+        """Return what is left of someone who was erased, unless it has lapsed."""
+        lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
+        return self.filter(lasting, digest__in=self.digests(app_id, openid)).first()
+
+    def replace(self, user: WeChatUser, counts: Mapping[str, int], until: datetime) -> None:
+        """Keep what `user` must not lose by an erasure, instead of what was kept before."""
+        digests = self.digests(user.app_id, user.openid)
         self.filter(digest__in=digests).delete()
-        kept = Remnant(
+        tombstone = Tombstone(
             digest=digests[0],
             blocked=user.is_blocked,
             stale_count=user.stale_count,
             stale_since=user.stale_since,
-            foundings=foundings,
+            counts={name: count for name, count in counts.items() if count},
             expires_at=until,
         )
-        if kept.blocked or kept.foundings or kept.is_stale(timezone.now()):
-            kept.save()
+        if tombstone.blocked or tombstone.counts or tombstone.is_stale(timezone.now()):
+            tombstone.save()
+
+    @staticmethod
+    def digests(app_id: str, openid: str) -> list[str]:
+        """Return the HMAC-SHA256 of a person under each tombstone key, in hex.
+
+        It recognises the person, and tells a reader of the database alone nothing.
+        """
+        who = f"{app_id}:{openid}"
+        return [
+            salted_hmac("accounts.person", who, secret=key, algorithm="sha256").hexdigest()
+            for key in TombstoneKey.objects.texts()
+        ]
 
 
-class Remnant(models.Model):
-    """What outlives an erasure, lest it shed a block or a lock: a keyed digest, no id and no name.
+class Tombstone(models.Model):
+    """What outlives an erasure, so that no block or lock is lost: a keyed digest, no id, no name.
 
-    All but a block lapses at `expires_at`.
+    `counts` are the limits of other apps, by name: see accounts/privacy.py. All but a block lapses
+    at `expires_at`.
     """
 
     digest = models.CharField(max_length=64, unique=True)
     blocked = models.BooleanField()
     stale_count = models.PositiveSmallIntegerField()
     stale_since = models.DateTimeField(null=True)
-    foundings = models.PositiveSmallIntegerField()
+    counts = models.JSONField(default=dict)
     expires_at = models.DateTimeField(db_index=True)
 
-    objects: ClassVar[RemnantManager] = RemnantManager()
+    objects: ClassVar[TombstoneManager] = TombstoneManager()
 
     def __str__(self) -> str:
-        return f"remnant {self.pk}"
+        return f"tombstone {self.pk}"
 
     def is_stale(self, now: datetime) -> bool:
+        """Whether envelopes that did not open still count."""
         return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
 
     def restrictions(self) -> dict[str, Any]:
-        """The columns with which its owner begins again."""
+        """Return the columns with which the person begins again."""
         status = WeChatUser.Status.BLOCKED if self.blocked else WeChatUser.Status.ACTIVE
         return {
             "status": status,
             "stale_count": self.stale_count,
             "stale_since": self.stale_since,
         }
-
-
-class ServerKeyManager(models.Manager["ServerKey"]):
-    def issue(self, app_id: str, name: str, now: datetime) -> tuple[str, "ServerKey"]:
-        """A new key and its row; the text exists nowhere else afterwards."""
-        key = ServerKey(app_id=app_id, name=name)
-        return key.rotate(now), key
-
-    def valid(self, text: str) -> "ServerKey | None":
-        """The row of a key that has not been revoked."""
-        return self.filter(digest=digest_of(text), revoked_at=None).first()
-
-
-class ServerKey(models.Model):
-    """What a team's own back end calls with, for one mini-program; only its SHA-256 is kept."""
-
-    app_id = OpaqueIdField(_("appid"))
-    name = models.CharField(
-        _("name"), max_length=40, help_text=_("Which server or job uses it, for you to tell apart.")
-    )
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(_("made"), editable=False)
-    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
-
-    objects: ClassVar[ServerKeyManager] = ServerKeyManager()
-
-    is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
-
-    class Meta:
-        verbose_name = verbose_name_plural = _("server key")
-
-    def __str__(self) -> str:
-        return self.name
-
-    def rotate(self, now: datetime) -> str:
-        """A new text for this key, saved; the old one ends at once."""
-        text = secrets.token_urlsafe(32)
-        self.digest, self.created_at = digest_of(text), now
-        self.save()
-        return text
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,26 +4,27 @@ says so in an AuditEvent of the same transaction; doing it twice does it once.""
 from collections.abc import Callable
 
 from django.db import transaction
-from django.utils import timezone
 
-from .audit import Act
-from .models import ServerKey, WeChatUser
+from accounts import privacy
+from audit.actors import Actor
+
+from .models import WeChatUser
 from .review import Reviewed, State
 from .services import decide, delete_after_commit
 
 Change = Callable[[WeChatUser], bool]
 
 
-def block(user: WeChatUser, act: Act) -> bool:
+def block(user: WeChatUser, act: Actor) -> bool:
     """End what a person can do, and take them off every ranking; `unblock` restores it."""
     return _set_status(user, act, "block", WeChatUser.Status.BLOCKED)
 
 
-def unblock(user: WeChatUser, act: Act) -> bool:
+def unblock(user: WeChatUser, act: Actor) -> bool:
     return _set_status(user, act, "unblock", WeChatUser.Status.ACTIVE)
 
 
-def _set_status(user: WeChatUser, act: Act, action: str, status: WeChatUser.Status) -> bool:
+def _set_status(user: WeChatUser, act: Actor, action: str, status: WeChatUser.Status) -> bool:
     def change(locked: WeChatUser) -> bool:
         if locked.status == status:
             return False
@@ -34,12 +35,12 @@ def _set_status(user: WeChatUser, act: Act, action: str, status: WeChatUser.Stat
     return changed(user, act, action, change)
 
 
-def reset_nickname(user: WeChatUser, act: Act) -> bool:
+def reset_nickname(user: WeChatUser, act: Actor) -> bool:
     """Take a nickname away, with the one that waits; others see what WeChat calls a stranger."""
     return changed(user, act, "reset_nickname", lambda locked: clear(locked, "nickname"))
 
 
-def reset_avatar(user: WeChatUser, act: Act) -> bool:
+def reset_avatar(user: WeChatUser, act: Actor) -> bool:
     """Delete an avatar, and the one that waits; others see a drawn one."""
 
     def change(locked: WeChatUser) -> bool:
@@ -52,23 +53,23 @@ def reset_avatar(user: WeChatUser, act: Act) -> bool:
     return changed(user, act, "reset_avatar", change)
 
 
-def approve_nickname(user: WeChatUser, act: Act) -> bool:
+def approve_nickname(user: WeChatUser, act: Actor) -> bool:
     return changed(user, act, "approve_nickname", lambda row: settle(row, "nickname", True))
 
 
-def refuse_nickname(user: WeChatUser, act: Act) -> bool:
+def refuse_nickname(user: WeChatUser, act: Actor) -> bool:
     return changed(user, act, "refuse_nickname", lambda row: settle(row, "nickname", False))
 
 
-def approve_avatar(user: WeChatUser, act: Act) -> bool:
+def approve_avatar(user: WeChatUser, act: Actor) -> bool:
     return changed(user, act, "approve_avatar", lambda row: settle(row, "avatar", True))
 
 
-def refuse_avatar(user: WeChatUser, act: Act) -> bool:
+def refuse_avatar(user: WeChatUser, act: Actor) -> bool:
     return changed(user, act, "refuse_avatar", lambda row: settle(row, "avatar", False))
 
 
-def changed(user: WeChatUser, act: Act, action: str, change: Change) -> bool:
+def changed(user: WeChatUser, act: Actor, action: str, change: Change) -> bool:
     """Do `change` to the locked row, and record it where it changed anything.
 
     Raises WeChatUser.DoesNotExist for somebody erased meanwhile.
@@ -98,11 +99,9 @@ def settle(record: Reviewed, name: str, approved: bool) -> bool:
     return True
 
 
-def revoke(key: ServerKey, act: Act) -> bool:
-    """End a server key for good."""
+def erase(user: WeChatUser, act: Actor) -> bool:
+    """Erase a person as `DELETE me` does. Raises StorageUnavailable; nothing is changed then."""
     with transaction.atomic():
-        rows = ServerKey.objects.filter(pk=key.pk, revoked_at=None)
-        done = bool(rows.update(revoked_at=timezone.now()))
-        if done:
-            act.record("revoke", key, app_id=key.app_id)
-    return done
+        act.record("erase", user, app_id=user.app_id, member=user.pk)
+        privacy.erase(user)
+    return True

@@ -21,12 +21,11 @@ class State(models.TextChoices):
 
 
 class StateField(models.CharField[str, str]):
-    """How the last value fared; the database knows the default too, for code older than it."""
+    """The state of the last value that its owner chose."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fixed = {"max_length": 8, "choices": State.choices, "editable": False}
-        default = {"default": State.APPROVED.value, "db_default": State.APPROVED.value}
-        super().__init__(*args, **{**fixed, **default, **kwargs})
+        super().__init__(*args, **{**fixed, "default": State.APPROVED.value, **kwargs})
 
 
 class Reviewed(models.Model):

@@ -9,13 +9,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from audit import attempts
 from wechat.client import Session, Suggestion, Verdict, client_for
 from wechat.errors import UserInactive
 from wechat.push import MediaVerdict
 
-from . import trail
+from .avatars.storage import avatar_path, delete_avatar, store_avatar
 from .errors import RiskyName, UserBlocked
-from .media import avatar_path, delete_avatar, store_avatar
 from .models import AvatarCheck, Consent, Token, WeChatUser
 from .review import Reviewed, State
 
@@ -37,7 +37,7 @@ def log_in(app_id: str, code: str) -> LogIn:
     may hold two phones.
     """
     session = client_for(app_id).code_to_session(code)
-    trail.passed("code")
+    attempts.passed("code")
     return begin_session(app_id, session)
 
 
@@ -50,7 +50,7 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
     now = timezone.now()
     suggestion = _judge_stranger(app_id, session.openid, nickname) if nickname else None
     met = WeChatUser.objects.meet(app_id, session.openid)
-    trail.about(met)
+    attempts.sent_by(met.app_id, met.pk)
     with transaction.atomic():
         # Locked, so that two log-ins at once keep both their keys: one current, one previous.
         user = WeChatUser.objects.lock(met.pk)
@@ -60,7 +60,7 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
         if suggestion:
             write_name(user, "nickname", nickname, suggestion)
         text, row = Token.objects.issue(user, now)
-    trail.passed("openid")
+    attempts.passed("openid")
     return LogIn(user, text, row.expires_at)
 
 

@@ -1,22 +1,16 @@
 from pathlib import Path
 
-from django.contrib.auth import login
-from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from wechat.push import PushRefused, channel_for, media_verdict
 
-from .audit import Act
-from .avatars import default_avatar
-from .media import FOLDER, seed_in
+from .avatars.drawn import default_avatar
+from .avatars.storage import FOLDER, seed_in
 from .services import note_verdict
-from .signin import sign_in_tokens
 
 
 @require_safe
@@ -59,21 +53,3 @@ def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
     if heard:
         note_verdict(appid, heard)
     return HttpResponse("success", content_type="text/plain")
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
-    """An operator's one-time link: GET shows a button, since previews open links; POST uses it."""
-    with transaction.atomic():
-        # Locked, so that the same link pressed twice at once signs in once.
-        operator = (
-            User.objects.select_for_update().filter(pk=pk, is_active=True, is_staff=True).first()
-        )
-        if operator is None or not sign_in_tokens.check_token(operator, token):
-            return render(request, "accounts/sign_in.html", {"usable": False}, status=410)
-        if request.method != "POST":
-            return render(request, "accounts/sign_in.html", {"usable": True, "operator": operator})
-        login(request, operator)
-        Act(operator).record("sign_in", operator, way="link")
-    return redirect("group-list")

@@ -345,7 +345,7 @@ def report_console() -> None:
     largest = memberships.values_list("group", flat=True)[0]
     lists = ("groups/group", "accounts/wechatuser", "groups/membership", "groups/score")
     paths = ["/admin/"]
-    paths += [f"/admin/{path}/" for path in (*lists, "accounts/auditevent", "groups/board")]
+    paths += [f"/admin/{path}/" for path in (*lists, "audit/auditevent", "groups/board")]
     paths += [f"/admin/{path}/?q=成员777" for path in ("groups/group", "accounts/wechatuser")]
     paths += ["/admin/review/", f"/admin/groups/group/{largest}/change/"]
     paths += ["/groups/", "/groups/?sort=members", "/groups/?q=成员777", f"/groups/{largest}/"]

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import Token, WeChatUser, digest_of
-from accounts.vault import lock_away
+from accounts.models import Token, WeChatUser
+from core.vault import digest_of, encrypt
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 
@@ -67,7 +67,7 @@ def numbers_of(model: Any, count: int) -> range:
 
 
 def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
-    key = lock_away(SESSION_KEY)
+    key = encrypt(SESSION_KEY)
     for number in range(1, count + 1):
         yield WeChatUser(
             app_id=APP_ID,

@@ -7,13 +7,12 @@ from django.utils import timezone
 from django.utils.translation import override
 from playwright.sync_api import Page, expect
 
-from accounts.audit import AuditEvent
 from accounts.models import Token
+from audit.models import AuditEvent
 from console.actions import RECORDED
+from e2e.axe import violations
+from e2e.test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
 from groups.models import Group
-
-from .axe import violations
-from .test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
 
 WIDTHS = (360, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)
@@ -80,7 +79,7 @@ def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> 
         page.get_by_role("link", name="CSV").click()
     assert "韩梅梅" in download.value.path().read_text("utf-8-sig")
 
-    page = visitor.open("/admin/accounts/auditevent/")
+    page = visitor.open("/admin/audit/auditevent/")
     done = page.locator("#result_list .field-what")
     expect(done).to_have_text([label_of(key) for key in ("export", "show", "hide")])
     expect(page.locator("#result_list")).to_contain_text("群里有人投诉")

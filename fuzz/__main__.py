@@ -89,7 +89,7 @@ def server_key() -> str:
     """What a team's own back end sends as its Authorization."""
     from django.utils import timezone
 
-    from accounts.models import ServerKey
+    from groups.models import ServerKey
 
     text, _row = ServerKey.objects.issue(APP_ID, "fuzz", timezone.now())
     return f"Key {text}"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from requests import Response
 from schemathesis import Case, HookContext
 
-from accounts.avatars import default_avatar
-from accounts.pictures import TYPES as PICTURE_TYPES
+from accounts.avatars.drawn import default_avatar
+from accounts.avatars.pictures import TYPES as PICTURE_TYPES
 from groupsite.demo import APP_ID
 from wechat.sandbox import Phone, open_gid_of
 from wechat.transport import http_session

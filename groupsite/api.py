@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
-from accounts.caller import request_id
+from core.context import request_id
 from wechat.errors import WeChatError
 
 from .errors import ServerError, TooLarge, as_api_exception

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from limits.errors import ConfigurationError
 
+from core.limits import limits_in, redis_storage
+
 from .reports import trouble_with
-from .throttles import limits_in, redis_storage
 
 WEAK_PREFIX = "django-insecure-"
 MIN_LENGTH = 50

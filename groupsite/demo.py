@@ -85,7 +85,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
-    from accounts.models import Watch
+    from audit.models import Watch
     from groups.models import Group
 
     try:
@@ -99,7 +99,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     if not Group.objects.exists():
         say("Inventing people and groups 生成演示数据")
         call_command("seed_demo")
-    Watch.objects.begin(APP_ID, everybody=True, lasting=timedelta(days=7))
+    Watch.objects.begin(APP_ID, everyone=True, lasting=timedelta(days=7))
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
@@ -125,7 +125,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
 
 def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
     """A few people log in and tap a card in each group, over HTTP from end to end."""
-    from accounts.avatars import default_avatar
+    from accounts.avatars.drawn import default_avatar
 
     http, api = http_session(), f"{base_url}/api/v1"
 
@@ -154,7 +154,7 @@ def print_addresses(base_url: str) -> None:
     from django.urls import reverse
 
     from accounts.models import WeChatUser
-    from accounts.signin import sign_in_path
+    from console.sign_in import sign_in_path
     from groups.links import Link
     from groups.models import ACTIVE_DAYS, Group
     from wechat.sandbox import openid_of

@@ -18,7 +18,6 @@ from accounts.errors import (
     InvalidCode,
     InvalidToken,
     PictureTooLarge,
-    RetryLater,
     RiskyName,
     SessionStale,
     StorageUnavailable,
@@ -26,6 +25,7 @@ from accounts.errors import (
     WeChatUnavailable,
 )
 from accounts.models import WeChatUser
+from core.errors import RetryLater
 from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
 from wechat import errors as wechat
 

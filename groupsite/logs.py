@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.views.debug import SafeExceptionReporterFilter
 
-from accounts.caller import caller, request_id
+from core.context import caller, request_id
 
 from .outage import database_is_away
 

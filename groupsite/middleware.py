@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from rest_framework.exceptions import APIException
 
-from accounts.caller import NOBODY, caller, request_id
+from core.context import ANONYMOUS, caller, request_id
 
 from .api import answer
 from .errors import Unavailable, of_status
@@ -50,7 +50,7 @@ class RequestLog:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # Not reset afterwards: Django logs an error answer after the last middleware is done.
         request_id.set(uuid.uuid4().hex)
-        caller.set(NOBODY)
+        caller.set(ANONYMOUS)
         start = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-ID"] = request_id.get()

@@ -7,7 +7,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
-from accounts.serializers import IGNORED_KEYS, StrictSerializer, Text
+from core.serializers import IGNORED_KEYS, StrictCharField, StrictSerializer
 
 from .errors import CATALOGUE
 
@@ -38,7 +38,7 @@ class ApiSchema(AutoSchema):
         self, field: Any, direction: Any, bypass_extensions: bool = False
     ) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
-        return schema | told_of(field) if isinstance(field, Text) else schema
+        return schema | told_of(field) if isinstance(field, StrictCharField) else schema
 
     def _get_request_for_media_type(
         self, serializer: Any, direction: Literal["request", "response"] = "request"
@@ -56,7 +56,7 @@ class ApiSchema(AutoSchema):
         return bodies
 
 
-def told_of(field: Text) -> dict[str, Any]:
+def told_of(field: StrictCharField) -> dict[str, Any]:
     """What `field` refuses without having said so to drf-spectacular."""
     if field.pattern:
         return {"pattern": field.pattern}
@@ -74,7 +74,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "accounts.authentication.KeyAuthentication"
+    target_class = "groups.authentication.KeyAuthentication"
     name = "serverKey"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:

@@ -10,18 +10,18 @@ from django.core.files.storage import default_storage
 from django.test import Client as Browser
 from PIL import Image
 
-from accounts.models import AuditEvent, AvatarCheck, WeChatUser
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.services import note_verdict
+from audit.models import AuditEvent
 from console.review import KINDS, items_of
 from groups.models import Group, Membership
+from tests.conftest import API, Person, refused
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_login import fault
 from wechat.client import Suggestion, Verdict
 from wechat.push import MediaVerdict, channel_for
 from wechat.sandbox import Sandbox
-
-from .conftest import API, Person, refused
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_login import fault
 
 RISKY, DOUBTFUL = "违规小店", "存疑小店"
 RED, YELLOW, GREEN = (220, 20, 20), (230, 220, 30), (20, 160, 60)  # as the sandbox judges

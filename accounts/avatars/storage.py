@@ -16,7 +16,7 @@ from django.core.files.storage import default_storage
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
-from .errors import StorageUnavailable
+from ..errors import StorageUnavailable
 from .pictures import SIZES
 
 logger = logging.getLogger(__name__)
