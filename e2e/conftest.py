@@ -19,7 +19,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import WeChatUser
-from e2e.phones import (
+from groups.links import Link
+from groups.models import Board, Group, Membership, Score
+from groups.periods import Period, Window
+from tests.settings import APP_ID
+
+from .phones import (  # noqa: F401
     backend,
     django_db_modify_db_settings,
     file_before_server,
@@ -29,10 +34,6 @@ from e2e.phones import (
     port,
     wechat,
 )
-from groups.links import Link
-from groups.models import Board, Group, Membership, Score
-from groups.periods import Period, Window
-from tests.settings import APP_ID
 
 # Playwright's sync API runs an event loop in this thread, where Django then refuses the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"

@@ -197,7 +197,7 @@ def installed(node: str, app: Path, out: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def native_browser(chromium: Browser, browser_path: str) -> Iterator[Browser]:
     """A browser without CORS: `wx.request` has none."""
-    from e2e.conftest import FLAGS
+    from .conftest import FLAGS
 
     browser = chromium.browser_type.launch(
         executable_path=browser_path, args=[*FLAGS, "--disable-web-security"]

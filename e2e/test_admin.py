@@ -8,11 +8,12 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from accounts.models import WeChatUser
-from e2e.axe import violations
-from e2e.conftest import Visitor
-from e2e.test_pages import HOSTILE, NAMES, both_schemes, fits
 from groups.models import Group, Membership
 from tests.settings import APP_ID, OTHER_APP_ID
+
+from .axe import violations
+from .conftest import Visitor
+from .test_pages import HOSTILE, NAMES, both_schemes, fits
 
 WIDTHS = (390, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)

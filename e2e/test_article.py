@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Route
 
-from e2e.phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed
 from groups.models import Membership
+
+from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 WAY = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from e2e.axe import violations
-from e2e.conftest import SCREENSHOTS
-from e2e.test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
+from .axe import violations
+from .conftest import SCREENSHOTS
+from .test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
 
 CSS = Path(__file__).parent.parent / "static/site.css"
 FIRST_VIEW, STYLES = 60_000, 3_000

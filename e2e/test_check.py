@@ -9,15 +9,13 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from e2e.axe import violations
-from e2e.test_pages import both_schemes, fits
-from tests.conftest import (
-    sandbox,  # noqa: F401
-    sandbox_server,  # noqa: F401
-)
+from tests.conftest import sandbox, sandbox_server  # noqa: F401
 from tests.settings import APP_ID
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
+
+from .axe import violations
+from .test_pages import both_schemes, fits
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 

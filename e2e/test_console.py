@@ -6,9 +6,10 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from e2e.test_pages import NAMES, both_schemes, fits
 from groups.models import Board, ServerKey
 from tests.settings import APP_ID
+
+from .test_pages import NAMES, both_schemes, fits
 
 WIDTHS = (360, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)

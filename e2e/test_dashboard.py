@@ -11,11 +11,12 @@ from playwright.sync_api import Page, expect
 from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import Reviewed, State
 from audit.models import AuditEvent
-from e2e.axe import violations
-from e2e.test_pages import HOSTILE, NAMES, both_schemes, fits, paint
 from groups.models import Board, Membership, Score
 from groups.periods import day_of
 from tests.settings import APP_ID
+
+from .axe import violations
+from .test_pages import HOSTILE, NAMES, both_schemes, fits, paint
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 

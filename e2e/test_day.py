@@ -10,9 +10,10 @@ from playwright.sync_api import Page, expect
 from accounts.models import Token
 from audit.models import AuditEvent
 from console.actions import RECORDED
-from e2e.axe import violations
-from e2e.test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
 from groups.models import Group
+
+from .axe import violations
+from .test_pages import HOSTILE, NAMES, both_schemes, looks_right, text
 
 WIDTHS = (360, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)

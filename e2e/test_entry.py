@@ -9,9 +9,10 @@ from django_otp.oath import TOTP
 from playwright.sync_api import Page, expect
 
 from console.models import SecondFactor
-from e2e.axe import violations
-from e2e.test_pages import both_schemes, fits
 from core import limits
+
+from .axe import violations
+from .test_pages import both_schemes, fits
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 PASSWORD = "a password only olga knows"

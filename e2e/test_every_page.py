@@ -8,15 +8,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from audit.models import AuditEvent
-from e2e.test_admin import (
-    family,  # noqa: F401
-    looks_right,  # noqa: F401
-)
-from e2e.test_pages import both_schemes, fits
 from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
 from tests.test_roles import PAGES
 from tests.test_security import admin_path
+
+from .test_admin import family, looks_right  # noqa: F401
+from .test_pages import both_schemes, fits
 
 WIDTHS = (1280, 390, 360)
 NO_PAGES = (

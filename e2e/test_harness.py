@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from e2e.phones import APP_ID, MINIPROGRAM, MakePhone, Phone, installed, run
 from wechat.sandbox import Sandbox, open_gid_of
 from wechat.sandbox.world import Fault
+
+from .phones import APP_ID, MINIPROGRAM, MakePhone, Phone, installed, run
 
 TINY = MINIPROGRAM / "harness" / "tiny"
 

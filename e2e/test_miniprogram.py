@@ -15,11 +15,12 @@ import pytest
 from playwright.sync_api import expect
 
 from accounts.models import WeChatUser
-from e2e.phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed, run
 from groups.models import Board, Group, Membership
 from tests.settings import APP_ID
 from tests.test_profile import GREEN, RED, YELLOW, picture
 from wechat.sandbox import open_gid_of
+
+from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed, run
 
 FAMILY, WORK = "一家人", "同事"
 NICKNAMES = ["李雷", "韩梅梅", "查理", "大卫", "伊芙", "方糖", "格子", "海蓝", "艾文", "金橘"]

@@ -25,9 +25,9 @@ from django.utils import timezone
 from accounts.models import WeChatUser
 from audit import attempts
 from audit.models import AuditEvent
+from core import limits
 from core.vault import decrypt
 from groups.models import Group, ServerKey, VerificationFile
-from core import limits
 from groupsite.logs import JsonFormatter
 from tests.settings import APP_ID, REDIS_URL
 from wechat.crypto import seal
