@@ -93,11 +93,11 @@ def group_list(request: HttpRequest) -> HttpResponse:
     now, wanted = timezone.now(), Wanted.of(request)
     page = Counted(wanted, now).get_page(request.GET.get("page"))
     groups = list(page.object_list)
-    describe(groups, now)
+    cards = describe(groups, now)
     faces = ranking.top(groups)
     context = {"page": page, "wanted": wanted, "apps": settings.WECHAT_APPS}
     context |= {"orders": {key: label for key, (label, _order) in ORDERS.items()}}
-    context |= {"rows": [(group, faces.get(group.pk, [])) for group in groups]}
+    context |= {"rows": [(card, faces.get(card.group.pk, [])) for card in cards]}
     return render(request, "console/groups.html", context)
 
 
@@ -128,9 +128,9 @@ def chosen(boards: Sequence[Board], group: Group, request: HttpRequest) -> Board
 
 def rows(request: HttpRequest, found: Ranking) -> list[tuple[Standing, list[Button]]]:
     """Each entry with what can be done to the person, their membership and this score."""
-    members = Membership.objects.filter(group=found.group).select_related("user")
+    members = Membership.objects.filter(group=found.group.group).select_related("user")
     members = members.filter(user__in=[standing.member.id for standing in found.entries])
-    scored = members.with_score(found.board, found.group, found.period.key)
+    scored = members.with_score(found.board, found.group.group, found.period.key)
     by_user = {membership.user_id: membership for membership in scored}
     return [
         (standing, acts(request, by_user.get(standing.member.id))) for standing in found.entries

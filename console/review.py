@@ -25,7 +25,7 @@ from accounts.avatars.storage import avatar_path
 from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import State
 from audit.actors import Actor
-from groups.models import Group, Membership, describe
+from groups.models import GroupCard, Membership, describe
 
 from .actions import ACTIONS, DECISIONS, Action, Text
 
@@ -106,21 +106,19 @@ def told_age(since: datetime | None, now: datetime) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """One value that waits, with what others see now; `check` is WeChat's, of an avatar."""
+    """One value that waits, with what others see now; `check` is WeChat's, of an avatar, `group`
+    that of a name in it."""
 
     kind: Kind
     row: Any
     now: datetime
     check: AvatarCheck | None = None
+    group: GroupCard | None = None
 
     @property
     def user(self) -> WeChatUser:
         user: WeChatUser = getattr(self.row, "user", self.row)
         return user
-
-    @property
-    def group(self) -> Group | None:
-        return getattr(self.row, "group", None)
 
     @property
     def draft(self) -> str:
@@ -172,14 +170,15 @@ def _read(keys: Collection[tuple[str, int]]) -> Iterable[Item]:
     memberships = Membership.objects.select_related("user", "group").in_bulk(
         [pk for kind, pk in keys if kind == "alias"]
     )
-    if memberships:
-        describe([membership.group for membership in memberships.values()], now)
+    cards = describe([membership.group for membership in memberships.values()], now)
+    groups = {card.group.pk: card for card in cards}
     checks = _checks([users[pk] for kind, pk in keys if kind == "avatar" and pk in users])
     for kind, pk in keys:
         row: Any = memberships.get(pk) if kind == "alias" else users.get(pk)
         if row:
             check = checks.get(row.avatar_draft) if kind == "avatar" else None
-            yield Item(KINDS[kind], row, now, check)
+            group = groups[row.group_id] if kind == "alias" else None
+            yield Item(KINDS[kind], row, now, check, group)
 
 
 def _checks(users: Collection[WeChatUser]) -> dict[str, AvatarCheck]:

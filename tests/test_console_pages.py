@@ -54,7 +54,7 @@ def test_a_group_is_called_after_its_members_until_it_has_a_label(
     group: Group, olga: Browser
 ) -> None:
     [row] = rows_of(olga.get(GROUPS))
-    assert (row.title, row.member_count) == ("小明、李雷", 2)
+    assert (row.card.title, row.card.member_count) == ("小明、李雷", 2)
     assert "小明、李雷" in olga.get(GROUPS).content.decode()
 
 
@@ -273,8 +273,8 @@ def test_a_members_page_tells_groups_scores_and_their_source(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     page = olga.get(page_of(alice.user))
-    [(membership, _state, _buttons)] = page.context["places"]
-    assert membership.group.title == "小明、李雷"
+    [(card, _membership, _state, _buttons)] = page.context["places"]
+    assert card.title == "小明、李雷"
     assert {score.source for score, _group, _value in page.context["scores"]} == {"entry"}
     assert reverse("console-act", args=["erase", alice.user.pk]) in page.content.decode()
 

@@ -62,7 +62,7 @@ def context(request: HttpRequest, group: Group) -> dict[str, Any]:
     page = _Page(request, found)
     unlisted = page.unlisted() if request.GET.get("unlisted") else None
     return {
-        "title": group.title,
+        "title": found.group.title,
         "subtitle": None,
         "ranking": found,
         "rows": page.listed(),
@@ -107,13 +107,13 @@ class _Page:
 
     def _members(self) -> Any:
         found, period = self.ranking, self.ranking.period.key
-        members = Membership.objects.filter(group=found.group).select_related("user")
-        return members.with_score(found.board, found.group, period)
+        members = Membership.objects.filter(group=found.group.group).select_related("user")
+        return members.with_score(found.board, found.group.group, period)
 
     def _rows(self, members: Iterable[Any], places: dict[int, Standing]) -> list[Row]:
         rows = []
         for membership in members:
-            membership.group = self.ranking.group
+            membership.group = self.ranking.group.group
             score = [Score(pk=membership.score_pk)] if membership.score_pk else []
             whom = [membership, membership.user]  # what comes first is offered first
             whom = whom[::-1] if membership.user.is_blocked else whom

@@ -20,7 +20,7 @@ from console.paging import LONGEST_SEARCH
 from console.roles import may_view
 from console.site import operator_of
 from groups import moderation
-from groups.models import Group, GroupQuerySet, Membership, describe, is_current
+from groups.models import Group, GroupCard, GroupQuerySet, Membership, describe, is_current
 
 from . import group_page
 from .base import ComesFromWeChat, moment, pill, shortened
@@ -54,17 +54,17 @@ class LabelForm(forms.ModelForm[Group]):
 class LabelsForm(forms.Form):
     """A label for each of some groups, or one for all of them."""
 
-    def __init__(self, groups: Sequence[Group], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, cards: Sequence[GroupCard], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.groups = groups
+        self.groups = [card.group for card in cards]
         longest = Group._meta.get_field("label").max_length
         self.fields["all"] = LabelField(
             label=_("The same for all"), max_length=longest, required=False
         )
-        for group in groups:
-            self.fields[f"label-{group.pk}"] = LabelField(
-                label=group.title,
-                initial=group.label,
+        for card in cards:
+            self.fields[f"label-{card.group.pk}"] = LabelField(
+                label=card.title,
+                initial=card.group.label,
                 max_length=longest,
                 required=False,
                 show_hidden_initial=True,  # what it was when it was shown
@@ -100,8 +100,9 @@ class GroupAdmin(ComesFromWeChat):
         members = may_view(operator_of(request), Membership)
         return members and super().has_change_permission(request, obj)
 
-    def prepare(self, rows: Sequence[Group]) -> None:
-        describe(rows, timezone.now())
+    def prepare(self, rows: Sequence[Any]) -> None:
+        for row, card in zip(rows, describe(rows, timezone.now()), strict=True):
+            row.card = card
 
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Any], words: str
@@ -111,16 +112,16 @@ class GroupAdmin(ComesFromWeChat):
         return cast(GroupQuerySet, rows).matching(text) if text else rows, False
 
     @admin.display(description=_("group's name"))
-    def name(self, group: Group) -> str:
-        return group.title
+    def name(self, group: Any) -> str:
+        return str(group.card.title)
 
     @admin.display(description=_("members"))
-    def members(self, group: Group) -> str:
-        return f"{group.member_count:,}"
+    def members(self, group: Any) -> str:
+        return f"{group.card.member_count:,}"
 
     @admin.display(description=_("last proven entry"))
-    def last_entry(self, group: Group) -> str:
-        return moment(group.last_entry_at)
+    def last_entry(self, group: Any) -> str:
+        return moment(group.card.last_entry_at)
 
     @admin.display(description=_("first seen"))
     def first_seen(self, group: Group) -> str:
@@ -138,8 +139,8 @@ class GroupAdmin(ComesFromWeChat):
     def label_groups(self, request: HttpRequest, rows: QuerySet[Group]) -> HttpResponse | None:
         """Asks for the labels on a page of its own."""
         groups = list(rows)
-        describe(groups, timezone.now())
-        form = LabelsForm(groups, request.POST if "apply" in request.POST else None)
+        cards = describe(groups, timezone.now())
+        form = LabelsForm(cards, request.POST if "apply" in request.POST else None)
         if form.is_valid():
             self._label(request, form.labels())
             return None

@@ -81,8 +81,8 @@ def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
     """What a member's page shows: groups, scores with their source, what operators did."""
     now, operator = timezone.now(), operator_of(request)
     memberships = _latest(operator, Membership.objects.filter(user=user), "-verified_at", "group")
-    groups = {each.group_id: each.group for each in memberships}
-    describe(groups.values(), now)
+    groups = describe([each.group for each in memberships], now)
+    cards = {card.group.pk: card for card in groups}
     for membership in memberships:
         membership.user = user
     scores = _latest(operator, Score.objects.filter(user=user), "-pk", "board")
@@ -95,11 +95,11 @@ def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
         "may_see_openid": operator.has_perm("accounts.see_openids"),
         "buttons": buttons(request, [user]),
         "places": [
-            (each, state_of(each.absences(now)), buttons(request, [each], "hide", "show"))
-            for each in memberships
+            (card, each, state_of(each.absences(now)), buttons(request, [each], "hide", "show"))
+            for card, each in zip(groups, memberships, strict=True)
         ],
         "scores": [
-            (each, groups.get(each.scope), each.board.score_text(each.value)) for each in scores
+            (each, cards.get(each.scope), each.board.score_text(each.value)) for each in scores
         ],
         "events": [(each, RECORDED.get(each.action, each.action)) for each in events],
         "audit": audit_of(member_id=user.pk),
@@ -129,11 +129,11 @@ class MembershipAdmin(OnlyActions):
     )
     fields = readonly_fields
 
-    def prepare(self, rows: Sequence[Membership]) -> None:
-        groups = {row.group_id: row.group for row in rows}
-        describe(groups.values(), timezone.now())
-        for row in rows:
-            row.group = groups[row.group_id]
+    def prepare(self, rows: Sequence[Any]) -> None:
+        for row, card in zip(
+            rows, describe([row.group for row in rows], timezone.now()), strict=True
+        ):
+            row.card = card
 
     @admin.display(description=_("avatar"))
     def face(self, membership: Membership) -> SafeString:
@@ -152,8 +152,8 @@ class MembershipAdmin(OnlyActions):
         return moment(membership.verified_at)
 
     @admin.display(description=_("group"))
-    def in_group(self, membership: Membership) -> str:
-        return membership.group.title
+    def in_group(self, membership: Any) -> str:
+        return str(membership.card.title)
 
     @admin.display(description=_("state"))
     def state(self, membership: Membership) -> SafeString:
