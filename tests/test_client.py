@@ -31,8 +31,7 @@ from wechat.errors import (
     UserRefused,
     WeChatError,
 )
-from wechat.sandbox import Phone, Sandbox, openid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Phone, Sandbox, openid_of
 
 pytestmark = pytest.mark.no_service
 
@@ -251,7 +250,7 @@ def test_slow_but_in_time_is_good_enough() -> None:
 
 def test_a_slow_answer_of_the_sandbox_meets_the_deadline_too(sandbox: Sandbox) -> None:
     for fault in (Fault(delay=30), Fault(drip=0.1)):
-        sandbox.world.request_fault(PATH, fault)
+        sandbox.state.request_fault(PATH, fault)
         assert isinstance(failure(sandbox, timeout=0.2), Unavailable)
 
 
@@ -484,11 +483,11 @@ ERRCODES: dict[int, type[WeChatError]] = {
 def test_every_errcode_has_its_kind(
     sandbox: Sandbox, errcode: int, kind: type[WeChatError]
 ) -> None:
-    sandbox.world.request_fault(PATH, Fault(errcode=errcode), times=2)
+    sandbox.state.request_fault(PATH, Fault(errcode=errcode), times=2)
     error = failure(sandbox)
     assert (type(error), error.errcode) == (kind, errcode)
     assert error.rid and f"errcode {errcode}" in str(error) and error.rid in str(error)
-    left = sandbox.world.take_fault(PATH).errcode
+    left = sandbox.state.take_fault(PATH).errcode
     assert left == (None if errcode == -1 else errcode), "only -1 is tried again"
 
 
@@ -732,13 +731,13 @@ def test_the_sandbox_and_the_client_agree_about_tokens(sandbox: Sandbox) -> None
     client = Client(APP, SECRET, sandbox.url)
     first = client.access_token()
     for errcode in REJECTED:
-        sandbox.world.request_fault(TEXT_CHECK, Fault(errcode=errcode))
+        sandbox.state.request_fault(TEXT_CHECK, Fault(errcode=errcode))
         assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
         assert client.access_token() != first, "the sandbox hands out one until it is forced"
         first = client.access_token()
-    sandbox.world.revoke_token(APP)
+    sandbox.state.revoke_token(APP)
     assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
-    assert sandbox.world.token_is_valid(client.access_token())
+    assert sandbox.state.token_is_valid(client.access_token())
 
 
 def test_no_token_is_printed_or_logged_unredacted(caplog: pytest.LogCaptureFixture) -> None:

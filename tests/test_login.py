@@ -12,8 +12,7 @@ from PIL import Image
 
 from accounts.models import Token, WeChatUser, digest_of
 from accounts.vault import take_out
-from wechat.sandbox import Phone, Sandbox, openid_of, unionid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Phone, Sandbox, openid_of, unionid_of
 
 from .conftest import Person, refused, sealed_for
 from .settings import APP_ID, OTHER_APP_ID
@@ -37,9 +36,9 @@ def nobody(db: None, sandbox: Sandbox) -> Person:
 @pytest.fixture
 def two_apps(settings: Any, sandbox: Sandbox) -> Any:
     settings.WECHAT_APPS = {**settings.WECHAT_APPS, OTHER_APP_ID: {"SECRET": "another-secret"}}
-    sandbox.world.apps[OTHER_APP_ID] = "another-secret"
+    sandbox.state.apps[OTHER_APP_ID] = "another-secret"
     yield
-    del sandbox.world.apps[OTHER_APP_ID]
+    del sandbox.state.apps[OTHER_APP_ID]
 
 
 def log_in(person: Person, **body: Any) -> Any:
@@ -47,7 +46,7 @@ def log_in(person: Person, **body: Any) -> Any:
 
 
 def fault(sandbox: Sandbox, times: int = 1, path: str = CODE2SESSION, **what: Any) -> None:
-    sandbox.world.request_fault(path, Fault(**what), times)
+    sandbox.state.request_fault(path, Fault(**what), times)
 
 
 def stored(user: WeChatUser) -> tuple[Any, ...]:
@@ -132,7 +131,7 @@ def test_an_unknown_appid_is_invalid(nobody: Person, appid: Any) -> None:
 def test_one_openid_in_two_mini_programs_is_two_users(
     sandbox: Sandbox, nobody: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda appid, person: "oTheSameInBoth")
+    monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda appid, person: "oTheSameInBoth")
     ids = set()
     for appid in (APP_ID, OTHER_APP_ID):
         code = Phone(sandbox.url, "nobody", appid).login()
@@ -146,7 +145,7 @@ def test_openids_that_differ_by_case_are_two_users(
 ) -> None:
     ids = set()
     for openid in ("oAbCdEf", "oabcdef"):
-        monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda *_args, o=openid: o)
+        monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda *_args, o=openid: o)
         ids.add(log_in(nobody).json()["user"]["id"])
     assert len(ids) == WeChatUser.objects.count() == 2
 

@@ -29,7 +29,7 @@ from wechat.errors import CodeRejected, Unavailable, UserRefused, WeChatError
 from wechat.management.commands.sandbox import Command
 from wechat.push import Channel, MediaVerdict, media_verdict
 from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
-from wechat.sandbox.censor import judge_picture
+from wechat.sandbox.content_safety import judge_picture
 
 pytestmark = pytest.mark.no_service
 
@@ -365,7 +365,7 @@ def test_a_stable_token_is_the_same_until_it_expires(sandbox: Sandbox, clock: Cl
     clock.now += 7199
     assert ask_token(sandbox) == {"access_token": first["access_token"], "expires_in": 1}
     clock.now += 1
-    assert not sandbox.world.token_is_valid(first["access_token"])
+    assert not sandbox.state.token_is_valid(first["access_token"])
     assert ask_token(sandbox)["access_token"] != first["access_token"]
 
 
@@ -375,10 +375,10 @@ def test_a_refreshed_token_leaves_the_old_one_five_minutes(sandbox: Sandbox, clo
     assert new != old
     assert ask_token(sandbox)["access_token"] == new
     clock.now += 299
-    assert sandbox.world.token_is_valid(old)
+    assert sandbox.state.token_is_valid(old)
     clock.now += 1
-    assert not sandbox.world.token_is_valid(old)
-    assert sandbox.world.token_is_valid(new)
+    assert not sandbox.state.token_is_valid(old)
+    assert sandbox.state.token_is_valid(new)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ CHANNEL = Channel(GAME, "TokenOfTheGame", "KeyOfTheGame".ljust(43, "0"))
 def site(sandbox: Sandbox) -> Iterator[Server]:
     """A site to which the game's verdicts are pushed."""
     with Server() as server:
-        sandbox.world.push_to(GAME, server.url, CHANNEL.token, CHANNEL.aes_key)
+        sandbox.state.push_to(GAME, server.url, CHANNEL.token, CHANNEL.aes_key)
         yield server
 
 
@@ -616,12 +616,12 @@ def test_an_expired_token_is_told_from_a_revoked_one(
     sandbox: Sandbox, alice: Phone, clock: Clock
 ) -> None:
     revoked = ask_token(sandbox)["access_token"]
-    sandbox.world.revoke_token(GAME)
-    assert not sandbox.world.token_is_valid(revoked)
+    sandbox.state.revoke_token(GAME)
+    assert not sandbox.state.token_is_valid(revoked)
     expired = ask_token(sandbox)["access_token"]
     assert expired != revoked
-    sandbox.world.revoke_token(SHOP)
-    assert sandbox.world.token_is_valid(expired), "that was the shop's business"
+    sandbox.state.revoke_token(SHOP)
+    assert sandbox.state.token_is_valid(expired), "that was the shop's business"
     clock.now += 7200
     alice.login()
     assert ask_check(sandbox, access_token=revoked)["errcode"] == 40001
@@ -756,7 +756,7 @@ def test_a_receiver_meets_all_four_ways_and_every_second_verdict_twice(
 def test_without_a_key_all_pushes_are_plain(
     sandbox: Sandbox, client: Client, alice: Phone, site: Server
 ) -> None:
-    sandbox.world.push_to(GAME, site.url, CHANNEL.token)
+    sandbox.state.push_to(GAME, site.url, CHANNEL.token)
     alice.login()
     for _ in range(3):
         client.check_media(ALICE, f"{site.url}/a.png")
@@ -786,7 +786,7 @@ def test_a_receiver_that_is_not_there_is_given_up(
     sandbox: Sandbox, client: Client, alice: Phone, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Server() as gone:
-        sandbox.world.push_to(GAME, gone.url, CHANNEL.token)
+        sandbox.state.push_to(GAME, gone.url, CHANNEL.token)
     alice.login()
     client.check_media(ALICE, "http://127.0.0.1:9/a.png")
     sandbox.settle()
@@ -837,14 +837,14 @@ def test_a_receiver_that_could_never_be_reached_is_refused(
     answer = requests.post(sandbox.url + "/phone/push-to", json=where, timeout=5)
     assert answer.status_code == 400
     assert answer.json()["errMsg"].startswith("pushTo:fail ")
-    assert sandbox.world.receivers == {}
+    assert sandbox.state.receivers == {}
 
 
 def test_a_sandbox_that_is_over_owes_nothing_and_ends_at_once() -> None:
     with Server() as site:
         site.answers = [(500, b"")] * 99
         with Sandbox(APPS) as brief:
-            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            brief.state.push_to(GAME, site.url, CHANNEL.token)
             Phone(brief.url, "alice", GAME).login()
             client = Client(GAME, APPS[GAME], brief.url)
             for _ in range(20):
@@ -861,7 +861,7 @@ def test_a_receiver_that_hangs_does_not_hold_the_sandbox_up() -> None:
     with Server() as site:
         site.open.clear()
         with Sandbox(APPS) as brief:
-            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            brief.state.push_to(GAME, site.url, CHANNEL.token)
             Phone(brief.url, "alice", GAME).login()
             Client(GAME, APPS[GAME], brief.url).check_media(ALICE, f"{site.url}/a.png")
             assert site.pushed.wait(5)
@@ -1094,7 +1094,7 @@ def test_the_command_pushes_to_a_site_for_every_app_that_has_a_channel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: list[Any] = []
-    monkeypatch.setattr(Sandbox, "wait", lambda sandbox: found.append(sandbox.world.receivers))
+    monkeypatch.setattr(Sandbox, "wait", lambda sandbox: found.append(sandbox.state.receivers))
     apps = {GAME: {"SECRET": "s"}, SHOP: {"SECRET": "s"}}
     push = {GAME: {"TOKEN": CHANNEL.token, "AES_KEY": CHANNEL.aes_key}}
     for arguments in ({}, {"push": "http://127.0.0.1:8000/"}):
