@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from wechat.client import Session, Suggestion, Verdict, client_for
-from wechat.errors import UserInactive
+from wechat.errors import InactiveUserError
 from wechat.push import MediaVerdict
 
 from . import trail
@@ -108,7 +108,7 @@ def judge_name(user: WeChatUser, column: str, name: str, known: str) -> Suggesti
         return Suggestion.PASS
     try:
         suggestion = client_for(user.app_id).check_text(user.openid, name).suggestion
-    except UserInactive:
+    except InactiveUserError:
         return Suggestion.REVIEW
     if suggestion is Suggestion.RISKY:
         raise RiskyName(column)
@@ -155,7 +155,7 @@ def _ask_about_avatar(user: WeChatUser, address: str) -> str:
     """The trace_id of the verdict to come; "" where an operator has to look, as with names."""
     try:
         return client_for(user.app_id).check_media(user.openid, address)
-    except UserInactive:
+    except InactiveUserError:
         return ""
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wechat.crypto import (
     Envelope,
-    MalformedEnvelope,
+    MalformedEnvelopeError,
     UnsealError,
     check_watermark,
     decode_aes_key,
@@ -99,13 +99,13 @@ def test_every_sealing_has_an_iv_of_its_own() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 32])
 def test_an_iv_has_sixteen_bytes(size: int) -> None:
-    with pytest.raises(MalformedEnvelope):
+    with pytest.raises(MalformedEnvelopeError):
         Envelope.parse(b64(bytes(16)), b64(bytes(size)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 31])
 def test_the_data_is_a_positive_number_of_blocks(size: int) -> None:
-    with pytest.raises(MalformedEnvelope):
+    with pytest.raises(MalformedEnvelopeError):
         Envelope.parse(b64(bytes(size)), b64(IV))
     assert Envelope.parse(b64(bytes(48)), b64(IV)).data == bytes(48)
 
@@ -132,7 +132,7 @@ def test_base64_has_one_spelling(text: str) -> None:
     good = "AAAAAAAAAAAAAAAAAAAAAA=="
     assert Envelope.parse(good, good).iv == bytes(16)
     for data, iv in [(text, good), (good, text)]:
-        with pytest.raises(MalformedEnvelope):
+        with pytest.raises(MalformedEnvelopeError):
             Envelope.parse(data, iv)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groups.periods import PATTERN, Period, UnreadablePeriod, Window
-from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelope
+from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelopeError
 
 from .conftest import Person
 
@@ -31,7 +31,7 @@ def says(pattern: str, text: str) -> bool:
 def opens(data: str, iv: str = IV) -> bool:
     try:
         Envelope.parse(data, iv)
-    except MalformedEnvelope:
+    except MalformedEnvelopeError:
         return False
     return True
 

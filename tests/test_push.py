@@ -16,7 +16,7 @@ from wechat.push import (
     MAX_BODY,
     Channel,
     MediaVerdict,
-    PushRefused,
+    PushError,
     channel_for,
     media_verdict,
 )
@@ -64,7 +64,7 @@ def sealed_in(body: bytes, aes_key: str = AES_KEY, app_id: str = APP) -> Any:
 
 def refusal(query: Any, body: bytes, channel: Channel = CHANNEL) -> str:
     """Why it is refused; no reason quotes a secret."""
-    with pytest.raises(PushRefused) as refused:
+    with pytest.raises(PushError) as refused:
         channel.read(query, body)
     for canary in (TOKEN, AES_KEY, "Canary"):
         assert canary not in repr(refused.value)
@@ -294,9 +294,9 @@ def test_the_console_gets_its_echo() -> None:
 )
 def test_nobody_else_gets_an_echo(changed: dict[str, str]) -> None:
     query, _body = signed(echostr="4375120948345356249")
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         CHANNEL.echo({**query, **changed})
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         CHANNEL.echo({})
 
 
@@ -368,9 +368,9 @@ def test_what_wechat_does_not_decide_is_for_a_human(changed: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("trace_id", ["", None, 5, "a b", "a" * 65, "a/b", ["a"], "<b>", "\ud800"])
 def test_a_verdict_on_no_picture_is_refused(trace_id: Any) -> None:
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         media_verdict(EVENT | {"trace_id": trace_id})
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         media_verdict({"MsgType": "event", "Event": "wxa_media_check"})
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from wechat.client import Client, Suggestion, Verdict
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_opaque_id, unseal
-from wechat.errors import CodeRejected, Unavailable, UserRefused, WeChatError
+from wechat.errors import HighRiskUserError, InvalidCodeError, UnavailableError, WeChatError
 from wechat.management.commands.sandbox import Command
 from wechat.push import Channel, MediaVerdict, media_verdict
 from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
@@ -112,7 +112,7 @@ def test_ids_look_like_the_platforms(sandbox: Sandbox) -> None:
 def test_a_code_is_good_once(client: Client, alice: Phone) -> None:
     code = alice.login()
     client.code_to_session(code)
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40163
     assert refused.value.rid
@@ -123,7 +123,7 @@ def test_a_code_is_good_for_five_minutes(client: Client, alice: Phone, clock: Cl
     clock.now += 299
     client.code_to_session(early)
     clock.now += 1
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(late)
     assert refused.value.errcode == 40029
 
@@ -132,7 +132,7 @@ def test_a_code_of_another_app_is_unknown_and_stays_unused(
     sandbox: Sandbox, client: Client
 ) -> None:
     code = Phone(sandbox.url, "alice", SHOP).login()
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40029
     assert Client(SHOP, APPS[SHOP], sandbox.url).code_to_session(code)
@@ -146,7 +146,7 @@ def test_only_the_first_of_many_who_exchange_a_code_at_once_gets_a_key(
     def errcode(_: int) -> int | None:
         try:
             client.code_to_session(code)
-        except CodeRejected as error:
+        except InvalidCodeError as error:
             return error.errcode
         return 0
 
@@ -884,7 +884,7 @@ def test_a_busy_platform_leaves_the_code_unused(
 
 def test_any_errcode_can_be_asked_for(sandbox: Sandbox, client: Client) -> None:
     request_fault(sandbox, errcode=40226)
-    with pytest.raises(UserRefused):
+    with pytest.raises(HighRiskUserError):
         client.code_to_session("demo-alice")
 
 
@@ -907,13 +907,13 @@ def test_a_gateway_error_is_a_page_of_html(sandbox: Sandbox, client: Client) -> 
     response = ask_session(sandbox)
     assert response.status_code == 502
     assert response.headers["Content-Type"].startswith("text/html")
-    with pytest.raises(Unavailable, match="502"):
+    with pytest.raises(UnavailableError, match="502"):
         client.code_to_session("demo-alice")
 
 
 def test_a_body_can_be_empty(sandbox: Sandbox, client: Client) -> None:
     request_fault(sandbox, body="")
-    with pytest.raises(Unavailable, match="not a JSON object"):
+    with pytest.raises(UnavailableError, match="not a JSON object"):
         client.code_to_session("demo-alice")
 
 
@@ -923,7 +923,7 @@ def test_a_slow_platform_meets_the_clients_deadline(
 ) -> None:
     request_fault(sandbox, **fault)
     started = time.monotonic()
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         Client(GAME, APPS[GAME], sandbox.url, timeout=0.15).code_to_session("demo-alice")
     assert time.monotonic() - started < 1
 
@@ -936,9 +936,9 @@ def test_a_dripping_answer_is_whole_in_the_end(sandbox: Sandbox, client: Client)
 def test_a_lost_answer_has_used_the_code_up(sandbox: Sandbox, client: Client, alice: Phone) -> None:
     request_fault(sandbox, close=True)
     code = alice.login()
-    with pytest.raises(Unavailable, match="broke"):
+    with pytest.raises(UnavailableError, match="broke"):
         client.code_to_session(code)
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40163
 
