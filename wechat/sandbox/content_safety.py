@@ -27,7 +27,7 @@ LABELS: Mapping[Suggestion, int] = {
 
 
 def judge_text(text: str) -> Suggestion:
-    """Return the verdict on a text, in upper or lower case."""
+    """Return the verdict on a text; upper and lower case count the same."""
     folded = text.casefold()
     if any(word in folded for word in RISKY_WORDS):
         return Suggestion.RISKY

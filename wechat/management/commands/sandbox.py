@@ -31,7 +31,7 @@ Open a card in a group, for a shareTicket:
 
 
 class Command(BaseCommand):
-    """Serve the sandbox, for the apps in WECHAT_APPS, until Ctrl-C."""
+    """The command that serves the sandbox for the apps in WECHAT_APPS until Ctrl-C."""
 
     help = "Runs the sandbox: a fake WeChat, the platform's side and the phone's side."
     # It needs no database, and no more of the settings than WECHAT_APPS and WECHAT_PUSH.
