@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit import attempts
 from wechat.client import Session, Suggestion, Verdict, client_for
-from wechat.errors import UserInactive
+from wechat.errors import InactiveUserError
 from wechat.push import MediaVerdict
 
 from .avatars.storage import avatar_path, delete_avatar, store_avatar
@@ -107,7 +107,7 @@ def judge_name(user: WeChatUser, column: str, name: str, known: str) -> Suggesti
         return Suggestion.PASS
     try:
         suggestion = client_for(user.app_id).check_text(user.openid, name).suggestion
-    except UserInactive:
+    except InactiveUserError:
         return Suggestion.REVIEW
     if suggestion is Suggestion.RISKY:
         raise RiskyName(column)
@@ -154,7 +154,7 @@ def _ask_about_avatar(user: WeChatUser, address: str) -> str:
     """Return the trace_id of the verdict to come; "" if an operator has to look instead."""
     try:
         return client_for(user.app_id).check_media(user.openid, address)
-    except UserInactive:
+    except InactiveUserError:
         return ""
 
 

@@ -6,7 +6,7 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from wechat.push import PushRefused, channel_for, media_verdict
+from wechat.push import PushError, channel_for, media_verdict
 
 from .avatars.drawn import default_avatar
 from .avatars.storage import FOLDER, seed_in
@@ -48,7 +48,7 @@ def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
         heard = media_verdict(channel.read(request.GET, request.body))
     except KeyError:
         raise Http404 from None
-    except PushRefused:
+    except PushError:
         return HttpResponse("refused", content_type="text/plain", status=403)
     if heard:
         save_verdict(appid, heard)

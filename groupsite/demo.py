@@ -103,7 +103,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
-    sandbox.world.push_to(
+    sandbox.state.push_to(
         APP_ID,
         f"{base_url}/wechat/push/{APP_ID}/",
         PUSH_TOKEN,

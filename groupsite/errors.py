@@ -221,11 +221,11 @@ def as_api_exception(error: Exception) -> APIException:
             return Invalid(_("The body ended early."))
         case _ if database_is_away(error):
             return Unavailable(wait=3)
-        case wechat.CodeRejected():
+        case wechat.InvalidCodeError():
             return InvalidCode()
-        case wechat.UserRefused():
+        case wechat.HighRiskUserError():
             return UserBlocked()
-        case wechat.TooFrequent():
+        case wechat.RateLimitError():
             return Throttled(wait=60)
         case wechat.WeChatError():
             return WeChatUnavailable(wait=3)
