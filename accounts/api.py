@@ -42,7 +42,7 @@ class MemberView(JsonView):
 
 
 class LoginView(JsonView):
-    throttle_scope = "login"  # by address: nobody is known yet
+    throttle_scope = "login"  # by address: the caller is not known yet
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
@@ -71,7 +71,7 @@ class MeView(MemberView):
 
     @extend_schema(responses=UserOutput, operation_id="me")
     def get(self, request: Request) -> Response:
-        """Me."""
+        """Return me, as I see myself."""
         return self.answer(UserOutput, self.user)
 
     @extend_schema(request=MeInput, responses=UserOutput, operation_id="update_me")

@@ -46,7 +46,7 @@ register(
         "40226",
         "user_blocked",
         _("WeChat's risk control refuses this account."),
-        _("Nothing to mend here; the person may ask WeChat."),
+        _("Nothing can be fixed here; the person may ask WeChat."),
     ),
     Cause(
         "45011",
@@ -151,7 +151,7 @@ register(
         "locked",
         "bind_locked",
         _("Ten envelopes of this member did not open within an hour."),
-        _("Find the ten before this one and mend their cause; the lock ends by itself."),
+        _("Find the ten before this one and fix their cause; the lock ends by itself."),
     ),
     Cause(
         "no_key",

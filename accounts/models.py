@@ -1,3 +1,5 @@
+"""Members, their credentials, and what outlives them."""
+
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
@@ -7,7 +9,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, pgettext_lazy
@@ -30,7 +32,7 @@ PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
 TOKEN_LIFETIME = timedelta(days=30)
-UNOPENED = ("padding", "encoding", "json")  # ways of not opening, the farthest last
+UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the farthest last
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,33 @@ class GroupProof:
 
 class WeChatUserManager(models.Manager["WeChatUser"]):
     def meet(self, app_id: str, openid: str) -> "WeChatUser":
-        """The person of that openid, made on their first visit; who comes back after an erasure
-        finds the block and the lock they left."""
+        """Return the member of that openid, creating one on the first visit.
+
+        After an erasure they begin with the block and the lock they had.
+        """
         who = {"app_id": app_id, "openid": openid}
         if user := self.filter(**who).first():
             return user
-        kept = Tombstone.objects.of(app_id, openid)
-        # In no transaction that goes on: on MariaDB racing inserts keep a shared lock on the row
-        # that won, and two of those could not both take the lock that a log-in needs next.
-        user, created = self.get_or_create(**who, defaults=kept.restrictions() if kept else {})
-        if created and kept:
-            Tombstone.objects.filter(pk=kept.pk).update(blocked=False)
+        tombstone = Tombstone.objects.of(app_id, openid)
+        # Outside of any transaction: on MariaDB racing inserts keep a shared lock on the row that
+        # won, and two of those could not both take the lock that a log-in needs next.
+        defaults = tombstone.restrictions() if tombstone else {}
+        user, created = self.get_or_create(**who, defaults=defaults)
+        if created and tombstone:
+            Tombstone.objects.filter(pk=tombstone.pk).update(blocked=False)
         return user
 
     def lock(self, pk: int) -> "WeChatUser":
-        """The person's row, locked until the transaction ends: the first lock of whatever changes
-        a person, so that their changes come one after another. Raises DoesNotExist once erased."""
+        """Lock the member's row until the transaction ends, and return it.
+
+        Everything that changes a member takes this lock first, so that changes come one after
+        another. Raises DoesNotExist after an erasure.
+        """
         return self.select_for_update().get(pk=pk)
 
 
 class WeChatUser(Reviewed):
-    """A person within one mini-program, known by openid; Django's `User` is an operator.
+    """A member: a person within one mini-program, known by openid. Django's `User` is an operator.
 
     Nickname and avatar are under review: see accounts/review.py.
     """
@@ -119,7 +127,7 @@ class WeChatUser(Reviewed):
 
     @property
     def display_name(self) -> str:
-        """The nickname, or what WeChat itself calls a person who gave none."""
+        """The nickname, or what WeChat itself calls a person without one."""
         return self.nickname or gettext("WeChat user")
 
     @property
@@ -143,9 +151,9 @@ class WeChatUser(Reviewed):
         return self.status == self.Status.BLOCKED
 
     def keep_session(self, session: Session, now: datetime) -> None:
-        """Remember WeChat's answer to a log-in; the key before it opens for ten minutes more.
+        """Save WeChat's answer to a log-in; the previous key works for ten minutes more.
 
-        A session that comes without a key, from a team's own log-in, leaves ours as they are.
+        A session without a key, from a team's own log-in, leaves our keys as they are.
         """
         self.unionid = session.unionid or self.unionid
         if session.session_key and decrypt(self.session_key) != session.session_key:
@@ -170,12 +178,12 @@ class WeChatUser(Reviewed):
                 return self._read_group(which, key, envelope, now)
             except UnsealError as error:
                 failures.append(error)
-        why = self._why(failures, now)
+        reason = self._main_failure(failures, now)
         self._count_stale(now)
-        raise SessionStale(why)
+        raise SessionStale(reason)
 
-    def _why(self, failures: list[UnsealError], now: datetime) -> UnsealError:
-        """The failure that got farthest; it goes to the attempts, and to no answer."""
+    def _main_failure(self, failures: list[UnsealError], now: datetime) -> UnsealError:
+        """Return the failure that got farthest: for the attempts, never for an answer."""
         if not failures:
             return UnsealError("key_unreadable" if self.session_key else "no_key")
         opened = [error for error in failures if error.reason not in UNOPENED]
@@ -187,7 +195,7 @@ class WeChatUser(Reviewed):
         return why
 
     def refuse_when_locked(self, now: datetime) -> None:
-        """Raises BindLocked while ten envelopes of the current hour did not open."""
+        """Raise BindLocked while ten envelopes of the current hour did not open."""
         if self.stale_since is None or self.stale_count < STALE_LIMIT:
             return
         wait = (self.stale_since + STALE_WINDOW - now).total_seconds()
@@ -215,15 +223,17 @@ class WeChatUser(Reviewed):
         return GroupProof(group_in(payload), watermarked, is_single_chat(payload))
 
     def _count_stale(self, now: datetime) -> None:
-        # Conditional updates, so that requests at the same moment get exactly ten between them.
-        me = WeChatUser.objects.filter(pk=self.pk)
+        """Count an envelope that did not open. Raises BindLocked beyond ten of them an hour."""
         this_hour = Q(stale_since__gt=now - STALE_WINDOW)
-        this_hour_open = me.filter(this_hour, stale_count__lt=STALE_LIMIT)
-        no_hour_yet = me.exclude(this_hour)
+        # One conditional update, so that requests at the same moment get exactly ten between them.
         counted = (
-            this_hour_open.update(stale_count=F("stale_count") + 1)
-            or no_hour_yet.update(stale_count=1, stale_since=now)
-            or this_hour_open.update(stale_count=F("stale_count") + 1)
+            WeChatUser.objects.filter(pk=self.pk)
+            .exclude(this_hour, stale_count__gte=STALE_LIMIT)
+            .update(
+                # In this order: on MySQL a later column sees what an earlier one was set to.
+                stale_count=Case(When(this_hour, then=F("stale_count") + 1), default=1),
+                stale_since=Case(When(this_hour, then=F("stale_since")), default=now),
+            )
         )
         if not counted:
             self.refresh_from_db(fields=["stale_count", "stale_since"])
@@ -232,7 +242,7 @@ class WeChatUser(Reviewed):
 
 class TokenManager(models.Manager["Token"]):
     def issue(self, user: WeChatUser, now: datetime) -> tuple[str, "Token"]:
-        """A new token for `user` and its row; the text exists nowhere else afterwards."""
+        """Create a token for `user`; return its text, which is stored nowhere, and its row."""
         text = secrets.token_urlsafe(32)
         row = self.create(
             user=user,
@@ -243,13 +253,13 @@ class TokenManager(models.Manager["Token"]):
         return text, row
 
     def valid(self, text: str, now: datetime) -> "Token | None":
-        """The row of a token that has neither expired nor been revoked, with its user."""
+        """Return the row of a token that has neither expired nor been revoked, with its user."""
         rows = self.select_related("user").filter(digest=digest_of(text), expires_at__gt=now)
         return rows.first()
 
 
 class Token(models.Model):
-    """A log-in of ours: 256 random bits, of which only the SHA-256 is kept."""
+    """A log-in of ours: 256 random bits, of which only the SHA-256 is stored."""
 
     user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="tokens")
     digest = models.CharField(max_length=64, unique=True)
@@ -266,7 +276,7 @@ class Token(models.Model):
 
 
 class Consent(models.Model):
-    """That a person agreed to a purpose, as a version of the mini-program's terms put it."""
+    """A person's agreement to a purpose, in a version of the mini-program's terms."""
 
     class Purpose(models.TextChoices):
         NICKNAME = "nickname", _("to show my nickname")
@@ -291,8 +301,10 @@ class Consent(models.Model):
 
 
 class AvatarCheck(models.Model):
-    """WeChat's check of one avatar: what it is about, and the verdict, in whichever order the two
-    arrive. The verdict comes by push, more than once at times, and the first one counts."""
+    """WeChat's check of one avatar: its subject and the verdict, which arrive in either order.
+
+    The verdict comes by push, sometimes more than once; the first one counts.
+    """
 
     app_id = OpaqueIdField(_("appid"))
     trace_id = OpaqueIdField(max_length=128)

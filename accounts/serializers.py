@@ -29,7 +29,7 @@ class NicknameInputField(StrictCharField):
 
 @extend_schema_field({"type": "string", "format": "binary"})
 class PictureField(serializers.FileField):
-    """An uploaded JPEG, PNG or WebP, as the square WebP of each size that is kept of it."""
+    """An uploaded JPEG, PNG or WebP, read as the square WebP of each size that is stored."""
 
     default_error_messages = {
         "not_a_picture": _("Not a picture that can be read. Send a JPEG, PNG or WebP file."),
@@ -54,7 +54,7 @@ class AvatarURLField(serializers.CharField):
 
 
 class UserOutput(serializers.Serializer[WeChatUser]):
-    """Me, as I see myself: with what awaits review; an empty nickname is one not chosen yet."""
+    """Me, as I see myself: with what awaits review; the nickname is empty until I choose one."""
 
     id = serializers.CharField(source="pk")
     nickname = serializers.CharField(source="own_nickname")

@@ -133,7 +133,7 @@ def backend(
     backend = Backend(port)
     channel = settings.WECHAT_PUSH[APP_ID]
     push_url = f"{backend.url}/wechat/push/{APP_ID}/"
-    wechat.world.push_to(APP_ID, push_url, channel["TOKEN"], channel["AES_KEY"])
+    wechat.state.push_to(APP_ID, push_url, channel["TOKEN"], channel["AES_KEY"])
     yield backend
     backend.stop()
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from wechat.sandbox import Sandbox, open_gid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Sandbox, open_gid_of
 
 from .phones import APP_ID, MINIPROGRAM, MakePhone, Phone, installed, run
 
@@ -167,7 +166,7 @@ def test_going_to_the_background_may_interrupt_requests(
 ) -> None:
     phone = opened()
     slow = "/sns/jscode2session"
-    wechat.world.request_fault(slow, Fault(delay=0.5))
+    wechat.state.request_fault(slow, Fault(delay=0.5))
     ask = """url => {
       device.app().wx.request({ url, complete: result => { device.r = result.errMsg } })
     }"""

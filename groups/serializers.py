@@ -29,7 +29,7 @@ from wechat.crypto import (
     IV_PATTERN,
     OPAQUE_ID,
     Envelope,
-    MalformedEnvelope,
+    MalformedEnvelopeError,
     decode_session_key,
     is_opaque_id,
 )
@@ -79,7 +79,7 @@ class EnvelopeInput(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
             envelope = Envelope.parse(attrs["encryptedData"], attrs["iv"])
-        except MalformedEnvelope:
+        except MalformedEnvelopeError:
             sentence = _("Not as WeChat sends it: strict base64, unaltered. Send JSON, not a form.")
             raise serializers.ValidationError({"encryptedData": [sentence]}) from None
         return attrs | {"envelope": envelope}

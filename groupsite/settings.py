@@ -163,13 +163,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # What goes on every answer, whoever gives it …
-    "groupsite.middleware.RequestLog",
-    "groupsite.middleware.Headers",
+    # What every answer gets, from wherever it comes …
+    "groupsite.middleware.RequestLogMiddleware",
+    "groupsite.middleware.SecurityHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "groupsite.middleware.Private",
-    "groupsite.middleware.Errors",
+    "groupsite.middleware.PrivateCacheMiddleware",
+    "groupsite.middleware.ErrorsMiddleware",
     # … and those who give them.
     "groupsite.throttles.AddressThrottleMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -369,7 +369,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"crashes": {"()": "groupsite.logs.Crashes"}},
+    "filters": {"crashes": {"()": "groupsite.logs.CrashFilter"}},
     "formatters": {"json": {"()": "groupsite.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -60,9 +60,9 @@ api = [
 
 urlpatterns = [
     path("api/v1/", include(api)),
-    path("api/schema/", views.Schema.as_view(), name="schema"),
-    path("api/docs/", views.Docs.as_view(url_name="schema"), name="docs"),
-    re_path(r"^api/", views.ApiNotFound.as_view()),
+    path("api/schema/", views.SchemaView.as_view(), name="schema"),
+    path("api/docs/", views.DocsView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/", views.ApiNotFoundView.as_view()),
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
     path("groups/<int:pk>/season.csv", exports.export_ranking, {"form": "csv"}, "season-csv"),

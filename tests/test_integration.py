@@ -21,8 +21,7 @@ from console.templatetags.console import code
 from tests.conftest import Person, refused, sealed_for
 from tests.settings import APP_ID
 from tests.test_security import everything_stored as everything
-from wechat.sandbox import Sandbox
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Sandbox
 
 CHECK, LIVE = "/admin/check/", "/admin/check/live/"
 WATCH, CREDENTIALS = "/admin/check/watch/", "/admin/check/credentials/"
@@ -90,7 +89,7 @@ def test_the_right_secret_is_taken(sandbox: Sandbox, olga: Browser) -> None:
 def test_a_refusal_of_wechats_is_told_with_its_mending_and_rid(
     sandbox: Sandbox, olga: Browser, errcode: int
 ) -> None:
-    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
+    sandbox.state.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
     page = olga.post(CREDENTIALS, PASTED).content.decode()
     assert means(str(errcode)) in page and todo(str(errcode)) in page
     assert "rid" in page and f"<dd>{errcode}</dd>" in page
@@ -106,7 +105,7 @@ def test_a_silence_of_wechats_is_told(
     sandbox: Sandbox, olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wechat.client.Client.__init__.__defaults__", (0.2,))
-    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(delay=30), 1)
+    sandbox.state.request_fault("/cgi-bin/stable_token", Fault(delay=30), 1)
     assert means("timeout") in olga.post(CREDENTIALS, PASTED).content.decode()
 
 

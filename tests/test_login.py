@@ -14,8 +14,7 @@ from accounts.models import Token, WeChatUser
 from core.vault import decrypt, digest_of
 from tests.conftest import Person, refused, sealed_for
 from tests.settings import APP_ID, OTHER_APP_ID
-from wechat.sandbox import Phone, Sandbox, openid_of, unionid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Phone, Sandbox, openid_of, unionid_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00", re.ASCII)
 CODE2SESSION = "/sns/jscode2session"
@@ -36,9 +35,9 @@ def nobody(db: None, sandbox: Sandbox) -> Person:
 @pytest.fixture
 def two_apps(settings: Any, sandbox: Sandbox) -> Any:
     settings.WECHAT_APPS = {**settings.WECHAT_APPS, OTHER_APP_ID: {"SECRET": "another-secret"}}
-    sandbox.world.apps[OTHER_APP_ID] = "another-secret"
+    sandbox.state.apps[OTHER_APP_ID] = "another-secret"
     yield
-    del sandbox.world.apps[OTHER_APP_ID]
+    del sandbox.state.apps[OTHER_APP_ID]
 
 
 def log_in(person: Person, **body: Any) -> Any:
@@ -46,7 +45,7 @@ def log_in(person: Person, **body: Any) -> Any:
 
 
 def fault(sandbox: Sandbox, times: int = 1, path: str = CODE2SESSION, **what: Any) -> None:
-    sandbox.world.request_fault(path, Fault(**what), times)
+    sandbox.state.request_fault(path, Fault(**what), times)
 
 
 def stored(user: WeChatUser) -> tuple[Any, ...]:
@@ -131,7 +130,7 @@ def test_an_unknown_appid_is_invalid(nobody: Person, appid: Any) -> None:
 def test_one_openid_in_two_mini_programs_is_two_users(
     sandbox: Sandbox, nobody: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda appid, person: "oTheSameInBoth")
+    monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda appid, person: "oTheSameInBoth")
     ids = set()
     for appid in (APP_ID, OTHER_APP_ID):
         code = Phone(sandbox.url, "nobody", appid).login()
@@ -145,7 +144,7 @@ def test_openids_that_differ_by_case_are_two_users(
 ) -> None:
     ids = set()
     for openid in ("oAbCdEf", "oabcdef"):
-        monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda *_args, o=openid: o)
+        monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda *_args, o=openid: o)
         ids.add(log_in(nobody).json()["user"]["id"])
     assert len(ids) == WeChatUser.objects.count() == 2
 

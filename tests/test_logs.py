@@ -210,7 +210,7 @@ def test_no_url_tells_its_password(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "CodeRejected: WeChat refused the call (errcode 40029, rid 6564-1a2b-3c4d)",
+        "InvalidCodeError: WeChat refused the call (errcode 40029, rid 6564-1a2b-3c4d)",
         '{"errcode": 40029, "status_code": 200}',
         "GET /g/<str:signed>/ 404",
         "Key figures of the group",

@@ -11,7 +11,7 @@ from django.test import Client as Browser
 from PIL import Image
 
 from accounts.models import AvatarCheck, WeChatUser
-from accounts.services import note_verdict
+from accounts.services import save_verdict
 from audit.models import AuditEvent
 from console.review import KINDS, items_of
 from groups.models import Group, Membership
@@ -365,7 +365,7 @@ def test_a_verdict_may_come_before_the_upload_is_done(
     """WeChat's answer and its push travel separately."""
 
     def quick(client: Any, openid: str, media_url: str) -> str:
-        note_verdict(APP_ID, MediaVerdict("quick-1", Verdict(Suggestion.PASS, "100")))
+        save_verdict(APP_ID, MediaVerdict("quick-1", Verdict(Suggestion.PASS, "100")))
         return "quick-1"
 
     monkeypatch.setattr("wechat.client.Client.check_media", quick)

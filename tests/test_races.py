@@ -444,7 +444,7 @@ def test_wechat_fetches_an_avatar_judges_it_and_pushes_the_verdict(site, colour,
     """Uploaded to one server, fetched from it, and the verdict pushed to the other."""
     channel = channel_for(APP_ID)
     address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}/")
-    site.sandbox.world.push_to(APP_ID, address, channel.token, channel.aes_key)
+    site.sandbox.state.push_to(APP_ID, address, channel.token, channel.aes_key)
     painter = site.somebody(f"painter-of-{fate}")
     status, me = painter.call(
         "POST", "me/avatar", 0, files={"avatar": ("tmp.png", picture(colour))}

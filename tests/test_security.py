@@ -335,7 +335,7 @@ def canaries(
         push_key=AES_CANARY,
     )
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "canary-of-the-app-secret"}}
-    monkeypatch.setitem(sandbox.world.apps, APP_ID, "canary-of-the-app-secret")
+    monkeypatch.setitem(sandbox.state.apps, APP_ID, "canary-of-the-app-secret")
     settings.WECHAT_PUSH = {APP_ID: {"TOKEN": PUSH_CANARY, "AES_KEY": AES_CANARY}}
     settings.FIELD_KEYS = [FIELD_CANARY]
     settings.SECRET_KEY = "canary-of-the-signing-key-" * 3
@@ -423,7 +423,7 @@ def show_oneself_while_wechat_fails(alice: Person, canaries: Canaries, sandbox: 
             fault(sandbox, path=path, times=2, **what)
         canaries.answered(alice.put("me", {"nickname": "小红"}))
         canaries.answered(send(alice))
-        canaries.add(access_token=sandbox.world.stable_token(**CREDENTIALS)["access_token"])
+        canaries.add(access_token=sandbox.state.stable_token(**CREDENTIALS)["access_token"])
     for path in CHECKS:
         fault(sandbox, path=path, times=0)
 

@@ -1,8 +1,9 @@
-"""The state and the rules of the pretended WeChat; knows nothing of HTTP.
+"""The state and the rules of the fake WeChat, without HTTP.
 
 Sources: auth.code2Session, stable_token, msgSecCheck and mediaCheckAsync for the platform;
-wx.login, wx.getShareInfo, wx.getGroupEnterInfo and wx.getUserInfo for the phone. Where the
-platform leaves itself room, the sandbox takes the worst case: every login makes a new session_key.
+wx.login, wx.getShareInfo, wx.getGroupEnterInfo and wx.getUserInfo for the phone. Where WeChat's
+documents allow several behaviours, the sandbox takes the worst: every log-in makes a new
+session_key.
 """
 
 import functools
@@ -21,54 +22,56 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from wechat.crypto import decode_aes_key, seal
 from wechat.push import Channel
 
-from .censor import findings, judge_text
+from .content_safety import findings, judge_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Seconds.
 CODE_LIFE = 300
 TOKEN_LIFE = 7200
 REPLACED_TOKEN_LIFE = 300
 VISIT_LIFE = 2 * 3600
-MAX_CONTENT = 2500
 MAX_FAULT_SECONDS = 60
 
-PICTURE = 2
+MAX_CONTENT = 2500  # characters
+
+PICTURE = 2  # `media_type`
 CONTENT_SAFETY_VERSION, CONTENT_SAFETY_SCENES = 2, range(1, 5)
 
-STANDING_CODE = "demo-"
+DEMO_CODE_PREFIX = "demo-"
 
-SINGLE_CHAT_CARD, GROUP_CARD_WITH_TICKET = 1007, 1044
-SINGLE, GROUP = 1, 3
+SINGLE_CHAT_CARD, GROUP_CARD_WITH_TICKET = 1007, 1044  # `scene`
+SINGLE, GROUP = 1, 3  # `chat_type`
 
-NOT_FROM_A_CHAT, LEFT_THE_GROUP = 40097, 65206
+NOT_FROM_A_CHAT, LEFT_THE_GROUP = 40097, 65206  # `errCode`
 
 
 class PlatformError(Exception):
-    """The platform refuses a server's call with this `errcode`."""
+    """The refusal of a server's call, by its `errcode`."""
 
     def __init__(self, errcode: int) -> None:
         super().__init__(errcode)
         self.errcode = errcode
 
 
-class CallFailed(Exception):
-    """A `wx` call fails on the phone; `err_code` −1 is a mistake in the request itself."""
+class WxCallError(Exception):
+    """The failure of a `wx` call on the phone; `err_code` −1 is a mistake in the request itself."""
 
     def __init__(self, reason: str, err_code: int = -1) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.err_code = err_code
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with a platform call.
+    """A failure of a platform call, to be asked for by a test. The default changes nothing.
 
-    `errcode` and `status` (with an HTML page) answer in place of the platform, so a code stays
-    unused. The others befall the true answer on its way back, so a code is used up: `delay`
-    seconds before it, `drip` seconds after each byte of its body, `body` in its stead, `close`
-    instead of any answer. Raises ValueError for what HTTP or patience does not allow.
+    `errcode` and `status` (with an HTML page) are sent instead of calling the platform, so a code
+    stays unused. The others change the answer on its way back, so a code is used up: `delay` is
+    seconds before the answer, `drip` seconds after each byte of its body, `body` replaces its
+    body, `close` closes the connection without an answer. Raises ValueError for seconds outside
+    0 … 60 and for a `status` outside 200 … 599.
     """
 
     errcode: int | None = None
@@ -86,7 +89,7 @@ class Fault:
 
 
 @dataclass
-class _Code:
+class _LoginCode:
     appid: str
     person: str
     session_key: str
@@ -102,7 +105,7 @@ class _AccessToken:
 
 @dataclass(frozen=True)
 class MediaCheck:
-    """A picture somebody wants judged."""
+    """A call of mediaCheckAsync whose verdict is still to be pushed."""
 
     appid: str
     openid: str
@@ -112,7 +115,10 @@ class MediaCheck:
 
 @dataclass(frozen=True)
 class Receiver:
-    """The address an app's console has under 消息推送, and what was sent there so far."""
+    """The address to which an app's messages are pushed, as set in WeChat's console (消息推送).
+
+    `verdicts` and `pushes` count what was sent there.
+    """
 
     url: str
     channel: Channel
@@ -121,17 +127,17 @@ class Receiver:
 
 
 def openid_of(appid: str, person: str) -> str:
-    """The openid of `person` in one mini-program: 28 characters, always the same."""
+    """Return the openid of `person` in one mini-program: 28 characters, always the same."""
     return _opaque_id("o", appid, person)
 
 
 def open_gid_of(appid: str, chat: str) -> str:
-    """The openGId of `chat` in one mini-program: 28 characters, always the same."""
+    """Return the openGId of `chat` in one mini-program: 28 characters, always the same."""
     return _opaque_id("tG", appid, chat)
 
 
 def unionid_of(person: str) -> str:
-    """The unionid of `person`: 28 characters, the same in every mini-program."""
+    """Return the unionid of `person`: 28 characters, the same in every mini-program."""
     return _opaque_id("ocM", person)
 
 
@@ -141,48 +147,52 @@ def _accepted() -> dict[str, Any]:
 
 
 def _opaque_id(prefix: str, *parts: str) -> str:
-    # JSON keeps ("ab", "c") and ("a", "bc") apart, and takes every string.
+    # JSON and not a join: ("ab", "c") and ("a", "bc") must differ, and any string is allowed.
     digest = hashlib.sha256(json.dumps([prefix, *parts]).encode()).digest()
     return (prefix + urlsafe_b64encode(digest).decode())[:28]
 
 
-def _locked(method: Callable[Concatenate["World", P], R]) -> Callable[Concatenate["World", P], R]:
+def _locked(
+    method: Callable[Concatenate["SandboxState", P], R],
+) -> Callable[Concatenate["SandboxState", P], R]:
     @functools.wraps(method)
-    def locked(self: "World", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def locked(self: "SandboxState", /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return method(self, *args, **kwargs)
 
     return locked
 
 
-class World:
-    """One pretended WeChat for `apps` ({appid: secret}); thread-safe. `clock`: Unix seconds.
+class SandboxState:
+    """The state of one fake WeChat for `apps` ({appid: secret}). Thread-safe.
 
-    People and chats are known by name and exist as soon as they are named. Ids are derived from
-    names; keys, codes, tickets and tokens are random. Methods of the phone's side may leave
-    `appid` out where there is one app; they raise CallFailed. Those of the platform's side
-    raise PlatformError. Both return the JSON object of a success, without `errMsg`.
+    People and chats are known by name and need not be created. Ids are derived from names; keys,
+    codes, tickets and tokens are random. `clock` returns Unix seconds.
 
-    The one liberty: a code that is a person's name starting with `demo-` (`demo-alice`) is
-    always accepted, never used up, and counts as a fresh login of that person, so that a
-    printed `curl` can be copied again and again.
+    The methods of the platform's side raise PlatformError, those of the phone's side WxCallError;
+    the phone's may leave `appid` out where there is one app. Both return the JSON object of a
+    success, without `errMsg`.
 
-    What content safety finds in words and pictures is the business of `censor`. `media_checks`
-    holds the pictures to be judged, `receivers` by appid where the verdicts are to be pushed.
+    One thing differs from WeChat, so that a printed `curl` can be run again and again: a code that
+    starts with `demo-` (`demo-alice`) is always accepted and never used up, and counts as a new
+    log-in of the person of that name.
+
+    `media_checks` holds the pictures to be judged (None ends the worker), `receivers` the
+    addresses to which the verdicts are pushed, by appid.
     """
 
     def __init__(self, apps: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
         self.apps = dict(apps)
         self._clock = clock
         self._lock = threading.RLock()
-        self._session_keys: dict[tuple[str, str], str] = {}
-        self._codes: dict[str, _Code] = {}
-        self._tickets: dict[str, tuple[str, str, str]] = {}
-        self._in_chat: dict[tuple[str, str], bool] = {}
-        self._launches: dict[tuple[str, str], str | None] = {}
-        self._tokens: dict[str, str] = {}
+        self._session_keys: dict[tuple[str, str], str] = {}  # by appid and person
+        self._codes: dict[str, _LoginCode] = {}
+        self._tickets: dict[str, tuple[str, str, str]] = {}  # appid, person and chat of each
+        self._in_chat: dict[tuple[str, str], bool] = {}  # by person and chat; False: has left
+        self._launches: dict[tuple[str, str], str | None] = {}  # chat by appid and person
+        self._tokens: dict[str, str] = {}  # the current one by appid
         self._issued: dict[str, _AccessToken] = {}
-        self._visits: dict[tuple[str, str], float] = {}
+        self._visits: dict[tuple[str, str], float] = {}  # the last log-in by appid and openid
         self.media_checks: queue.Queue[MediaCheck | None] = queue.Queue()
         self.receivers: dict[str, Receiver] = {}
         self._faults: dict[str, tuple[Fault, int]] = {}
@@ -193,7 +203,10 @@ class World:
     def jscode2session(
         self, appid: str = "", secret: str = "", js_code: str = "", grant_type: str = ""
     ) -> dict[str, Any]:
-        """auth.code2Session: `{"openid", "session_key", "unionid"}`, the key of that very login."""
+        """Answer auth.code2Session: `{"openid", "session_key", "unionid"}`.
+
+        The session_key is the one made by the `wx.login` that gave `js_code`.
+        """
         self._check_credentials(appid, secret)
         if grant_type != "authorization_code":
             raise PlatformError(40002)
@@ -210,9 +223,10 @@ class World:
     def stable_token(
         self, appid: str = "", secret: str = "", grant_type: str = "", force_refresh: bool = False
     ) -> dict[str, Any]:
-        """stable_token: `{"access_token", "expires_in"}` (seconds), the same until it expires.
+        """Answer stable_token: `{"access_token", "expires_in"}`, in seconds.
 
-        `force_refresh` makes a new one; the old one stays valid for five minutes.
+        The token is the same until it expires. `force_refresh` makes a new one; the old one then
+        stays valid for five minutes.
         """
         self._check_credentials(appid, secret)
         if grant_type != "client_credential":
@@ -229,12 +243,12 @@ class World:
 
     @_locked
     def token_is_valid(self, token: str) -> bool:
-        """Whether an access token, of any app, would be accepted now."""
+        """Return whether an access token, of any app, would be accepted now."""
         return token in self._issued and self._clock() < self._issued[token].ends
 
     @_locked
     def revoke_token(self, appid: str) -> None:
-        """The token the app has now is refused (40001) from now on, as if it never was."""
+        """Forget the current token of an app, so that it is refused with 40001."""
         self._issued.pop(self._tokens.get(appid, ""), None)
 
     @_locked
@@ -247,8 +261,8 @@ class World:
         scene: int = 0,
         nickname: str = "",
     ) -> dict[str, Any]:
-        """msgSecCheck: `{"errcode", "errmsg", "detail", "result", "trace_id"}`, by `censor`."""
-        self._visited_app(access_token, openid, version, scene)
+        """Answer msgSecCheck: `{"errcode", "errmsg", "detail", "result", "trace_id"}`."""
+        self._require_visit(access_token, openid, version, scene)
         if not 0 < len(content) <= MAX_CONTENT:
             raise PlatformError(47001)
         return _accepted() | findings(judge_text(f"{content}\n{nickname}"))
@@ -263,16 +277,22 @@ class World:
         version: int = 0,
         scene: int = 0,
     ) -> dict[str, Any]:
-        """mediaCheckAsync of a picture: `{"errcode", "errmsg", "trace_id"}`; pushed later."""
-        appid = self._visited_app(access_token, openid, version, scene)
+        """Answer mediaCheckAsync for a picture: `{"errcode", "errmsg", "trace_id"}`.
+
+        The verdict is pushed later.
+        """
+        appid = self._require_visit(access_token, openid, version, scene)
         if media_type != PICTURE or not media_url:
             raise PlatformError(47001)
         answer = _accepted()
         self.media_checks.put(MediaCheck(appid, openid, media_url, answer["trace_id"]))
         return answer
 
-    def _visited_app(self, access_token: str, openid: str, version: int, scene: int) -> str:
-        """The app whose token it is, if `openid` was there of late. Raises PlatformError."""
+    def _require_visit(self, access_token: str, openid: str, version: int, scene: int) -> str:
+        """Return the appid of a token, if `openid` logged in there within the last two hours.
+
+        Raises PlatformError.
+        """
         if not access_token:
             raise PlatformError(41001)
         if access_token not in self._issued:
@@ -295,7 +315,7 @@ class World:
             raise PlatformError(40125)
 
     def _redeem(self, appid: str, js_code: str) -> tuple[str, str]:
-        if js_code.startswith(STANDING_CODE):
+        if js_code.startswith(DEMO_CODE_PREFIX):
             return js_code, self._log_in(appid, js_code)
         code = self._codes.get(js_code)
         if code is None or code.appid != appid or self._clock() >= code.expires:
@@ -309,11 +329,14 @@ class World:
 
     @_locked
     def login(self, person: str, appid: str = "") -> dict[str, Any]:
-        """wx.login: `{"code"}`, good once, for five minutes; the phone now has a new key."""
-        appid = self._app(appid)
+        """Answer wx.login: `{"code"}`, good once and for five minutes.
+
+        From now on the phone seals with a new session_key.
+        """
+        appid = self._known_app(appid)
         code = "0" + secrets.token_hex(16)[1:]
         key = self._log_in(appid, person)
-        self._codes[code] = _Code(appid, person, key, self._clock() + CODE_LIFE)
+        self._codes[code] = _LoginCode(appid, person, key, self._clock() + CODE_LIFE)
         return {"code": code}
 
     @_locked
@@ -325,14 +348,14 @@ class World:
         query: dict[str, Any] | None = None,
         appid: str = "",
     ) -> dict[str, Any]:
-        """`person` taps a card in `chat`: a launch, `{"scene", "shareTicket", "query"}`.
+        """Open the mini-program by a card in `chat`: `{"scene", "shareTicket", "query"}`.
 
-        Only scene 1044 has a ticket, a fresh one each time. Seeing the card takes being in the
-        group: who never was is put into it, who has left must `join` first (else 65206).
+        Only scene 1044 has a ticket, a new one each time. Someone who was never in the group is
+        put into it; someone who has left must `join` first (else 65206).
         """
-        appid = self._app(appid)
+        appid = self._known_app(appid)
         if not self._in_chat.setdefault((person, chat), True):
-            raise CallFailed("this person has left the group", LEFT_THE_GROUP)
+            raise WxCallError("this person has left the group", LEFT_THE_GROUP)
         self._launches[appid, person] = chat
         launch = {"scene": scene, "query": query or {}}
         if scene == GROUP_CARD_WITH_TICKET:
@@ -343,58 +366,62 @@ class World:
 
     @_locked
     def open_single(self, person: str, appid: str = "") -> dict[str, Any]:
-        """`person` taps a card in a chat of two: a launch in scene 1007, without a ticket."""
-        self._launches[self._app(appid), person] = None
+        """Open the mini-program by a card in a chat of two: `{"scene": 1007, "query"}`."""
+        self._launches[self._known_app(appid), person] = None
         return {"scene": SINGLE_CHAT_CARD, "query": {}}
 
     @_locked
     def share_info(self, person: str, share_ticket: str, appid: str = "") -> dict[str, Any]:
-        """wx.getShareInfo: `{"openGId"}`, sealed. Fails for an unknown or another's ticket."""
-        appid = self._app(appid)
+        """Answer wx.getShareInfo: `{"openGId"}`, sealed.
+
+        Raises WxCallError (40097) for a ticket that is unknown or of another person or app.
+        """
+        appid = self._known_app(appid)
         owner, holder, chat = self._tickets.get(share_ticket, ("", "", ""))
         if not owner or (owner, holder) != (appid, person):
-            raise CallFailed("invalid shareTicket", NOT_FROM_A_CHAT)
+            raise WxCallError("invalid shareTicket", NOT_FROM_A_CHAT)
         return self._sealed(appid, person, {"openGId": open_gid_of(appid, chat)})
 
     @_locked
     def group_enter_info(
         self, person: str, watermark: bool = True, appid: str = ""
     ) -> dict[str, Any]:
-        """wx.getGroupEnterInfo of the last launch, sealed, all its options switched on.
+        """Answer wx.getGroupEnterInfo for the last launch, sealed, with all its options on.
 
         `{"opengid", "chat_type": 3, "group_openid"}`, or `{"open_single_roomid", "chat_type": 1}`
-        for a chat of two. Not launched from a chat is 40097, having left the group 65206.
+        for a chat of two. Raises WxCallError: 40097 where the launch was not from a chat, 65206
+        where the person has left the group.
         """
-        appid = self._app(appid)
+        appid = self._known_app(appid)
         payload = self._enter_payload(appid, person)
         return self._sealed(appid, person, payload, watermark=watermark)
 
     @_locked
     def user_info(self, person: str, appid: str = "") -> dict[str, Any]:
-        """wx.getUserInfo, sealed: genuine data without a group, anonymous as since 2022."""
-        appid = self._app(appid)
+        """Answer wx.getUserInfo, sealed: no group, and the anonymous nickname used since 2022."""
+        appid = self._known_app(appid)
         payload = {"openId": openid_of(appid, person), "nickName": "微信用户", "gender": 0}
         return self._sealed(appid, person, payload | {"unionId": unionid_of(person)})
 
     @_locked
     def join(self, person: str, chat: str) -> dict[str, Any]:
-        """`person` is in `chat` from now on, whether or not they had left it: `{}`."""
+        """Put `person` into `chat`, whether or not they had left it: `{}`."""
         self._in_chat[person, chat] = True
         return {}
 
     @_locked
     def leave(self, person: str, chat: str) -> dict[str, Any]:
-        """`person` leaves `chat`: `{}`. Fails for someone who is not in it."""
+        """Take `person` out of `chat`: `{}`. Raises WxCallError (65206) if they are not in it."""
         if not self._in_chat.get((person, chat)):
-            raise CallFailed("this person is not in the group", LEFT_THE_GROUP)
+            raise WxCallError("this person is not in the group", LEFT_THE_GROUP)
         self._in_chat[person, chat] = False
         return {}
 
-    def _app(self, appid: str) -> str:
+    def _known_app(self, appid: str) -> str:
         if not appid and len(self.apps) == 1:
             return next(iter(self.apps))
         if appid not in self.apps:
-            raise CallFailed(f"appid must be one of {', '.join(self.apps)}")
+            raise WxCallError(f"appid must be one of {', '.join(self.apps)}")
         return appid
 
     def _log_in(self, appid: str, person: str) -> str:
@@ -407,13 +434,13 @@ class World:
 
     def _enter_payload(self, appid: str, person: str) -> dict[str, Any]:
         if (appid, person) not in self._launches:
-            raise CallFailed("not launched from a chat", NOT_FROM_A_CHAT)
+            raise WxCallError("not launched from a chat", NOT_FROM_A_CHAT)
         chat = self._launches[appid, person]
         if chat is None:
             room = _opaque_id("tS", appid, person)
             return {"open_single_roomid": room, "chat_type": SINGLE}
         if not self._in_chat[person, chat]:
-            raise CallFailed("this person has left the group", LEFT_THE_GROUP)
+            raise WxCallError("this person has left the group", LEFT_THE_GROUP)
         return {
             "opengid": open_gid_of(appid, chat),
             "chat_type": GROUP,
@@ -423,7 +450,7 @@ class World:
     def _sealed(
         self, appid: str, person: str, payload: Mapping[str, Any], *, watermark: bool = True
     ) -> dict[str, Any]:
-        # Who never logged in has a key too, only no server has seen it.
+        # Someone who never logged in has a key too, but no server has seen it.
         key = self._session_keys.get((appid, person)) or self._new_session_key(appid, person)
         mark = {"watermark": {"appid": appid, "timestamp": int(self._clock())}}
         sealed = seal(key, {**payload, **(mark if watermark else {})})
@@ -433,13 +460,14 @@ class World:
 
     @_locked
     def push_to(self, appid: str, url: str, token: str, aes_key: str = "") -> dict[str, Any]:
-        """Push what concerns `appid` to `url` from now on: `{}`. Raises ValueError.
+        """Push the messages of `appid` to `url` from now on: `{}`.
 
-        Each setting starts anew: the first push is safe and JSON, then plain and JSON, safe and
-        XML, plain and XML, and so on; without `aes_key` all are plain. Every second verdict
-        comes twice.
+        The pushes take turns: safe mode and JSON, plain and JSON, safe and XML, plain and XML.
+        Without `aes_key` all are plain. Every second verdict is pushed twice. Each call starts
+        from the beginning. Raises ValueError for a URL that is not http or https, or for an
+        `aes_key` that is not an EncodingAESKey.
         """
-        appid = self._app(appid)
+        appid = self._known_app(appid)
         if not url.startswith(("http://", "https://")):
             raise ValueError("url must be one of http or https")
         if aes_key:
@@ -451,12 +479,12 @@ class World:
 
     @_locked
     def request_fault(self, path: str, fault: Fault, times: int = 1) -> None:
-        """The next `times` calls of `path` suffer `fault`, in place of what was asked before."""
+        """Let the next `times` calls of `path` fail with `fault`, replacing an earlier request."""
         self._faults[path] = (fault, times)
 
     @_locked
     def take_fault(self, path: str) -> Fault:
-        """The fault due to this call of `path`; a Fault that does nothing when none is."""
+        """Return the fault for this call of `path`, `Fault()` where none was requested."""
         fault, times = self._faults.get(path, (Fault(), 0))
         if times <= 0:
             return Fault()

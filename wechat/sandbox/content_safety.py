@@ -1,7 +1,7 @@
-"""What the pretended WeChat finds in words and pictures, so that a test can choose a verdict.
+"""The verdicts of the fake WeChat on words and pictures, so that a test can choose one.
 
-Words: text with 违规 or "forbidden" in it is risky, with 存疑 or "doubtful" it is for review.
-Pictures: mostly red is risky, mostly yellow is for review. All else passes.
+Text with 违规 or "forbidden" in it is risky, text with 存疑 or "doubtful" in it is for review.
+A picture that is mostly red is risky, one that is mostly yellow is for review. All else passes.
 """
 
 import io
@@ -27,7 +27,7 @@ LABELS: Mapping[Suggestion, int] = {
 
 
 def judge_text(text: str) -> Suggestion:
-    """The verdict on words; case matters not."""
+    """Return the verdict on a text; upper and lower case count the same."""
     folded = text.casefold()
     if any(word in folded for word in RISKY_WORDS):
         return Suggestion.RISKY
@@ -35,7 +35,10 @@ def judge_text(text: str) -> Suggestion:
 
 
 def judge_picture(data: bytes) -> Suggestion:
-    """The verdict on an image file, by its mean colour. Raises ValueError for what is none."""
+    """Return the verdict on an image file, by its mean colour.
+
+    Raises ValueError for what is not an image, or has more than MAX_PIXELS.
+    """
     red, green, blue = _mean_colour(data)
     if red <= BRIGHT or blue >= DARK:
         return Suggestion.PASS
@@ -51,14 +54,14 @@ def _mean_colour(data: bytes) -> tuple[int, int, int]:
                 raise ValueError("too many pixels")
             pixel = image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     except Exception as error:
-        # Decoders meet broken files with exceptions of every kind.
+        # On a broken file a decoder may raise any exception.
         raise ValueError("not a picture") from error
     assert isinstance(pixel, tuple)  # noqa: S101  # of RGB
     return pixel[0], pixel[1], pixel[2]
 
 
 def findings(suggestion: Suggestion, *, pushed: bool = False) -> dict[str, Any]:
-    """`{"detail", "result"}` as documented; in a push the label is a string."""
+    """Return `{"detail", "result"}` as WeChat documents them; in a push the label is a string."""
     number = LABELS[suggestion]
     result = {"suggest": suggestion.value, "label": str(number) if pushed else number}
     finding = {"strategy": "content_model", "errcode": 0, **result, "prob": 90}
