@@ -39,8 +39,8 @@ from accounts.models import WeChatUser
 from audit.actors import Actor
 from audit.models import AuditEvent
 from groups import ranking
+from groups.errors import InvalidField
 from groups.models import Board, Group, Score
-from groups.periods import UnreadablePeriod
 
 from .actions import RECORDED
 from .paging import KeysetList
@@ -189,7 +189,7 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     try:
         board = Board.objects.choose(group.app_id, request.GET.get("board"))
         found = ranking.whole(group, board, request.GET.get("period"))
-    except (Board.DoesNotExist, UnreadablePeriod):
+    except (Board.DoesNotExist, InvalidField):
         raise Http404 from None
     if form not in WRITERS:
         raise Http404

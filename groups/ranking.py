@@ -23,7 +23,7 @@ from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
 from core.signed import UnreadableSignature, sign, unsign
 
-from .errors import UnreadableCursor
+from .errors import NOT_A_CURSOR, NOT_A_PERIOD, InvalidField
 from .models import (
     ALL_GROUPS,
     EVERY_APP,
@@ -159,7 +159,7 @@ def standings(
     """A page of the ranking: from the top, or after `cursor`.
 
     `period` is a window's name, a period's key, or None for the board's default window; a cursor
-    holds on to the period its walk began in. Raises UnreadablePeriod, UnreadableCursor.
+    holds on to the period its walk began in. Raises InvalidField.
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
     table = _Table.of(group, board, _choose_period(board, period, place), viewer)
@@ -176,7 +176,7 @@ def around(
 ) -> Ranking:
     """The part of the ranking with `size` neighbours on each side of the viewer.
 
-    Empty where the viewer is not listed. Raises UnreadablePeriod.
+    Empty where the viewer is not listed. Raises InvalidField.
     """
     table = _Table.of(group, board, _choose_period(board, period), viewer)
     mine = table.place_of(viewer.pk)
@@ -185,24 +185,20 @@ def around(
     return table.ranking(max(0, mine - size), mine + size + 1)
 
 
-class UnfinishedPeriod(ValueError):
-    """The period has not ended yet, or never will."""
-
-
 def winners(group: Group, board: Board, period: str, places: int) -> Ranking:
-    """Everybody on one of the first `places` ranks of a finished period, ties included.
+    """Return everyone on one of the first `places` ranks of a finished period, ties included.
 
-    Raises UnreadablePeriod, UnfinishedPeriod.
+    Raises InvalidField, for a period that has not ended too.
     """
     chosen = _choose_period(board, period)
     if chosen.end is None or chosen.end > timezone.now():
-        raise UnfinishedPeriod(period)
+        raise InvalidField("period", NOT_A_PERIOD)
     table = _Table.of(group, board, chosen)
     return table.ranking(0, sum(1 for rank in table.ranks.values() if rank <= places))
 
 
 def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
-    """Everybody who is listed, on one page. Raises UnreadablePeriod."""
+    """Return everyone who is listed, on one page. Raises InvalidField."""
     table = _Table.of(group, board, _choose_period(board, period))
     return table.ranking(0, len(table.listed))
 
@@ -299,7 +295,7 @@ class _Cursor:
         try:
             period, *key = unsign(text, cls.salt(group, board))
         except UnreadableSignature:
-            raise UnreadableCursor from None
+            raise InvalidField("cursor", NOT_A_CURSOR) from None
         return cls(period, tuple(key))
 
     def write(self, group: Group, board: Board) -> str:
@@ -312,15 +308,16 @@ class _Cursor:
 
 def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
     now = timezone.now()
-    if cursor is None:
-        period = Period.parse(text or board.default_window, now)
-        if period.window not in board.counted_windows:
-            raise UnreadablePeriod(text)
-        return period
-    walked = Period.parse(cursor.period, now)
-    if text and text != walked.window and Period.parse(text, now) != walked:
-        raise UnreadableCursor
-    return walked
+    try:
+        asked = Period.parse(text or board.default_window, now)
+        walked = Period.parse(cursor.period, now) if cursor else None
+    except UnreadablePeriod:
+        raise InvalidField("period", NOT_A_PERIOD) from None
+    if walked is None and asked.window not in board.counted_windows:
+        raise InvalidField("period", NOT_A_PERIOD)
+    if walked and text and text != walked.window and asked != walked:
+        raise InvalidField("cursor", NOT_A_CURSOR)
+    return walked or asked
 
 
 @dataclass(frozen=True)

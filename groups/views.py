@@ -12,10 +12,10 @@ from accounts.models import WeChatUser
 from core.signed import UnreadableSignature
 
 from . import ranking
-from .errors import UnreadableCursor
+from .errors import InvalidField
 from .links import Link
 from .models import Board, Group, Membership, VerificationFile
-from .periods import CURRENT_TITLES, UnreadablePeriod
+from .periods import CURRENT_TITLES
 
 
 @require_safe
@@ -47,7 +47,7 @@ def ranking_context(
     period, cursor = request.GET.get("period"), request.GET.get("cursor")
     try:
         found = ranking.standings(group, board, period, viewer, cursor=cursor)
-    except (UnreadablePeriod, UnreadableCursor):
+    except InvalidField:
         raise Http404 from None
     return {"ranking": found, "windows": [(w, CURRENT_TITLES[w]) for w in board.counted_windows]}
 

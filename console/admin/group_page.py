@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from accounts.avatars.storage import SMALL, avatar_path
-from groups.errors import UnreadableCursor
+from groups.errors import InvalidField
 from groups.models import Absence, Board, Group, Membership, Score, choose
-from groups.periods import CURRENT_TITLES, UnreadablePeriod
+from groups.periods import CURRENT_TITLES
 from groups.ranking import Ranking, Standing, standings
 
 from .base import Button, audit_of, buttons
@@ -57,7 +57,7 @@ def context(request: HttpRequest, group: Group) -> dict[str, Any]:
     try:
         board = choose(boards, group.app_id, request.GET.get("board"))
         found = standings(group, board, request.GET.get("period"), cursor=request.GET.get("cursor"))
-    except (Board.DoesNotExist, UnreadablePeriod, UnreadableCursor):
+    except (Board.DoesNotExist, InvalidField):
         raise Http404 from None
     page = _Page(request, found)
     unlisted = page.unlisted() if request.GET.get("unlisted") else None
