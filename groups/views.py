@@ -15,7 +15,7 @@ from . import ranking
 from .errors import InvalidField
 from .links import Link
 from .models import Board, Group, Membership, VerificationFile
-from .periods import CURRENT_TITLES
+from .periods import Period
 
 
 @require_safe
@@ -49,7 +49,9 @@ def ranking_context(
         found = ranking.standings(group, board, period, viewer, cursor=cursor)
     except InvalidField:
         raise Http404 from None
-    return {"ranking": found, "windows": [(w, CURRENT_TITLES[w]) for w in board.counted_windows]}
+    now = found.server_time
+    windows = [(each, Period.current(each, now).title(now)) for each in board.counted_windows]
+    return {"ranking": found, "windows": windows}
 
 
 @require_safe

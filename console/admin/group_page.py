@@ -11,7 +11,7 @@ from django.utils.http import urlencode
 from accounts.avatars.storage import SMALL, avatar_path
 from groups.errors import InvalidField
 from groups.models import Absence, Board, Group, Membership, Score, choose
-from groups.periods import CURRENT_TITLES
+from groups.periods import Period
 from groups.ranking import Ranking, Standing, standings
 
 from .base import Button, audit_of, buttons
@@ -71,9 +71,12 @@ def context(request: HttpRequest, group: Group) -> dict[str, Any]:
             for each in boards
         ],
         "periods": [
-            page.choice(title, window == found.period.window, period=window)
-            for window, title in CURRENT_TITLES.items()
-            if window in board.counted_windows
+            page.choice(
+                Period.current(window, found.server_time).title(found.server_time),
+                window == found.period.window,
+                period=window,
+            )
+            for window in board.counted_windows
         ],
         "earlier": page.period(found.period.previous),
         "later": page.period(found.next_period),
