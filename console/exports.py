@@ -188,7 +188,7 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     group = get_object_or_404(Group, pk=pk)
     try:
         board = Board.objects.choose(group.app_id, request.GET.get("board"))
-        found = ranking.whole(group, board, request.GET.get("period"))
+        found = ranking.whole(group, board, timezone.now(), request.GET.get("period"))
     except (Board.DoesNotExist, InvalidField):
         raise Http404 from None
     if form not in WRITERS:

@@ -94,7 +94,7 @@ def group_list(request: HttpRequest) -> HttpResponse:
     page = Counted(wanted, now).get_page(request.GET.get("page"))
     groups = list(page.object_list)
     cards = describe(groups, now)
-    faces = ranking.top(groups)
+    faces = ranking.top(groups, now)
     context = {"page": page, "wanted": wanted, "apps": settings.WECHAT_APPS}
     context |= {"orders": {key: label for key, (label, _order) in ORDERS.items()}}
     context |= {"rows": [(card, faces.get(card.group.pk, [])) for card in cards]}
@@ -109,9 +109,9 @@ def group_list(request: HttpRequest) -> HttpResponse:
 def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One group's ranking, as nobody in particular sees it, and what can be done to its rows."""
     group = get_object_or_404(Group, pk=pk)
-    boards = Board.objects.tabs(group.app_id)
+    boards = Board.objects.of_app(group.app_id)
     board = chosen(boards, group, request)
-    context = ranking_context(request, group, board)
+    context = ranking_context(request, group, board, timezone.now())
     context |= {"boards": boards, "rows": rows(request, context["ranking"])}
     context |= {"buttons": buttons(request, [group])}
     if may_view(operator_of(request), WeChatUser):

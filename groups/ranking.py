@@ -16,7 +16,6 @@ from zlib import crc32
 from django.db.models import Case, F, FilteredRelation, Q, When
 from django.db.models import Window as Over
 from django.db.models.functions import RowNumber
-from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.avatars.storage import SMALL, avatar_path
@@ -25,8 +24,6 @@ from core.signed import UnreadableSignature, sign, unsign
 
 from .errors import NOT_A_CURSOR, NOT_A_PERIOD, InvalidField
 from .models import (
-    ALL_GROUPS,
-    EVERY_APP,
     NAMES_IN_A_TITLE,
     Board,
     Group,
@@ -151,6 +148,7 @@ class _Row:
 def standings(
     group: Group,
     board: Board,
+    now: datetime,
     period: str | None = None,
     viewer: WeChatUser | None = None,
     limit: int = DEFAULT_LIMIT,
@@ -162,7 +160,7 @@ def standings(
     holds on to the period its walk began in. Raises InvalidField.
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
-    table = _Table.of(group, board, _choose_period(board, period, place), viewer)
+    table = _Table.of(group, board, _choose_period(board, now, period, place), now, viewer)
     first = bisect_right(table.keys, place.key) if place else 0
     return table.ranking(first, first + limit)
 
@@ -170,6 +168,7 @@ def standings(
 def around(
     group: Group,
     board: Board,
+    now: datetime,
     viewer: WeChatUser,
     period: str | None = None,
     size: int = DEFAULT_AROUND,
@@ -178,35 +177,38 @@ def around(
 
     Empty where the viewer is not listed. Raises InvalidField.
     """
-    table = _Table.of(group, board, _choose_period(board, period), viewer)
+    table = _Table.of(group, board, _choose_period(board, now, period), now, viewer)
     mine = table.place_of(viewer.pk)
     if mine is None:
         return table.ranking(0, 0)
     return table.ranking(max(0, mine - size), mine + size + 1)
 
 
-def winners(group: Group, board: Board, period: str, places: int) -> Ranking:
+def winners(group: Group, board: Board, now: datetime, period: str, places: int) -> Ranking:
     """Return everyone on one of the first `places` ranks of a finished period, ties included.
 
     Raises InvalidField, for a period that has not ended too.
     """
-    chosen = _choose_period(board, period)
-    if chosen.end is None or chosen.end > timezone.now():
+    chosen = _choose_period(board, now, period)
+    if chosen.end is None or chosen.end > now:
         raise InvalidField("period", NOT_A_PERIOD)
-    table = _Table.of(group, board, chosen)
+    table = _Table.of(group, board, chosen, now)
     return table.ranking(0, sum(1 for rank in table.ranks.values() if rank <= places))
 
 
-def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
+def whole(group: Group, board: Board, now: datetime, period: str | None = None) -> Ranking:
     """Return everyone who is listed, on one page. Raises InvalidField."""
-    table = _Table.of(group, board, _choose_period(board, period))
+    table = _Table.of(group, board, _choose_period(board, now, period), now)
     return table.ranking(0, len(table.listed))
 
 
-def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
-    """By group, the first members of its default ranking, as `standings` lists them, in two queries
-    however many groups: the database sorts, by `_Row.sort_key` in its own words."""
-    now, boards = timezone.now(), _default_boards(groups)
+def top(groups: Collection[Group], now: datetime, places: int = 3) -> dict[int, list[Member]]:
+    """Return, by group, the first members of its default ranking as `standings` lists them.
+
+    Two queries however many groups: the database sorts, by `_Row.sort_key` in its own words.
+    """
+    of_apps = Board.objects.of_apps({group.app_id for group in groups})
+    boards = {app_id: choose(each, app_id) for app_id, each in of_apps.items()}
     ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
     badness = Case(
         When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
@@ -232,42 +234,30 @@ def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
     return found
 
 
-def _default_boards(groups: Iterable[Group]) -> dict[str, Board]:
-    """By mini-program."""
-    app_ids = {group.app_id for group in groups}
-    boards = list(Board.objects.filter(app_id__in=[*app_ids, EVERY_APP]))
-    return {
-        app_id: choose([b for b in boards if b.app_id in (app_id, EVERY_APP)], app_id)
-        for app_id in app_ids
-    }
-
-
 def _counted(boards: Mapping[str, Board], now: datetime) -> Q:
     """Of a member's scores, the one on their mini-program's board in its current period."""
     counted = Q()
     for app_id, board in boards.items():
         period = Period.current(Window(board.default_window), now).key
-        scope = F("group") if board.scope == Board.Scope.GROUP else ALL_GROUPS
-        score = {"board": board, "period": period, "scope": scope}
+        score = {"board": board, "period": period, "scope": board.scope_in(F("group"))}
         its = {f"user__scores__{name}": value for name, value in score.items()}
         counted |= Q(user__app_id=app_id, **its)
     return counted
 
 
-def preview(group: Group, board: Board) -> Ranking:
-    """The top of what `board`, saved or not, would show of a group's real members.
+def preview(group: Group, board: Board, now: datetime) -> Ranking:
+    """Return the top of what `board`, saved or not, would show of a group's real members.
 
     With the scores it has, or with samples: the same for the same member, ties among them.
     """
-    period = Period.current(Window(board.default_window), timezone.now())
-    samples = None if board.has_scores else _samples(board)
-    return _Table.of(group, board, period, scores=samples).ranking(0, PREVIEW)
+    period = Period.current(Window(board.default_window), now)
+    samples = None if board.has_scores else _samples(board, now)
+    return _Table.of(group, board, period, now, scores=samples).ranking(0, PREVIEW)
 
 
-def _samples(board: Board) -> _Scores:
+def _samples(board: Board, now: datetime) -> _Scores:
     low = 0 if board.min_value is None else board.min_value
     high = low + 9_000 if board.max_value is None else max(board.max_value, low)
-    now = timezone.now()
 
     def score(whose: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
         level = crc32(repr(whose).encode()) % SAMPLE_LEVELS
@@ -277,10 +267,10 @@ def _samples(board: Board) -> _Scores:
 
 
 def standing_of(
-    group: Group, board: Board, user: WeChatUser, period: str | None = None
+    group: Group, board: Board, now: datetime, user: WeChatUser, period: str | None = None
 ) -> Standing | None:
     """One member's standing; None for somebody who is not in the group."""
-    return _Table.of(group, board, _choose_period(board, period), user).my_standing()
+    return _Table.of(group, board, _choose_period(board, now, period), now, user).my_standing()
 
 
 @dataclass(frozen=True)
@@ -306,8 +296,9 @@ class _Cursor:
         return f"groups.ranking.{group.pk}.{board.pk}"
 
 
-def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
-    now = timezone.now()
+def _choose_period(
+    board: Board, now: datetime, text: str | None, cursor: _Cursor | None = None
+) -> Period:
     try:
         asked = Period.parse(text or board.default_window, now)
         walked = Period.parse(cursor.period, now) if cursor else None
@@ -340,11 +331,11 @@ class _Table:
         group: Group,
         board: Board,
         period: Period,
+        now: datetime,
         viewer: WeChatUser | None = None,
         scores: _Scores | None = None,
     ) -> Self:
         """With the scores there are, or others in their place."""
-        now = timezone.now()
         scores = scores or _read_scores(group, board, period).get
         card, rows, before = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
@@ -453,7 +444,7 @@ def _read_scores(
 ) -> dict[tuple[int, str | None], tuple[int | None, datetime | None]]:
     """Value and time by user id and period's key, of this period and the one before."""
     keys = [each.key for each in (period, period.previous) if each]
-    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group))
+    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group.pk))
     if board.scope == Board.Scope.APP:
         scores = scores.filter(user__memberships__group=group)
     rows = scores.values_list("user_id", "period", "value", "achieved_at")

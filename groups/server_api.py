@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
@@ -99,7 +98,7 @@ class ServerScoresView(ServerView):
 
     def group_of(self, person: WeChatUser, open_gid: str) -> Group:
         """A group that the person is in."""
-        mine = Membership.objects.of(person, timezone.now()).select_related("group")
+        mine = Membership.objects.of(person, self.now).select_related("group")
         return get_object_or_404(mine, group__open_gid=open_gid).group
 
 
@@ -137,7 +136,7 @@ class ServerGroupsView(ServerView):
     def get(self, request: Request, openid: str) -> Response:
         """Somebody's groups, the one visited last first."""
         cursor = self.query(PageQuery).get("cursor")
-        return self.answer(GroupsOutput, groups_of(self.person(openid), cursor))
+        return self.answer(GroupsOutput, groups_of(self.person(openid), cursor, self.now))
 
 
 class ServerRankingView(ServerView):
@@ -148,7 +147,7 @@ class ServerRankingView(ServerView):
         """A group's ranking, as nobody in particular sees it."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
-        found = ranking.standings(group, board, **asked)
+        found = ranking.standings(group, board, self.now, **asked)
         return self.answer(RankingOutput, found)
 
 
@@ -158,7 +157,7 @@ class WinnersView(ServerView):
         """Who won a finished period."""
         asked = self.query(WinnersQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
-        found = ranking.winners(group, board, **asked)
+        found = ranking.winners(group, board, self.now, **asked)
         ids = [standing.member.id for standing in found.entries]
         openids = dict(WeChatUser.objects.filter(pk__in=ids).values_list("pk", "openid"))
         context = {"request": request, "ranking": found, "openids": openids}

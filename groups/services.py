@@ -127,7 +127,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
             created = _renew(membership, now, seen)
         if counts:
             board = Board.objects.active_days()
-            Score.objects.submit(board, user, board.scope_in(group), 1, now, Source.ENTRY)
+            Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, Source.ENTRY)
     attempts.passed("membership", group=group.pk, created=created)
     return Bound(membership, created)
 
@@ -272,8 +272,8 @@ WHICH_GROUP = {
 
 
 def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted]:
-    board = submission.board
-    scope = board.scope_in(submission.group) if submission.group else ALL_GROUPS
+    board, group = submission.board, submission.group
+    scope = board.scope_in(group.pk if group else ALL_GROUPS)
     mine = Score.objects.filter(board=board, user=user, scope=scope)
     # Never earlier than what is there: a clock that goes back must not write into a period that
     # has ended.
@@ -328,9 +328,9 @@ def cards_of(memberships: Sequence[Membership], now: datetime) -> list[GroupCard
     return [replace(card, membership=membership) for card, membership in pairs]
 
 
-def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
-    """A page of somebody's groups, the one visited last first. Raises InvalidField."""
-    now, salt = timezone.now(), f"groups.mine.{user.pk}"
+def groups_of(user: WeChatUser, cursor: str | None, now: datetime) -> dict[str, Any]:
+    """Return a page of a user's groups, the one visited last first. Raises InvalidField."""
+    salt = f"groups.mine.{user.pk}"
     mine = Membership.objects.of(user, now).select_related("group")
     rows = mine.order_by("-verified_at", "-pk")
     if cursor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 
 from accounts.avatars.storage import SMALL, avatar_path
@@ -53,10 +54,11 @@ class Choice:
 
 def context(request: HttpRequest, group: Group) -> dict[str, Any]:
     """Everything the page shows. Raises Http404 for a board, period or cursor there is not."""
-    boards = Board.objects.tabs(group.app_id)
+    boards = Board.objects.of_app(group.app_id)
     try:
         board = choose(boards, group.app_id, request.GET.get("board"))
-        found = standings(group, board, request.GET.get("period"), cursor=request.GET.get("cursor"))
+        period, cursor = request.GET.get("period"), request.GET.get("cursor")
+        found = standings(group, board, timezone.now(), period, cursor=cursor)
     except (Board.DoesNotExist, InvalidField):
         raise Http404 from None
     page = _Page(request, found)

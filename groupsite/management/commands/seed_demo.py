@@ -219,7 +219,7 @@ class Seeder:
                     board=self.board,
                     window=window,
                     period=key,
-                    scope=self.board.scope_in(group),
+                    scope=self.board.scope_in(group.pk),
                     user=user,
                     value=count,
                     achieved_at=latest[key],
