@@ -27,11 +27,11 @@ test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other 
 lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations; eslint and types of the client kit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy .
 	@$(BIN)/djlint --lint --quiet templates
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
 	@$(BIN)/python scripts/translations.py --check
+	@$(BIN)/mypy .
 	@cd miniprogram && npm run --silent lint
 
 e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
