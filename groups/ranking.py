@@ -266,13 +266,6 @@ def _samples(board: Board, now: datetime) -> _Scores:
     return score
 
 
-def standing_of(
-    group: Group, board: Board, now: datetime, user: WeChatUser, period: str | None = None
-) -> Standing | None:
-    """One member's standing; None for somebody who is not in the group."""
-    return _Table.of(group, board, _choose_period(board, now, period), now, user).my_standing()
-
-
 @dataclass(frozen=True)
 class _Cursor:
     """The place after which a page begins, signed for one group and board."""
@@ -362,7 +355,7 @@ class _Table:
             total=len(self.listed),
             percentile=self.percentile(),
             entries=[self.standing(row) for row in page],
-            me=self.my_standing(),
+            me=self.standing(self.me) if self.me else None,
             absent="hidden" if self.me and self.me.hidden else None,
             next=self.cursor_after(page[-1]) if page and last < len(self.listed) else None,
         )
@@ -377,9 +370,6 @@ class _Table:
             achieved_at=row.achieved_at,
             is_me=row is self.me,
         )
-
-    def my_standing(self) -> Standing | None:
-        return self.standing(self.me) if self.me else None
 
     def movement(self, row: _Row) -> Movement:
         rank = self.ranks.get(row.member.id)

@@ -37,9 +37,6 @@ from .serializers import (
 )
 from .services import Submission, groups_of, submit_score
 
-MAX_SCORES = 500
-DEFAULT_PLACES, MAX_PLACES = 3, 100
-
 
 class ServerView(JsonView):
     """A call by a server, about the mini-program of its key alone."""
