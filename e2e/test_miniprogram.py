@@ -444,7 +444,7 @@ def test_everything_held_about_me_is_shown_and_erased(somebody: Callable[..., Ph
     alice.tap("设置")
     alice.see("复制网页版链接")
     alice.photograph("miniprogram-settings")
-    alice.tap("查看保存了什么")
+    alice.tap("查看已保存的数据")
     alice.see("入群记录", "小明")
     alice.photograph("miniprogram-data")
     alice.tap("复制全部")
