@@ -59,9 +59,9 @@ def log(phone: Phone) -> list[str]:
 def test_modules_see_none_of_the_browser(opened: Callable[..., Phone]) -> None:
     names = ["window", "document", "fetch", "localStorage", "URL", "XMLHttpRequest", "globalThis"]
     phone = opened()
-    assert phone.evaluate("names => device.app().seen(names)", names) == []
+    assert phone.evaluate("names => device.app().visibleNames(names)", names) == []
     mine = ["wx", "getApp", "App", "require", "Promise", "setTimeout"]
-    assert phone.evaluate("names => device.app().seen(names)", mine) == mine
+    assert phone.evaluate("names => device.app().visibleNames(names)", mine) == mine
 
 
 def test_there_is_no_patch(opened: Callable[..., Phone], wechat: Sandbox) -> None:
@@ -217,7 +217,7 @@ def test_old_base_libraries_lack_what_came_later(opened: Callable[..., Phone]) -
     lacking = "names => names.filter(name => !device.app().wx[name])"
     names = ["getAppBaseInfo", "getPrivacySetting", "getGroupEnterInfo", "login"]
     assert opened(sdk="2.17.3").evaluate(lacking, names) == names[:2]
-    assert opened(lacks=["getGroupEnterInfo"]).evaluate(lacking, names) == names[2:3]
+    assert opened(missingCalls=["getGroupEnterInfo"]).evaluate(lacking, names) == names[2:3]
 
 
 def test_only_wechat_knows_the_name_of_a_group(opened: Callable[..., Phone]) -> None:

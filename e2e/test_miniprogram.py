@@ -252,7 +252,7 @@ def test_a_base_library_too_old_says_so(somebody: Callable[..., Phone]) -> None:
 @pytest.mark.parametrize(
     "older",
     [
-        {"lacks": ["getGroupEnterInfo"]},
+        {"missingCalls": ["getGroupEnterInfo"]},
         {"failures": {"getGroupEnterInfo": SPURIOUS}, "codesAsStrings": True},
         {"sdk": "2.17.3"},
     ],
