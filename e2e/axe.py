@@ -1,4 +1,4 @@
-"""Accessibility: what axe-core finds against WCAG 2.2, A and AA, in the page as it stands."""
+"""Check the accessibility of a page with axe-core, against WCAG 2.2, levels A and AA."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 def violations(page: Page) -> list[str]:
-    """One line for each violated rule, with the first elements at fault; needs `npm ci`."""
+    """Return a line for each violated rule, with the first elements that violate it."""
     page.evaluate(SOURCE.read_text())
     found = page.evaluate("tags => axe.run({runOnly: tags})", TAGS)["violations"]
     return [f"{rule['id']}: {[node['target'] for node in rule['nodes'][:3]]}" for rule in found]

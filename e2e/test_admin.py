@@ -20,11 +20,11 @@ every_width = pytest.mark.parametrize("width", WIDTHS)
 
 
 def looks_right(visitor: Visitor) -> None:
-    page, troubles = visitor.page, list(visitor.troubles)
+    page, problems = visitor.page, list(visitor.problems)
     assert fits(page)
     assert violations(page) == []
     page.wait_for_timeout(50)
-    visitor.troubles[:] = troubles  # without those of axe itself, which writes a style
+    visitor.problems[:] = problems  # without those of axe itself, which writes a style
 
 
 @pytest.fixture
