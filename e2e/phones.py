@@ -22,7 +22,7 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import connections
 from playwright.sync_api import Browser, Locator, expect
 
-from groupsite import throttles
+from core import limits
 from groupsite.wsgi import application
 from tests.conftest import needs
 from tests.settings import APP_ID, REDIS_URL
@@ -126,8 +126,8 @@ def port() -> int:
 def backend(
     port: int, wechat: Sandbox, settings: LazySettings, transactional_db: None
 ) -> Iterator[Backend]:
-    throttles.limiter_on.cache_clear()
-    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+    limits.limiter_on.cache_clear()
+    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()
     backend = Backend(port)
     channel = settings.WECHAT_PUSH[APP_ID]

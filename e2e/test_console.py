@@ -6,8 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from accounts.models import ServerKey
-from groups.models import Board
+from groups.models import Board, ServerKey
 from tests.settings import APP_ID
 
 from .test_pages import NAMES, both_schemes, fits
@@ -46,7 +45,7 @@ def test_an_operator_previews_a_board_before_saving_it(
 @both_schemes
 def test_a_server_key_is_shown_once(visit, olga: User, width: int, scheme: str) -> None:
     visitor = visit(width, scheme, operator=olga)
-    page = visitor.open("/admin/accounts/serverkey/add/")
+    page = visitor.open("/admin/groups/serverkey/add/")
     page.fill("[name=name]", "结算服务")
     page.click("[name=_save]")
     text = page.inner_text("#key-text")

@@ -8,8 +8,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from accounts.models import AuditEvent, AvatarCheck, WeChatUser
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import Reviewed, State
+from audit.models import AuditEvent
 from groups.models import Board, Membership, Score
 from groups.periods import day_of
 from tests.settings import APP_ID

@@ -7,8 +7,8 @@ from django.utils import timezone
 from django.utils.translation import override
 from playwright.sync_api import Page, expect
 
-from accounts.audit import AuditEvent
 from accounts.models import Token
+from audit.models import AuditEvent
 from console.actions import RECORDED
 from groups.models import Group
 
@@ -80,7 +80,7 @@ def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> 
         page.get_by_role("link", name="CSV").click()
     assert "韩梅梅" in download.value.path().read_text("utf-8-sig")
 
-    page = visitor.open("/admin/accounts/auditevent/")
+    page = visitor.open("/admin/audit/auditevent/")
     done = page.locator("#result_list .field-what")
     expect(done).to_have_text([label_of(key) for key in ("export", "show", "hide")])
     expect(page.locator("#result_list")).to_contain_text("群里有人投诉")

@@ -9,7 +9,7 @@ from django_otp.oath import TOTP
 from playwright.sync_api import Page, expect
 
 from console.models import SecondFactor
-from groupsite import throttles
+from core import limits
 
 from .axe import violations
 from .test_pages import both_schemes, fits
@@ -29,7 +29,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
     visit, olga: User, settings, width: int, scheme: str
 ) -> None:
     settings.OPERATOR_TOTP = True
-    throttles.limiter_on.cache_clear()
+    limits.limiter_on.cache_clear()
     olga.set_password(PASSWORD)
     olga.save()
     visitor = visit(width, scheme)
@@ -77,7 +77,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
 @every_width
 @both_schemes
 def test_whoever_guesses_is_told_to_wait(visit, olga: User, width: int, scheme: str) -> None:
-    throttles.limiter_on.cache_clear()
+    limits.limiter_on.cache_clear()
     visitor = visit(width, scheme)
     page = visitor.open("/admin/login/")
     for _ in range(6):
@@ -88,7 +88,7 @@ def test_whoever_guesses_is_told_to_wait(visit, olga: User, width: int, scheme: 
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     visitor.photograph(f"guesses-{width}-{scheme}", whole=True)
     well_made(page)
-    throttles.limiter_on.cache_clear()
+    limits.limiter_on.cache_clear()
 
 
 @every_width

@@ -7,8 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from accounts.models import AuditEvent, ServerKey
-from groups.models import Group, VerificationFile
+from audit.models import AuditEvent
+from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
 from tests.test_roles import PAGES
 from tests.test_security import admin_path

@@ -18,7 +18,7 @@ PREPARE = f"""
 import django
 django.setup()
 from django.utils import timezone
-from accounts.models import ServerKey
+from groups.models import ServerKey
 from groups.models import Board
 Board.objects.create(
     app_id="{APP_ID}", key="points", title_zh="积分", policy=Board.Policy.SUM,

@@ -7,11 +7,11 @@ from django.utils.translation import gettext, override
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from accounts.media import store_avatar
+from accounts.avatars.pictures import avatar_files
+from accounts.avatars.storage import store_avatar
 from accounts.models import WeChatUser
-from accounts.pictures import avatar_files
 from accounts.review import State
-from accounts.signin import sign_in_path
+from console.sign_in import sign_in_path
 from groups.models import Group, Membership
 from tests.settings import APP_ID
 

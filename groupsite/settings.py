@@ -147,7 +147,9 @@ INSTALLED_APPS = [
     "console",
     "groups",
     "accounts",
+    "audit",
     "wechat",
+    "core",
     "console.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -161,15 +163,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # What goes on every answer, whoever gives it …
-    "groupsite.middleware.RequestLog",
-    "groupsite.middleware.Headers",
+    # What every answer gets, from wherever it comes …
+    "groupsite.middleware.RequestLogMiddleware",
+    "groupsite.middleware.SecurityHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "groupsite.middleware.Private",
-    "groupsite.middleware.Errors",
+    "groupsite.middleware.PrivateCacheMiddleware",
+    "groupsite.middleware.ErrorsMiddleware",
     # … and those who give them.
-    "groupsite.throttles.PerAddress",
+    "groupsite.throttles.AddressThrottleMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -179,7 +181,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "groupsite.throttles.PerOperator",
+    "console.guesses.GuessLimitMiddleware",
 ]
 
 ROOT_URLCONF = "groupsite.urls"
@@ -328,7 +330,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["groupsite.api.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "groupsite.schema.ApiSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.PerCaller"],
+    "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.CallerThrottle"],
     "EXCEPTION_HANDLER": "groupsite.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
@@ -367,7 +369,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"crashes": {"()": "groupsite.logs.Crashes"}},
+    "filters": {"crashes": {"()": "groupsite.logs.CrashFilter"}},
     "formatters": {"json": {"()": "groupsite.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -13,17 +13,16 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.utils.html import escape
 
-from accounts import trail
-from accounts.causes import CAUSES
-from accounts.models import Attempt, AuditEvent, Watch
+from audit import attempts
+from audit.causes import CAUSES
+from audit.models import Attempt, AuditEvent, Watch
 from console.integration import Card
 from console.templatetags.console import code
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID
+from tests.test_security import everything_stored as everything
 from wechat.sandbox import Sandbox
 from wechat.sandbox.world import Fault
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID
-from .test_security import everything_stored as everything
 
 CHECK, LIVE = "/admin/check/", "/admin/check/live/"
 WATCH, CREDENTIALS = "/admin/check/watch/", "/admin/check/credentials/"
@@ -250,7 +249,7 @@ def test_nonsense_in_the_address_is_no_fault(olga: Browser, value: str) -> None:
 def test_after_a_day_nothing_of_it_is_left(alice: Person, olga: Browser) -> None:
     olga.post(WATCH, {"member": alice.user.pk})
     heard = refused(broken(alice), 409, "session_stale")
-    Attempt.objects.update(at=timezone.now() - trail.KEPT)
+    Attempt.objects.update(at=timezone.now() - attempts.KEPT)
     Watch.objects.update(until=timezone.now())
     assert "<article" not in told(olga, request=heard["requestId"])
     call_command("purge", verbosity=0)

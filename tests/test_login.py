@@ -10,13 +10,12 @@ import pytest
 import time_machine
 from PIL import Image
 
-from accounts.models import Token, WeChatUser, digest_of
-from accounts.vault import take_out
+from accounts.models import Token, WeChatUser
+from core.vault import decrypt, digest_of
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID, OTHER_APP_ID
 from wechat.sandbox import Phone, Sandbox, openid_of, unionid_of
 from wechat.sandbox.world import Fault
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID, OTHER_APP_ID
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00", re.ASCII)
 CODE2SESSION = "/sns/jscode2session"
@@ -344,7 +343,7 @@ def test_a_blocked_user_neither_logs_in_nor_uses_an_old_token(alice: Person) -> 
 
 
 def test_the_session_key_is_encrypted_at_rest(alice: Person) -> None:
-    key = take_out(alice.user.session_key)
+    key = decrypt(alice.user.session_key)
     assert key and key not in str(stored(alice.user))
     refused(
         alice.post("groups/resolve", sealed_for(alice, {"openGId": GID}, timestamp=0)),
@@ -363,7 +362,7 @@ def test_field_keys_rotate(alice: Person, settings: Any) -> None:
     settings.FIELD_KEYS = [field_key("new")]
     assert alice.post("groups/resolve", sealed_for(alice, {"openGId": GID})).status_code == 200
     settings.FIELD_KEYS = [old]
-    assert take_out(alice.user.session_key) is None
+    assert decrypt(alice.user.session_key) is None
 
 
 def test_a_lost_field_key_makes_sessions_stale_and_a_log_in_mends_them(
@@ -411,7 +410,7 @@ def test_the_same_key_told_twice_does_not_drive_out_the_one_before(
     for _ in range(2):
         fault(sandbox, body=body)
         nobody.log_in()
-    assert take_out(nobody.user.session_key) == key
+    assert decrypt(nobody.user.session_key) == key
     assert nobody.post("groups/resolve", sealed).status_code == 200
 
 

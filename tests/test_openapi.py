@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groups.periods import PATTERN, Period, UnreadablePeriod, Window
+from tests.conftest import Person
 from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelope
-
-from .conftest import Person
 
 IV = b64encode(bytes(16)).decode()
 

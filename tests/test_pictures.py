@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from accounts.pictures import SIZES, UnacceptablePicture, avatar_files
-
-from . import pictures
-from .pictures import (
+from accounts.avatars.pictures import SIZES, UnacceptablePicture, avatar_files
+from tests import pictures
+from tests.pictures import (
     BLUE,
     CORPUS,
     GREEN,

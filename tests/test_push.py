@@ -10,19 +10,11 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tests.settings import APP_ID
+from tests.test_crypto import PUSHED
 from wechat.client import Suggestion, Verdict
 from wechat.crypto import seal_push
-from wechat.push import (
-    MAX_BODY,
-    Channel,
-    MediaVerdict,
-    PushRefused,
-    channel_for,
-    media_verdict,
-)
-
-from .settings import APP_ID
-from .test_crypto import PUSHED
+from wechat.push import MAX_BODY, Channel, MediaVerdict, PushRefused, channel_for, media_verdict
 
 pytestmark = pytest.mark.no_service
 

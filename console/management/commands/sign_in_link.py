@@ -3,7 +3,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.signin import sign_in_path
+from ...sign_in import sign_in_path
 
 
 class Command(BaseCommand):
