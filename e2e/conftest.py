@@ -24,6 +24,8 @@ from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 from tests.settings import APP_ID
 
+from .accessibility import assert_accessible
+from .cast import HOSTILE_NAMES, NAMES
 from .phones import (  # noqa: F401
     backend,
     django_db_modify_db_settings,
@@ -101,6 +103,13 @@ class Visitor:
             }).map(image => image.decode()))"""
         )
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+
+    def assert_accessible(self) -> None:
+        problems = list(self.problems)
+        assert_accessible(self.page)
+        self.page.wait_for_timeout(50)
+        # axe itself writes a style, which the CSP of the console blocks.
+        self.problems[:] = problems
 
     def _watch_request(self, request) -> None:
         if not request.url.startswith((self.base_url, "data:")):
@@ -224,3 +233,18 @@ def points(transactional_db) -> Board:
 @pytest.fixture
 def crowd(transactional_db):
     return Crowd
+
+
+@pytest.fixture
+def family(crowd, points):
+    """Return a group with every kind of name, and some unlisted members."""
+    family = crowd("产品设计交流群", points)
+    for place, name in enumerate(NAMES + HOSTILE_NAMES):
+        family.add(name, 9781 - 97 * place)
+    for name in ("躲起来的人", "被隐藏的人", "被封禁的人"):
+        family.add(name, 5)
+    hider, withheld, blocked = family.members[-3:]
+    Membership.objects.filter(user=hider).update(hidden=True)
+    Membership.objects.filter(user=withheld).update(withheld=True)
+    WeChatUser.objects.filter(pk=blocked.pk).update(status="blocked", nickname_state="pending")
+    return family

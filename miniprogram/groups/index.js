@@ -147,10 +147,10 @@ function codeOf (name, cause) {
   return name === 'request' || name === 'uploadFile' || /network|net::/i.test(text) ? 'offline' : 'wx_fail'
 }
 
-function isOlder (version, than) {
-  const [ours, theirs] = [version, than].map(text => text.split('.').map(Number))
-  const place = theirs.findIndex((number, index) => number !== (ours[index] || 0))
-  return place >= 0 && (ours[place] || 0) < theirs[place]
+function isOlder (version, other) {
+  const [numbers, otherNumbers] = [version, other].map(text => text.split('.').map(Number))
+  const first = otherNumbers.findIndex((number, index) => number !== (numbers[index] || 0))
+  return first >= 0 && (numbers[first] || 0) < otherNumbers[first]
 }
 
 function accountOf (wx) {

@@ -286,8 +286,8 @@ function hasFunction (value) {
   return typeof value === 'object' && value !== null && Object.values(value).some(hasFunction)
 }
 
-function isOlder (version, than) {
-  const [ours, theirs] = [version, than].map(text => text.split('.').map(Number))
-  const place = theirs.findIndex((number, index) => number !== ours[index])
-  return place >= 0 && ours[place] < theirs[place]
+function isOlder (version, other) {
+  const [numbers, otherNumbers] = [version, other].map(text => text.split('.').map(Number))
+  const first = otherNumbers.findIndex((number, index) => number !== numbers[index])
+  return first >= 0 && numbers[first] < otherNumbers[first]
 }
