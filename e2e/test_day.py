@@ -62,7 +62,7 @@ def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> 
     assert "韩梅梅" in names_in_the_api(family, alice)
 
     act(page, "韩梅梅", "hide")
-    expect(page.locator(".told")).to_be_visible()
+    expect(page.locator(".notice")).to_be_visible()
     visitor.photograph(f"day-hidden-{width}-{scheme}")
     assert_readable(page)
     assert_accessible(page)
@@ -70,7 +70,7 @@ def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> 
     assert "韩梅梅" not in names_in_the_api(family, alice)
     assert "韩梅梅" not in visit().open(family.path_for(alice)).content()
 
-    page.locator(".told a").click()
+    page.locator(".notice a").click()
     page.fill("[name=reason]", "误会")
     page.locator("#content button[type=submit]").click()
     expect(page.locator(".rows li", has_text="韩梅梅")).to_have_count(1)
