@@ -1,0 +1,42 @@
+"""The scenarios, each with people and a time of its own. The name is that of the file of answers."""
+
+from collections.abc import Callable
+
+from ..stage import Stage
+from . import entry, groups, limits, pages, profile, ranking, scores, server
+
+CHAPTERS: dict[str, Callable[[Stage], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        entry.log_in,
+        entry.doors,
+        entry.bodies,
+        entry.prove_and_bind,
+        entry.stale_envelopes,
+        profile.names_of_mine,
+        profile.avatars,
+        profile.consents,
+        profile.my_data,
+        profile.erasure,
+        groups.my_groups,
+        groups.titles,
+        groups.membership,
+        groups.boards,
+        scores.submitted,
+        scores.refused,
+        scores.remembered,
+        ranking.ranks,
+        ranking.periods,
+        ranking.absences,
+        ranking.walks,
+        server.server_calls,
+        server.batches,
+        server.winners,
+        pages.member_page,
+        pages.around_the_api,
+        pages.pushes,
+        limits.throttles,
+        limits.what_breaks,
+        limits.two_mini_programs,
+    )
+}
