@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
@@ -26,35 +27,34 @@ class Names:
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
+        self._long: list[str] = []
         self._counts: Counter[str] = Counter()
 
     def call(self, value: str, name: str) -> None:
-        self._known.setdefault(value, f"<{name}>")
+        if value not in self._known:
+            self._known[value] = f"<{name}>"
+            if len(value) >= SHORTEST:
+                # The longest first: one may be a part of another.
+                insort(self._long, value, key=lambda known: -len(known))
 
     def number(self, value: str, kind: str) -> str:
         """Its placeholder; for one that is new, `<kind 1>` and so on."""
         if value not in self._known:
             self._counts[kind] += 1
-            self._known[value] = f"<{kind} {self._counts[kind]}>"
+            self.call(value, f"{kind} {self._counts[kind]}")
         return self._known[value]
 
     def in_text(self, text: str) -> str:
-        if text in self._known:
-            return self._known[text]
+        if text in self._known or len(text) < SHORTEST:
+            return self._known.get(text, text)
         for kind, pattern in IN_TEXTS.items():
             for found in pattern.findall(text):
-                if not self._is_named(found):
+                if len(found) >= SHORTEST and not any(known in found for known in self._long):
                     self.number(found, kind)
-        for value in sorted(self._known, key=len, reverse=True):
-            if len(value) >= SHORTEST:
+        for value in self._long:
+            if value in text:
                 text = text.replace(value, self._known[value])
         return SIGNED_QUERY.sub(r"\1=<\1>", text)
-
-    def _is_named(self, text: str) -> bool:
-        """Whether it is a known value, perhaps with something before or after it."""
-        return any(len(known) >= SHORTEST and known in text for known in self._known) or (
-            len(text) < SHORTEST
-        )
 
     def in_json(self, value: Any, key: str = "", parent: str = "") -> Any:
         match value:
@@ -65,8 +65,8 @@ class Names:
                 }
             case list():
                 return [self.in_json(inner, key, parent) for inner in value]
-            case str() if key == "requestId":
-                return self._known.get(value, "<another request id>")
+            case str() if key == "requestId" and not value.startswith("<"):
+                return "<a request id>"
             case str() if key == "id":
                 # A member's, or a winner's, which ends with the member's.
                 return ":".join(self._id(part) for part in value.split(":"))

@@ -31,12 +31,12 @@ REASON = "举报属实"
 
 
 class Operator:
-    """Olga at her console. A new one for each thing she does: sessions end while the clock moves."""
+    """Olga at her console, signed in just now."""
 
-    def __init__(self) -> None:
+    def __init__(self, browser: Browser) -> None:
         users = get_user_model().objects
         olga = users.filter(username="olga").first() or users.create_superuser("olga")
-        self.browser = Browser()
+        self.browser = browser
         self.browser.force_login(olga)
 
     def make_board(self, key: str, zh: str, en: str, **more: Any) -> None:

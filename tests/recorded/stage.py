@@ -27,18 +27,24 @@ CHINESE, ENGLISH = "zh-CN", "en"
 SESSION_KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 GREEN, RED, YELLOW = (20, 160, 60), (220, 20, 20), (230, 220, 30)  # passed, risky, doubtful
 
-HEADERS = (
-    "Content-Type",
-    "WWW-Authenticate",
-    "Retry-After",
-    "Allow",
-    "Location",
-    "Cache-Control",
-    "Vary",
-    "Content-Language",
-    "ETag",
-)
-PAGE_HEADERS = (*HEADERS, "X-Robots-Tag", "Referrer-Policy", "Content-Security-Policy")
+# Told only where they are not so; what is missing then is null.
+USUAL = {
+    "Cache-Control": "private, no-store",
+    "Content-Type": "application/json",
+    "Vary": "Accept-Language",
+}
+USUAL_OF_PAGES = USUAL | {
+    "Content-Security-Policy": (
+        "base-uri 'none'; connect-src 'self'; default-src 'none'; font-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; script-src 'self'; "
+        "style-src 'self'"
+    ),
+    "Content-Type": "text/html; charset=utf-8",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+}
+LANGUAGES = {CHINESE: "zh-hans", ENGLISH: "en"}
+OTHERS = ("Allow", "ETag", "Location", "Retry-After", "WWW-Authenticate")
 
 
 class Stage:
@@ -49,6 +55,8 @@ class Stage:
         self.names = Names()
         self.steps: list[Any] = []
         self._silent = False
+        # One of each: making one costs more than most requests.
+        self.browser, self._console = Browser(raise_request_exception=False), Browser()
         for app_id, name in ((APP_ID, "appid"), (OTHER_APP_ID, "other appid")):
             self.names.call(app_id, name)
         self.visitor = Caller(self, "a visitor")
@@ -88,7 +96,8 @@ class Stage:
 
     @property
     def operator(self) -> Operator:
-        return Operator()
+        """Olga, who signs in anew: sessions end while the clock moves."""
+        return Operator(self._console)
 
     def chat(self, name: str, app_id: str = APP_ID) -> str:
         """The openGId of a chat of that name."""
@@ -108,39 +117,53 @@ class Stage:
         yield
         self._silent = before
 
-    def keep(self, who: str, what: dict[str, Any], answers: dict[str, Any]) -> None:
-        """Add one step: what was asked, and its answer by language."""
+    def keep(self, who: str, what: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+        """Add one step: what was asked, and its answers in Chinese and perhaps in English."""
         if self._silent:
             return
-        first, *others = answers.values()
+        first, *others = answers
         known = self.names.in_json(what)
         step = {"at": f"{self.now:%Y-%m-%d %H:%M:%S}", "who": who, **known, **first}
         for other in others:
-            if isinstance(first["body"], list):  # a page
-                step["in English"] = other
-            else:
-                step["in English"] = dict(differences(first, other))
+            is_page = isinstance(first["body"], list)
+            step["in English"] = other if is_page else dict(differences(first, other))
         self.steps.append(step)
 
-    def read(self, answer: Any) -> dict[str, Any]:
+    def read(self, answer: Any, language: str) -> dict[str, Any]:
         """An answer as it is recorded."""
-        assert answer["X-Request-ID"]
-        kind = answer.get("Content-Type", "")
-        self.names.call(answer["X-Request-ID"], "request id")
-        names = PAGE_HEADERS if kind.startswith("text/html") else HEADERS
-        headers = {name: self.names.in_text(answer[name]) for name in names if name in answer}
-        content = answer.content
+        kind, content = answer.get("Content-Type", ""), answer.content
         if not content:
             body: Any = None
         elif kind.startswith("application/json"):
-            body = self.names.in_json(json.loads(content))
+            found = json.loads(content)
+            if isinstance(found, dict) and found.get("requestId") == answer["X-Request-ID"]:
+                found["requestId"] = "<that of the header>"
+            body = self.names.in_json(found)
         elif kind.startswith("text/html"):
             body = [self.names.in_text(line) for line in visible(content.decode())]
         elif kind.startswith("image/"):
-            body = f"<a {Image.open(BytesIO(content)).format} of {Image.open(BytesIO(content)).size}>"
+            image = Image.open(BytesIO(content))
+            body = f"<a {image.format} of {image.width}×{image.height}>"
         else:
             body = self.names.in_text(content.decode())
+        headers = self._unusual(answer, language)
         return {"status": answer.status_code, "headers": headers, "body": body}
+
+    def _unusual(self, answer: Any, language: str) -> dict[str, str | None]:
+        is_page = answer.get("Content-Type", "").startswith("text/html")
+        usual = {
+            **(USUAL_OF_PAGES if is_page else USUAL),
+            "Content-Language": LANGUAGES.get(language),
+            **dict.fromkeys(OTHERS),
+        }
+        found = {name: answer.get(name) for name in usual}
+        if policy := found.get("Content-Security-Policy"):
+            found["Content-Security-Policy"] = "; ".join(sorted(policy.split("; ")))
+        return {
+            name: value and self.names.in_text(value)
+            for name, value in found.items()
+            if value != usual[name]
+        }
 
     # What goes wrong
 
@@ -180,7 +203,6 @@ class Caller:
 
     def __init__(self, stage: Stage, name: str, scheme: str = "Bearer") -> None:
         self.stage, self.name, self.scheme = stage, name, scheme
-        self.browser = Browser(raise_request_exception=False)
         self.token = ""
 
     def ask(
@@ -194,11 +216,13 @@ class Caller:
         says: Any = None,
         headers: dict[str, str] | None = None,
         twice: bool | None = None,
+        of: "Person | None" = None,
     ) -> Any:
         """One request, a second after the last one, on the record; the answer.
 
         `body` goes as JSON; `data` as it is, and is told as `says`. Asked again in English where
-        that changes nothing: a GET, and what was refused; or as `twice` says.
+        that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` whom
+        tells their id.
         """
         stage = self.stage
         stage.later(seconds=1)
@@ -212,20 +236,22 @@ class Caller:
         if self.token and "Authorization" not in sent:
             sent["Authorization"] = f"{self.scheme} {self.token}"
         answer = self._send(method, path, data, kind, sent)
-        answers = {CHINESE: stage.read(answer)}
+        if of and answer.status_code == 200:
+            stage.names.call(answer.json()["user"]["id"], of.name)
+        answers = [stage.read(answer, sent["Accept-Language"])]
         if twice is None:
             twice = method in {"GET", "HEAD", "OPTIONS"} or answer.status_code >= 400
         if twice and "Accept-Language" not in (headers or {}):
             english = {**sent, "Accept-Language": ENGLISH}
-            answers[ENGLISH] = stage.read(self._send(method, path, data, kind, english))
+            answers.append(stage.read(self._send(method, path, data, kind, english), ENGLISH))
         stage.keep(self.name, what, answers)
         return answer
 
     def _send(self, method: str, path: str, data: Any, kind: str, headers: dict[str, str]) -> Any:
         if isinstance(data, dict):  # a form
             files = {name: _file(content) for name, content in data.items()}
-            return getattr(self.browser, method.lower())(path, files, headers=headers)
-        return self.browser.generic(method, path, data or b"", content_type=kind, headers=headers)
+            return getattr(self.stage.browser, method.lower())(path, files, headers=headers)
+        return self.stage.browser.generic(method, path, data or b"", content_type=kind, headers=headers)
 
     def get(self, path: str, **more: Any) -> Any:
         return self.ask("GET", path, **more)
@@ -261,7 +287,7 @@ class Person(Caller):
         several = len(self.stage.settings.WECHAT_APPS) > 1
         body = {"code": self.code(), **({"appid": self.app_id} if several else {}), **more}
         with self.anonymous():
-            self.take(self.post("login", body))
+            self.take(self.post("login", body, of=self))
         return self
 
     def take(self, answer: Any) -> None:
@@ -269,7 +295,6 @@ class Person(Caller):
         assert answer.status_code == 200, answer.content
         found = answer.json()
         self.token, self.pk = found["token"], found["user"]["id"]
-        self.stage.names.call(self.pk, self.name)
 
     @contextmanager
     def anonymous(self) -> Iterator[None]:

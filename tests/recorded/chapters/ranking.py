@@ -5,11 +5,11 @@ from ..stage import Person, Stage
 CROWD = ("alice", "bob", "carol", "dora", "emil", "frank", "gina", "hugo")
 
 
-def crowd(stage: Stage, *names: str) -> dict[str, Person]:
+def crowd(stage: Stage, *names: str, chat: str = "family") -> dict[str, Person]:
     """People in one group, a second after each other."""
     people = {name: stage.person(name, name.title()) for name in names or CROWD}
     for person in people.values():
-        person.enter("family")
+        person.enter(chat)
     return people
 
 
@@ -89,14 +89,16 @@ def periods(stage: Stage) -> None:
     alice, emil = people["alice"], people["emil"]
     path = f"groups/{stage.chat('family')}/ranking"
 
-    for board in ("points", "steps", "active-days"):
-        stage.title(f"Windows and keys of {board}")
-        for period in (
-            *("day", "week", "month", "all", "2026-11-22", "2026-11-21", "2026-11-16"),
-            *("2026-W47", "2026-W46", "2026-W45", "2026-W44", "2026-W01", "2026-11", "2026-10"),
-            *("2025-12", "2000-01-01", "2000-01", "2000-W01", "2024-02-29"),
-        ):
-            alice.get(f"{path}?board={board}&period={period}", twice=board == "points")
+    stage.title("Windows and keys")
+    for period in (
+        *("day", "week", "month", "all", "2026-11-22", "2026-11-21", "2026-11-16"),
+        *("2026-W47", "2026-W46", "2026-W45", "2026-W44", "2026-W01", "2026-11", "2026-10"),
+        *("2025-12", "2000-01-01", "2000-01", "2000-W01", "2024-02-29"),
+    ):
+        alice.get(f"{path}?board=points&period={period}")
+    for board in ("steps", "active-days"):
+        for period in ("day", "week", "2026-W46", "month", "2026-10", "all"):
+            alice.get(f"{path}?board={board}&period={period}", twice=False)
         emil.get(f"{path}/around?board={board}&period=2026-W47&size=1", twice=False)
 
     stage.title("What is no period, or has not begun, or is not counted")

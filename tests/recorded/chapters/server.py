@@ -15,7 +15,7 @@ def server_calls(stage: Stage) -> None:
 
     stage.title("Log-ins of its own")
     body = {"openid": newcomer.openid, "sessionKey": SESSION_KEY, "unionid": "u-1"}
-    newcomer.take(server.post("server/sessions", {**body, "nickname": " 新人 "}))
+    newcomer.take(server.post("server/sessions", {**body, "nickname": " 新人 "}, of=newcomer))
     newcomer.get("me")
     sealed = newcomer.sealed_with("newcomer in family", {"openGId": family})
     newcomer.post("groups/bind", sealed)
