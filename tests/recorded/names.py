@@ -28,6 +28,7 @@ class Names:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._long: list[str] = []
+        self._people: dict[str, str] = {}  # small numbers, as scores are: names under `id` alone
         self._counts: Counter[str] = Counter()
 
     def call(self, value: str, name: str) -> None:
@@ -36,6 +37,9 @@ class Names:
             if len(value) >= SHORTEST:
                 # The longest first: one may be a part of another.
                 insort(self._long, value, key=lambda known: -len(known))
+
+    def call_person(self, pk: str, name: str) -> None:
+        self._people.setdefault(pk, f"<{name}>")
 
     def number(self, value: str, kind: str) -> str:
         """Its placeholder; for one that is new, `<kind 1>` and so on."""
@@ -77,7 +81,9 @@ class Names:
         return value
 
     def _id(self, text: str) -> str:
-        return self.number(text, "person") if text.isdigit() else self.in_text(text)
+        if not text.isdigit():
+            return self.in_text(text)
+        return self._people.setdefault(text, f"<person {len(self._people) + 1}>")
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -112,7 +118,7 @@ def laid_out(value: Any, indent: int = 0) -> str:
 class _Visible(HTMLParser):
     """What of a page is to be read: its texts, line by line, and where its links lead."""
 
-    BLOCKS = frozenset("title p h1 h2 h3 li ol ul nav main div body head section a img".split())
+    LINES = re.compile("title|p|h[1-6]|li|[ou]l|nav|main|div|section|body|head|a|img")
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +127,7 @@ class _Visible(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told: Mapping[str, str | None] = dict(attrs)
-        if tag in self.BLOCKS:
+        if self.LINES.fullmatch(tag):
             self.end_line()
         if tag == "html":
             self.lines.append(f"language {told.get('lang')}")
@@ -132,7 +138,7 @@ class _Visible(HTMLParser):
             self._line.append(f"({told.get('href')}{here})")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self.BLOCKS:
+        if self.LINES.fullmatch(tag):
             self.end_line()
 
     def handle_data(self, data: str) -> None:

@@ -181,7 +181,9 @@ class Stage:
 
     # What WeChat pushes
 
-    def push(self, app_id: str = APP_ID, *, safe: bool = True, xml: bool = False, **event: Any) -> Any:
+    def push(
+        self, app_id: str = APP_ID, *, safe: bool = True, xml: bool = False, **event: Any
+    ) -> Any:
         """A genuine push of this event, on the record."""
         query, body = channel_for(app_id).write(event, safe=safe, xml=xml)
         how = f"{'sealed' if safe else 'plain'} {'XML' if xml else 'JSON'}"
@@ -237,7 +239,7 @@ class Caller:
             sent["Authorization"] = f"{self.scheme} {self.token}"
         answer = self._send(method, path, data, kind, sent)
         if of and answer.status_code == 200:
-            stage.names.call(answer.json()["user"]["id"], of.name)
+            stage.names.call_person(answer.json()["user"]["id"], of.name)
         answers = [stage.read(answer, sent["Accept-Language"])]
         if twice is None:
             twice = method in {"GET", "HEAD", "OPTIONS"} or answer.status_code >= 400
@@ -251,7 +253,9 @@ class Caller:
         if isinstance(data, dict):  # a form
             files = {name: _file(content) for name, content in data.items()}
             return getattr(self.stage.browser, method.lower())(path, files, headers=headers)
-        return self.stage.browser.generic(method, path, data or b"", content_type=kind, headers=headers)
+        return self.stage.browser.generic(
+            method, path, data or b"", content_type=kind, headers=headers
+        )
 
     def get(self, path: str, **more: Any) -> Any:
         return self.ask("GET", path, **more)
@@ -326,8 +330,10 @@ class Person(Caller):
         """As WeChat would seal it, of one whose session key a server gave; `mark` changes the
         watermark."""
         watermark = {"appid": self.app_id, "timestamp": int(self.stage.now.timestamp()), **mark}
-        marked = payload if "watermark" in payload else {**payload, "watermark": watermark}
-        return self.sealed(seal(key, {k: v for k, v in marked.items() if v is not None}), what)
+        marked = {"watermark": watermark, **payload}
+        if marked["watermark"] is None:
+            del marked["watermark"]
+        return self.sealed(seal(key, marked), what)
 
     def enter(self, chat: str) -> str:
         """Be in that group, off the record; its openGId."""

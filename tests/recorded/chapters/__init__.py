@@ -1,4 +1,4 @@
-"""The scenarios, each with people and a time of its own. The name is that of the file of answers."""
+"""The scenarios, each with people and a time of its own; by the name of its file of answers."""
 
 from collections.abc import Callable
 
@@ -27,6 +27,7 @@ CHAPTERS: dict[str, Callable[[Stage], None]] = {
         scores.remembered,
         ranking.ranks,
         ranking.periods,
+        ranking.scopes,
         ranking.absences,
         ranking.walks,
         server.server_calls,
@@ -36,6 +37,7 @@ CHAPTERS: dict[str, Callable[[Stage], None]] = {
         pages.around_the_api,
         pages.pushes,
         limits.throttles,
+        limits.every_call,
         limits.what_breaks,
         limits.two_mini_programs,
     )

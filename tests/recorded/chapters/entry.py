@@ -237,6 +237,7 @@ def prove_and_bind(stage: Stage) -> None:
     bob.post("groups/bind", {**bob.enter_info("family"), "scene": 1044, "errMsg": "ok"})
     bob.post("groups/bind", bob.enter_info("school", watermark=False))
     bob.get("groups")
+    bob.get("me/data")
 
     stage.title("In two steps, with a ticket")
     resolved = alice.post("groups/resolve", alice.share_info("school"))
@@ -289,6 +290,13 @@ def prove_and_bind(stage: Stage) -> None:
     for path in ("groups/bind", "groups/resolve"):
         alice.post(path, single)
         alice.post(path, profile)
+
+    carol = known_key(stage, "carol")
+    for kind in (1, 2, 3, 4, 5, "3", "4", None):
+        payload = {"opengid": family, "chat_type": kind, "group_openid": "o-of-carol-here"}
+        carol.post("groups/resolve", carol.sealed_with(f"chat_type {kind!r}", payload))
+    for payload in ({"opengid": ""}, {"openGId": None}, {"open_single_roomid": "r"}, {"a": 1}):
+        carol.post("groups/resolve", carol.sealed_with(f"{payload}", payload))
 
     stage.title("A group that an operator hides")
     stage.operator.do_to_group("hide_group", family)
@@ -351,6 +359,11 @@ def stale_envelopes(stage: Stage) -> None:
     emil = stage.phone("emil")
     emil.take(stage.server().post("server/sessions", {"openid": emil.openid}, of=emil))
     emil.post("groups/bind", GARBAGE)
+
+    stage.title("Where a watermark is required")
+    stage.settings.WATERMARK_REQUIRED = True
+    bob.post("groups/bind", bob.enter_info("family", watermark=False))
+    bob.post("groups/bind", bob.enter_info("family"))
 
     stage.title("The key before opens for ten minutes")
     old = bob.share_info("family")

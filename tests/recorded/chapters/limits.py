@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from tests.settings import APP_ID, OTHER_APP_ID
 
-from ..stage import Stage
+from ..stage import Caller, Stage
+from .entry import ROUTES
 
 
 def throttles(stage: Stage) -> None:
@@ -57,6 +58,65 @@ def use_up(stage: Stage, ask: Callable[[], object]) -> None:
     stage.at(moment)
 
 
+def every_call(stage: Stage) -> None:
+    """What any call can answer, whatever it is about."""
+    stage.at("2026-11-18 12:00")
+    alice, server = stage.person("alice", "小明"), stage.server()
+    alice.enter("family")
+    calls = [
+        (_caller(stage, path, alice, server), method, path)
+        for path, methods in ROUTES.items()
+        for method in methods.split()
+    ]
+    with_a_body = [call for call in calls if call[1] != "GET" and call[2] != "me/avatar"]
+
+    stage.title("Accept rules out JSON")
+    for caller, method, path in calls:
+        caller.ask(method, path, headers={"Accept": "text/html"})
+    stage.title("A body of another type")
+    for caller, method, path in calls:
+        if method != "GET":
+            caller.ask(method, path, data=b"code=x", kind="text/plain", says="<as text/plain>")
+    stage.title("A body that is not JSON")
+    for caller, method, path in with_a_body:
+        caller.ask(method, path, data=b"{", says="{")
+    stage.title("A body that is no object")
+    for caller, method, path in with_a_body:
+        caller.ask(method, path, data=b"[]", says=[])
+    stage.title("A key that is not known")
+    for caller, method, path in with_a_body:
+        caller.ask(method, path, data=b'{"hat": 1}', says={"hat": 1})
+    stage.title("A body that is too large")
+    for caller, method, path in with_a_body:
+        caller.ask(method, path, data=b" " * (256 * 1024 + 1), says="<256 KiB and a byte>")
+    stage.title("The database is away")
+    with stage.without_database():
+        for caller, method, path in calls:
+            caller.ask(method, path, {"code": alice.code()} if path == "login" else None)
+    stage.title("A fault of ours")
+    with stage.without_database(RuntimeError):
+        for caller, method, path in calls:
+            caller.ask(method, path, {"code": alice.code()} if path == "login" else None)
+    stage.title("Too many calls")
+    stage.settings.THROTTLES = "call=1/2second,costly=1/2second,token=5/second,login=2/second"
+    for caller, method, path in calls:
+        stage.later(minutes=1)
+        use_up(stage, lambda: caller.ask(method, path, data=b"{", twice=True))  # noqa: B023
+        caller.ask(method, path)
+    stage.settings.THROTTLES = ""
+    stage.title("Whoever is blocked")
+    stage.operator.do_to_person("block", alice)
+    for caller, method, path in calls:
+        if caller is alice and (method, path) != ("DELETE", "me"):
+            caller.ask(method, path)
+
+
+def _caller(stage: Stage, path: str, member: Caller, server: Caller) -> Caller:
+    if path == "login":
+        return stage.visitor
+    return server if path.startswith("server/") else member
+
+
 def what_breaks(stage: Stage) -> None:
     stage.at("2026-11-18 12:00")
     visitor, alice, server = stage.visitor, stage.person("alice", "小明"), stage.server()
@@ -66,8 +126,6 @@ def what_breaks(stage: Stage) -> None:
 
     stage.title("The database is away")
     with stage.without_database():
-        alice.get("me")
-        alice.post("scores", {"board": "active-days", "value": 1})
         alice.get(f"groups/{family}/ranking")
         server.get(f"server/groups/{family}/ranking")
         visitor.get(link)
@@ -76,10 +134,27 @@ def what_breaks(stage: Stage) -> None:
 
     stage.title("A fault of ours")
     with stage.without_database(RuntimeError):
-        alice.get("me")
         alice.get(f"groups/{family}/ranking")
         server.post("server/scores", {"scores": []})
         visitor.get(link)
+
+    stage.title("WeChat is away, wherever a name is given")
+    session = {"openid": alice.openid, "nickname": "新名字"}
+    for errcode in (-1, 45009, 45011, 40226, 61010):
+        stage.fault("/wxa/msg_sec_check", times=4, errcode=errcode)
+        alice.put(f"groups/{family}/membership", {"alias": f"别名 {errcode}"})
+        stage.fault("/wxa/msg_sec_check", times=4, errcode=errcode)
+        server.post("server/sessions", session)
+        stage.fault("/wxa/msg_sec_check", times=0)
+
+    stage.title("The storage is away, and nobody is erased")
+    alice.send_avatar()
+    root = stage.settings.MEDIA_ROOT
+    (root / "a file").write_text("in the way")
+    stage.settings.MEDIA_ROOT = root / "a file"
+    alice.delete("me")
+    stage.settings.MEDIA_ROOT = root
+    alice.get("me")
 
 
 def two_mini_programs(stage: Stage) -> None:

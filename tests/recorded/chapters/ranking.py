@@ -136,6 +136,31 @@ def periods(stage: Stage) -> None:
     alice.get(f"{path}?board=points&period=2026-W47")
 
 
+def scopes(stage: Stage) -> None:
+    """One score for all groups, or one for each: two groups that share a member."""
+    stage.at("2026-11-18 12:00")
+    stage.operator.make_board("points", "积分", "Points", scope="app")
+    stage.operator.make_board("steps", "步数", "Steps", scope="group")
+    alice, bob, carol = (stage.person(name, name.title()) for name in ("alice", "bob", "carol"))
+    for person, chat in ((alice, "family"), (bob, "family"), (carol, "school"), (alice, "school")):
+        person.enter(chat)
+    for number, person in enumerate((alice, bob, carol)):
+        person.score("points", 50 - number)
+    alice.score("steps", 10, "family")
+    alice.score("steps", 20, "school")
+    bob.score("steps", 15, "family")
+    for chat in ("family", "school"):
+        for board in ("points", "steps", "active-days"):
+            alice.get(f"groups/{stage.chat(chat)}/ranking?board={board}&period=all", twice=False)
+    stage.title("The next day: entries count in the group that was entered")
+    stage.at("2026-11-19 00:00")
+    alice.enter("school")
+    alice.enter("school")
+    for chat in ("family", "school"):
+        alice.get(f"groups/{stage.chat(chat)}/ranking", twice=False)
+    alice.get("me/data")
+
+
 def absences(stage: Stage) -> None:
     """Who hides, is hidden, blocked, has left, lapsed or was erased, as others and they see it."""
     stage.at("2026-11-16 12:00")
