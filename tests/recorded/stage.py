@@ -105,6 +105,10 @@ class Stage:
         self.names.call(open_gid, f"openGId of {name}")
         return open_gid
 
+    def serve_two_apps(self) -> None:
+        other = {OTHER_APP_ID: {"SECRET": self.sandbox.world.apps[OTHER_APP_ID]}}
+        self.settings.WECHAT_APPS = {**self.settings.WECHAT_APPS, **other}
+
     # The record
 
     def title(self, text: str) -> None:

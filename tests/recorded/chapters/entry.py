@@ -9,30 +9,34 @@ from ..stage import SESSION_KEY, Caller, Person, Stage
 GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
 CODE2SESSION = "/sns/jscode2session"
 
-GID, OPENID = "tG-some-group", "o-somebody"
-ROUTES = {
-    "login": "POST",
-    "logout": "POST",
-    "me": "GET PUT DELETE",
-    "me/avatar": "POST",
-    "me/consent": "POST",
-    "me/data": "GET",
-    "groups": "GET",
-    "groups/resolve": "POST",
-    "groups/bind": "POST",
-    f"groups/{GID}": "GET",
-    f"groups/{GID}/membership": "PUT DELETE",
-    f"groups/{GID}/ranking": "GET",
-    f"groups/{GID}/ranking/around": "GET",
-    f"groups/{GID}/link": "POST",
-    "boards": "GET",
-    "scores": "POST",
-    "server/scores": "POST",
-    "server/sessions": "POST",
-    f"server/users/{OPENID}/groups": "GET",
-    f"server/groups/{GID}/ranking": "GET",
-    f"server/groups/{GID}/winners": "GET",
-}
+NO_GROUP, NOBODY = "tG-some-group", "o-somebody"
+
+
+def routes(open_gid: str = NO_GROUP, openid: str = NOBODY) -> dict[str, str]:
+    """Every call, and its methods."""
+    return {
+        "login": "POST",
+        "logout": "POST",
+        "me": "GET PUT DELETE",
+        "me/avatar": "POST",
+        "me/consent": "POST",
+        "me/data": "GET",
+        "groups": "GET",
+        "groups/resolve": "POST",
+        "groups/bind": "POST",
+        f"groups/{open_gid}": "GET",
+        f"groups/{open_gid}/membership": "PUT DELETE",
+        f"groups/{open_gid}/ranking": "GET",
+        f"groups/{open_gid}/ranking/around": "GET",
+        f"groups/{open_gid}/link": "POST",
+        "boards": "GET",
+        "scores": "POST",
+        "server/scores": "POST",
+        "server/sessions": "POST",
+        f"server/users/{openid}/groups": "GET",
+        f"server/groups/{open_gid}/ranking": "GET",
+        f"server/groups/{open_gid}/winners": "GET",
+    }
 
 
 def log_in(stage: Stage) -> None:
@@ -125,31 +129,31 @@ def doors(stage: Stage) -> None:
     methods = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
     stage.title("Without a token or key")
-    for path, right in ROUTES.items():
+    for path, right in routes().items():
         if path != "login":
             for method in right.split():
                 visitor.ask(method, path)
 
     stage.title("With one that is none, or the other's")
-    for path, right in ROUTES.items():
+    for path, right in routes().items():
         kind = "Key" if path.startswith("server/") else "Bearer"
         if path != "login":
             visitor.ask(right.split()[0], path, headers={"Authorization": f"{kind} garbage"})
     for header in ("Bearer", "Bearer ", "Basic YTpi", "bearer x", f"Bearer {server.token}"):
         visitor.get("me", headers={"Authorization": header})
     for header in (f"Bearer {alice.token}", f"Key {alice.token}", "Key ", "Key"):
-        visitor.get(f"server/groups/{GID}/ranking", headers={"Authorization": header})
+        visitor.get(f"server/groups/{NO_GROUP}/ranking", headers={"Authorization": header})
     visitor.get("me", headers={"Authorization": f"bearer {alice.token}"})
 
     stage.title("By a method that it does not have")
-    for path, right in ROUTES.items():
+    for path, right in routes().items():
         caller: Caller = server if path.startswith("server/") else alice
         for method in methods:
             if method not in right.split():
                 caller.ask(method, path)
 
     stage.title("HEAD")
-    for path in ("me", "groups", "boards", f"groups/{GID}"):
+    for path in ("me", "groups", "boards", f"groups/{NO_GROUP}"):
         alice.ask("HEAD", path)
 
     stage.title("No such path")
@@ -160,7 +164,7 @@ def doors(stage: Stage) -> None:
     ):
         alice.get(path)
     visitor.post("/api/v1/nothing", {"a": 1})
-    alice.get(f"groups/{GID}")
+    alice.get(f"groups/{NO_GROUP}")
 
     stage.title("What a client accepts, and from where it calls")
     for accept in ("text/html", "image/*", "*/*", "application/json", "text/html, */*"):

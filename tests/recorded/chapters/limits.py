@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tests.settings import APP_ID, OTHER_APP_ID
 
 from ..stage import Caller, Stage
-from .entry import ROUTES
+from .entry import routes
 
 
 def throttles(stage: Stage) -> None:
@@ -62,10 +62,10 @@ def every_call(stage: Stage) -> None:
     """What any call can answer, whatever it is about."""
     stage.at("2026-11-18 12:00")
     alice, server = stage.person("alice", "小明"), stage.server()
-    alice.enter("family")
+    every = routes(alice.enter("family"), alice.openid)
     calls = [
         (_caller(stage, path, alice, server), method, path)
-        for path, methods in ROUTES.items()
+        for path, methods in every.items()
         for method in methods.split()
     ]
     with_a_body = [call for call in calls if call[1] != "GET" and call[2] != "me/avatar"]
@@ -159,7 +159,7 @@ def what_breaks(stage: Stage) -> None:
 
 def two_mini_programs(stage: Stage) -> None:
     stage.at("2026-11-18 12:00")
-    stage.settings.WECHAT_APPS |= {OTHER_APP_ID: {"SECRET": "another-secret"}}
+    stage.serve_two_apps()
     alice, other = stage.phone("alice"), stage.phone("alice elsewhere", OTHER_APP_ID)
     code = alice.code()
     stage.visitor.post("login", {"code": code})

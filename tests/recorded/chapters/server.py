@@ -70,7 +70,7 @@ def server_calls(stage: Stage) -> None:
     server.get(path)
 
     stage.title("Another mini-program's key sees none of it, and one that is revoked nothing")
-    stage.settings.WECHAT_APPS |= {OTHER_APP_ID: {"SECRET": "another-secret"}}
+    stage.serve_two_apps()
     other = stage.server(OTHER_APP_ID, "the other server")
     other.get(path)
     other.get(f"server/groups/{family}/winners?period=2026-W01")
