@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from groups.models import Score, Source
+from groups.models import Score, ScoreSource
 from groupsite import demo
 from tests.settings import APP_ID
 
@@ -21,7 +21,7 @@ def test_the_demo_has_scores_of_entries_and_of_the_game_and_an_operator_without_
     seeded: None, capsys: Any
 ) -> None:
     sources = set(Score.objects.values_list("board__key", "source"))
-    assert sources == {("active-days", Source.ENTRY), ("taps", Source.CLIENT)}
+    assert sources == {("active-days", ScoreSource.ENTRY), ("taps", ScoreSource.CLIENT)}
     demo.print_addresses("http://127.0.0.1:8000")
     assert "/sign-in" in capsys.readouterr().out
     assert not User.objects.get().has_usable_password()
