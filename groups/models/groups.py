@@ -126,7 +126,7 @@ def describe(groups: Collection[Group], now: datetime) -> list[GroupCard]:
 
 
 def title_of(names: list[str], count: int) -> str:
-    """Name an unlabelled group after its first members: "小明、李雷等 120 人"."""
+    """Return the title of an unlabelled group, after its first members: "小明、李雷等 120 人"."""
     some = pgettext("between names", ", ").join(names)
     if not names:
         return ngettext("Group of %(count)d", "Group of %(count)d", count) % {"count": count}
