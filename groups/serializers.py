@@ -416,7 +416,7 @@ class ServerScoresOutput(serializers.Serializer[Any]):
 
 
 class SessionInput(StrictSerializer):
-    """Whom your server has logged in itself, with what WeChat's code2Session told it."""
+    """A member that your server has logged in itself, with what WeChat's code2Session answered."""
 
     openid = WeChatIdField()
     # Like an iv, the key of AES-128 is base64 of 16 bytes.
