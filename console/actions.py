@@ -5,8 +5,9 @@ those that `offered` finds; beside them, the review queue decides what waits, an
 the console changes people, memberships or scores.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -25,6 +26,14 @@ from groups.models import Group, Membership, Score, ServerKey
 Text = str | Promise
 
 
+class Place(Enum):
+    """Where the button of an action stands."""
+
+    ROW = "in the row itself, wherever a page lists it"
+    MENU = "in the menu of the row"
+    OWN_PAGE = "on the row's own page alone"
+
+
 @dataclass(frozen=True)
 class Action:
     """One thing that can be done to a row of `model` by whoever has `permission`.
@@ -41,6 +50,7 @@ class Action:
     permission: str
     run: Callable[[Any, Actor], bool]
     fits: Callable[[Any], bool]
+    place: Place = Place.MENU
     undo: str | None = None
     needs_reason: bool = True
 
@@ -67,6 +77,7 @@ ACTIONS: dict[str, Action] = {
             MODERATE,
             people.block,
             lambda user: not user.is_blocked,
+            place=Place.ROW,
             undo="unblock",
         ),
         Action(
@@ -78,6 +89,7 @@ ACTIONS: dict[str, Action] = {
             MODERATE,
             people.unblock,
             lambda user: user.is_blocked,
+            place=Place.ROW,
             undo="block",
         ),
         Action(
@@ -109,6 +121,7 @@ ACTIONS: dict[str, Action] = {
             "accounts.delete_wechatuser",
             people.erase,
             lambda user: True,
+            place=Place.OWN_PAGE,
         ),
         Action(
             "hide",
@@ -119,6 +132,7 @@ ACTIONS: dict[str, Action] = {
             "groups.change_membership",
             groups.hide,
             lambda membership: not membership.withheld,
+            place=Place.ROW,
             undo="show",
         ),
         Action(
@@ -130,6 +144,7 @@ ACTIONS: dict[str, Action] = {
             "groups.change_membership",
             groups.show,
             lambda membership: membership.withheld,
+            place=Place.ROW,
             undo="hide",
         ),
         Action(
@@ -279,9 +294,8 @@ RECORDED: dict[str, Text] = {
 }
 
 
-def offered(operator: User, row: Model, *keys: str) -> Iterator[Action]:
-    """Those actions, or of all, that make sense for `row` and are allowed to `operator`."""
-    wanted: Iterable[Action] = [ACTIONS[key] for key in keys] if keys else ACTIONS.values()
-    for action in wanted:
+def offered(operator: User, row: Model) -> Iterator[Action]:
+    """Find the actions that make sense for `row` and are allowed to `operator`."""
+    for action in ACTIONS.values():
         if isinstance(row, action.model) and action.allowed(operator) and action.fits(row):
             yield action

@@ -34,9 +34,9 @@ from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
 from .actions import RECORDED, Text
-from .review import KINDS, told_age, union, waiting
+from .audit_targets import target_name
+from .review import KINDS, union, waiting, waiting_time
 from .roles import may_view
-from .subjects import subject_of
 
 DAYS = 30
 LATELY = timedelta(days=7)
@@ -93,7 +93,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Step:
+class FunnelStep:
     """How many got this far, and which share of the first step's that is, in percent."""
 
     title: str
@@ -102,7 +102,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Line:
+class AuditLine:
     """Something an operator did, and to what."""
 
     event: AuditEvent
@@ -123,8 +123,8 @@ class Dashboard:
 
     figures: list[Figure] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
-    funnel: list[Step] = field(default_factory=list)
-    audit: list[Line] = field(default_factory=list)
+    funnel: list[FunnelStep] = field(default_factory=list)
+    audit: list[AuditLine] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
 
@@ -213,7 +213,7 @@ def _add_waiting(found: Dashboard, operator: User, now: datetime) -> None:
     if not kinds:
         return
     counts = waiting(kinds).values()
-    age = told_age(min((each.since for each in counts if each.since), default=None), now)
+    age = waiting_time(min((each.since for each in counts if each.since), default=None), now)
     note = _("the first for %(age)s") % {"age": age} if age else ""
     theirs = any(kind.decided_by(operator) for kind in kinds)
     link = reverse("review-queue") if theirs else ""
@@ -305,7 +305,7 @@ def _add_newcomers(found: Dashboard, days: Sequence[date]) -> None:
         _("Came back"): sum(cohort.back for cohort in cohorts.values()),
     }
     found.funnel = [
-        Step(title, value, 100 * value // people if people else 0)
+        FunnelStep(title, value, 100 * value // people if people else 0)
         for title, value in reached.items()
     ]
 
@@ -313,9 +313,9 @@ def _add_newcomers(found: Dashboard, days: Sequence[date]) -> None:
 # What was done, and what needs somebody
 
 
-def _line(event: AuditEvent) -> Line:
+def _line(event: AuditEvent) -> AuditLine:
     link = _list(AuditEvent, target=event.target, target_id=event.target_id or "")
-    return Line(event, RECORDED.get(event.action, event.action), subject_of(event), link)
+    return AuditLine(event, RECORDED.get(event.action, event.action), target_name(event), link)
 
 
 def _of_settings() -> list[Alert]:

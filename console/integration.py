@@ -30,8 +30,8 @@ from wechat.client import Client
 from wechat.crypto import is_opaque_id
 from wechat.errors import WeChatError
 
-from .admin.base import app_choices
-from .site import operator_of, operators_only
+from .access import operator_of, operators_only
+from .mini_programs import app_choices
 
 SHOWN = 20
 FOUND = 10
@@ -67,7 +67,7 @@ VALUES = {
 
 
 @dataclass(frozen=True)
-class Step:
+class AttemptStep:
     """A step as the page shows it; `state` is passed, failed or open."""
 
     name: Any
@@ -75,7 +75,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Card:
+class AttemptCard:
     """One attempt, readable."""
 
     attempt: Attempt
@@ -87,12 +87,12 @@ class Card:
         return kind.label if kind else self.attempt.kind
 
     @property
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[AttemptStep]:
         told = {step["step"]: step["ok"] for step in self.attempt.steps}
         kind = KINDS.get(self.attempt.kind)
         for name, label in kind.steps.items() if kind else ():
             state = "open" if name not in told else "passed" if told[name] else "failed"
-            yield Step(label, state)
+            yield AttemptStep(label, state)
 
     @property
     def cause(self) -> Cause | None:
@@ -140,8 +140,8 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def cards(rows: QuerySet[Attempt]) -> list[Card]:
-    return [Card(row) for row in rows.order_by("-pk")[:SHOWN]]
+def cards(rows: QuerySet[Attempt]) -> list[AttemptCard]:
+    return [AttemptCard(row) for row in rows.order_by("-pk")[:SHOWN]]
 
 
 @operators_only("audit.view_attempt")
@@ -190,19 +190,19 @@ def watch(request: HttpRequest) -> HttpResponse:
     """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
     if request.method != "POST":  # signed in anew, one comes back with a GET
         return HttpResponseRedirect(reverse("check"))
-    act = Actor(operator_of(request))
+    actor = Actor(operator_of(request))
     if stop := _number(request.POST.get("stop", "")):
-        attempts.unwatch(act, get_object_or_404(Watch, pk=stop))
+        attempts.unwatch(actor, get_object_or_404(Watch, pk=stop))
         return HttpResponseRedirect(reverse("check"))
     if member := _number(request.POST.get("member", "")):
         user = get_object_or_404(WeChatUser, pk=member)
-        attempts.watch(act, user.app_id, user.pk)
+        attempts.watch(actor, user.app_id, user.pk)
         return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'member': user.pk})}")
     app_id = request.POST.get("app", "")
     if app_id not in settings.WECHAT_APPS:
         messages.error(request, _("This mini-program is not configured here."))
         return HttpResponseRedirect(reverse("check"))
-    attempts.watch(act, app_id, everyone=request.POST.get("who") == "everyone")
+    attempts.watch(actor, app_id, everyone=request.POST.get("who") == "everyone")
     return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'app': app_id})}")
 
 

@@ -52,7 +52,7 @@ ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
 RIGHTS = ("is_superuser", "is_staff", "is_active")
 
 
-class Backend(ModelBackend):
+class OperatorBackend(ModelBackend):
     """Django's own, with one query for what an operator holds by themselves and by their roles."""
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
@@ -64,13 +64,15 @@ class Backend(ModelBackend):
         return set(user_obj._perm_cache)
 
 
+def holds(operator: User, permission: str) -> bool:
+    """Return whether an operator holds a permission: as in the admin, who may change may view."""
+    changing = permission.replace(".view_", ".change_")
+    return operator.has_perm(permission) or operator.has_perm(changing)
+
+
 def may_view(operator: User, model: type[Model]) -> bool:
-    """Whether the admin shows this operator rows of `model`: who may change them sees them too."""
-    options = model._meta
-    return any(
-        operator.has_perm(f"{options.app_label}.{verb}_{options.model_name}")
-        for verb in ("view", "change")
-    )
+    """Return whether the console shows this operator rows of `model`."""
+    return holds(operator, f"{model._meta.app_label}.view_{model._meta.model_name}")
 
 
 def held_by(operator: User) -> QuerySet[Permission]:

@@ -1,17 +1,13 @@
 """The operators' console: Django's admin, with our name, our front page and our way in."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -22,9 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from audit.actors import Actor
 
 from . import dashboard
-from .miniprograms import chosen_app, mini_programs
-
-View = Callable[..., HttpResponseBase]
+from .access import operator_of
+from .mini_programs import chosen_app, mini_programs
 
 # The sidebar: what operators look at most comes first. What is named nowhere stands in the last.
 SECTIONS = (
@@ -32,11 +27,6 @@ SECTIONS = (
     (_("Rankings"), ("groups.Board", "groups.Score")),
     (_("Console"), ("audit.AuditEvent", "auth.User", "auth.Group", "groups.ServerKey")),
 )
-
-
-def operator_of(request: HttpRequest) -> User:
-    """Whose request it is; the console lets in nobody else."""
-    return cast(User, request.user)
 
 
 class ConsoleSite(admin.AdminSite):
@@ -111,7 +101,8 @@ class ConsoleSite(admin.AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """By subject instead of by app, each called as its own pages call it."""
         found = {
-            model["model"]._meta.label: model | {"name": self._name_of(model["model"])}
+            model["model"]._meta.label: model
+            | {"name": capfirst(str(self._registry[model["model"]].opts.verbose_name_plural))}
             for app in self._build_app_dict(request).values()
             for model in app["models"]
         }
@@ -120,9 +111,6 @@ class ConsoleSite(admin.AdminSite):
         ]
         sections[-1][1] += found.values()
         return [_section(name, models) for name, models in sections if models]
-
-    def _name_of(self, model: Any) -> str:
-        return capfirst(str(self._registry[model].opts.verbose_name_plural))
 
 
 def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
@@ -135,23 +123,3 @@ def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
         "has_module_perms": True,
         "models": models,
     }
-
-
-def operators_only(*permissions: str) -> Callable[[View], View]:
-    """A page of the console outside the admin's own: who may enter the admin, and holds all of
-    `permissions`, sees it; nobody else does, and no cache keeps it."""
-
-    def decorate(view: View) -> View:
-        @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not request.user.has_perms(permissions):
-                raise PermissionDenied
-            return view(request, *args, **kwargs)
-
-        @wraps(view)
-        def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            return admin.site.admin_view(guarded)(request, *args, **kwargs)
-
-        return entered
-
-    return decorate

@@ -1,4 +1,4 @@
-"""The console in a real browser: boards with their preview, server keys, the season's download."""
+"""The console in a real browser: boards with their preview, server keys, a ranking's download."""
 
 import re
 
@@ -56,7 +56,7 @@ def test_a_server_key_is_shown_once(visit, olga: User, width: int, scheme: str) 
     assert text not in page.content()
 
 
-def test_an_operator_downloads_a_season(visit, crowd, olga: User) -> None:
+def test_an_operator_downloads_a_ranking(visit, crowd, olga: User) -> None:
     family = crowd("全家福")
     family.add("小明", 7)
     visitor = visit(1280, operator=olga)

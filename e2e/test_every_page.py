@@ -21,7 +21,6 @@ NO_PAGES = (
     "admin/jsi18n/",
     "admin/check/live/",
     "admin/export/<slug:what>.<slug:form>",
-    "admin/export/progress/<slug:job>/",
     "admin/export/ranking/<int:pk>.<slug:form>",
 )
 
@@ -39,7 +38,10 @@ def paths(least: str) -> dict[str, str]:
     """By name, the pages that open from that role on; those below /groups/ with the viewer's."""
     found = {route: admin_path(route) for route in PAGES[least] if route not in NO_PAGES}
     if least == "viewer":
-        found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{Group.objects.get().pk}/"}
+        pk = Group.objects.get().pk
+        found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{pk}/?unlisted=1"}
+    if least == "moderator":
+        found |= {"groups/labels/": f"/groups/labels/?group={Group.objects.get().pk}"}
     return {
         re.sub(r"\W+", "-", re.sub(r"<\w+:\w+>", "", name)).strip("-"): path
         for name, path in found.items()

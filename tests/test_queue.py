@@ -343,5 +343,5 @@ def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
 def test_how_long_something_waits_is_told_roughly() -> None:
     now = timezone.now()
     with override("zh-hans"):
-        assert review.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
-    assert review.told_age(None, now) == ""
+        assert review.waiting_time(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
+    assert review.waiting_time(None, now) == ""
