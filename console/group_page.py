@@ -56,7 +56,7 @@ class MemberRow:
 
 
 @dataclass(frozen=True)
-class Link:
+class PickerLink:
     """A link of a picker."""
 
     label: str
@@ -86,7 +86,7 @@ class GroupPage:
 
     @cached_property
     def listed(self) -> list[MemberRow]:
-        """The members on this page of the ranking, in its order."""
+        """Read the members on this page of the ranking, in its order."""
         places = {standing.member.id: standing for standing in self.ranking.entries}
         members = self._members().filter(user__in=places)
         rows = {row.membership.user_id: row for row in self._rows(members, places)}
@@ -94,14 +94,14 @@ class GroupPage:
 
     @cached_property
     def unlisted(self) -> list[MemberRow] | None:
-        """The members whom others do not see, one more than are shown; None unless asked for."""
+        """Read the members that others do not see, and one more; None unless asked for."""
         if not self.request.GET.get("unlisted"):
             return None
         members = self._members().unlisted(self.ranking.server_time).order_by("-verified_at", "pk")
         return self._rows(members[: UNLISTED_SHOWN + 1], {})
 
     def _members(self) -> Any:
-        """The memberships of the group, each with the key of its score in this ranking."""
+        """Select the memberships of the group, each with the key of its score in this ranking."""
         members = Membership.objects.filter(group=self.group).select_related("user", "group")
         return members.with_score(self.ranking.board, self.group, self.ranking.period.key)
 
@@ -123,32 +123,34 @@ class GroupPage:
         return rows
 
     @property
-    def board_links(self) -> list[Link]:
+    def board_links(self) -> list[PickerLink]:
         return [
-            Link(board.title, self._url(board=board.key, period=None), board == self.ranking.board)
+            PickerLink(
+                board.title, self._url(board=board.key, period=None), board == self.ranking.board
+            )
             for board in self.boards
         ]
 
     @property
-    def period_links(self) -> list[Link]:
+    def period_links(self) -> list[PickerLink]:
         return [
-            Link(str(title), self._url(period=window), window == self.ranking.period.window)
+            PickerLink(str(title), self._url(period=window), window == self.ranking.period.window)
             for window, title in CURRENT_TITLES.items()
             if window in self.ranking.board.counted_windows
         ]
 
     @property
-    def earlier(self) -> Link | None:
+    def earlier(self) -> PickerLink | None:
         return self._period_link(self.ranking.period.previous)
 
     @property
-    def later(self) -> Link | None:
+    def later(self) -> PickerLink | None:
         return self._period_link(self.ranking.next_period)
 
-    def _period_link(self, period: Period | None) -> Link | None:
+    def _period_link(self, period: Period | None) -> PickerLink | None:
         if period is None:
             return None
-        return Link(period.title(self.ranking.server_time), self._url(period=period.key))
+        return PickerLink(period.title(self.ranking.server_time), self._url(period=period.key))
 
     @property
     def first_url(self) -> str:
@@ -162,7 +164,7 @@ class GroupPage:
 
     @property
     def unlisted_url(self) -> str:
-        """This page with those who are not listed, or without them."""
+        """Return this page with those who are not listed, or without them."""
         return self._url(unlisted="1" if self.unlisted is None else None)
 
     def _url(self, **changes: str | None) -> str:
@@ -175,11 +177,11 @@ class GroupPage:
         return buttons(self.request, self.group)
 
     @property
-    def exports(self) -> list[Link]:
-        """Where this period of this board is downloaded."""
+    def exports(self) -> list[PickerLink]:
+        """Return where this period of this board is downloaded."""
         chosen = urlencode({"board": self.ranking.board.key, "period": self.ranking.period.key})
         return [
-            Link(name, f"{reverse('export-ranking', args=[self.group.pk, form])}?{chosen}")
+            PickerLink(name, f"{reverse('export-ranking', args=[self.group.pk, form])}?{chosen}")
             for name, form in (("Excel", "xlsx"), ("CSV", "csv"))
         ]
 

@@ -130,7 +130,7 @@ class KeysetChangeList(MiniProgramChangeList):
 
     @cached_property
     def _rows(self) -> list[Any]:
-        """The rows of this page, and one more if there is another page."""
+        """Read the rows of this page, and one more if there is another page."""
         rows = self.queryset.filter(pk__lt=self.after) if self.after else self.queryset
         return list(rows[: self.list_per_page + 1])
 

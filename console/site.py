@@ -30,7 +30,7 @@ SECTIONS = (
 
 
 class ConsoleSite(admin.AdminSite):
-    """Nothing is deleted by the dozen: whatever may be deleted has a page that says what goes."""
+    """The console: rows are deleted one at a time, on a page that says what goes."""
 
     site_header = _("Group rankings")
     site_title = _("Group rankings")
@@ -41,18 +41,18 @@ class ConsoleSite(admin.AdminSite):
         self.disable_action("delete_selected")
 
     def knows(self, request: HttpRequest) -> bool:
-        """Whether this is an operator who came by password or link; a code may still be due."""
+        """Return whether an operator came by password or link; a code may still be due."""
         return super().has_permission(request)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """The one gate of the admin and of every page that is for `operators_only`."""
+        """Return whether the admin, and each page for `operators_only`, opens."""
         verified = getattr(request.user, "otp_device", None) is not None
         return self.knows(request) and (verified or not settings.OPERATOR_TOTP)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's; whoever owes only the second factor is led there."""
+        """Log in; an operator who still owes the second factor is sent to its page."""
         if self.knows(request) and not self.has_permission(request):
             wanted = urlencode({"next": request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse('console-otp')}?{wanted}")
@@ -65,7 +65,7 @@ class ConsoleSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Django's, audited; a wrong old password is a guess as at the log-in."""
+        """Change one's password, audited; a wrong old one counts as a guess, as at the log-in."""
         if request.method != "POST":
             return super().password_change(request, extra_context)
         operator = operator_of(request)
@@ -80,18 +80,18 @@ class ConsoleSite(admin.AdminSite):
         return response
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
-        """Django's list of everything there is, below what is going on."""
+        """Show what is going on above Django's list of everything there is."""
         found = dashboard.read(operator_of(request), timezone.now())
         return super().index(request, {**(extra_context or {}), "dashboard": found})
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Nothing of ours asks for it."""
+        """Refuse: nothing of ours asks for it."""
         raise Http404
 
     def app_index(  # type: ignore[override]
         self, request: HttpRequest, app_label: str, extra_context: Any = None
     ) -> HttpResponse:
-        """There is none: the console goes by subject, and Django's would go by our own modules."""
+        """Redirect to the front page: the console goes by subject, not by our modules."""
         return HttpResponseRedirect(reverse("admin:index"))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class ConsoleSite(admin.AdminSite):
         return {**super().each_context(request), **switch}
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """By subject instead of by app, each called as its own pages call it."""
+        """List by subject instead of by app, under the names on the pages themselves."""
         found = {
             model["model"]._meta.label: model
             | {"name": capfirst(str(self._registry[model["model"]].opts.verbose_name_plural))}
@@ -114,7 +114,7 @@ class ConsoleSite(admin.AdminSite):
 
 
 def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """As Django's own templates want an app."""
+    """Return a section in the shape that Django's templates expect of an app."""
     first = models[0]
     return {
         "name": name,

@@ -270,7 +270,7 @@ def test_a_ranking_before_anybody_scored_is_friendly(visit, crowd, scheme: str) 
     visitor = visit(360, scheme)
     page = visitor.open(group.path_for(alice))
     visitor.photograph(f"member-empty-360-{scheme}")
-    expect(page.get_by_role("heading", level=2)).to_have_text(text("Nobody has scored yet"))
+    expect(page.get_by_role("heading", level=2)).to_have_text(text("No scores yet"))
     expect(page.locator(".rows li")).to_have_count(3)
     looks_right(page)
 

@@ -318,7 +318,7 @@ def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
-        seen = f"nickname-{waiting.user.pk}-{review.print_of(DOUBTFUL)}"
+        seen = f"nickname-{waiting.user.pk}-{review.draft_digest(DOUBTFUL)}"
         assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
         assert waiting.user.nickname == "小明"
 

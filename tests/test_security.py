@@ -642,6 +642,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "groups/"): OPERATORS,
     ("GET", "groups/labels/"): (*OPERATORS[:5], 302),  # no group is ticked
     ("GET", "groups/{}/"): OPERATORS,
+    ("POST", "groups/{}/"): OPERATORS,
     ("GET", "g/{}/"): ANYBODY,
     ("GET", "avatars/{}.webp"): ANYBODY,
     ("GET", "media/avatars/{}.webp"): ANYBODY,

@@ -71,7 +71,7 @@ class BoardAdmin(AuditedModelAdmin):
         (None, {"fields": ("app_id", "key", ("title_zh", "title_en"), ("unit_zh", "unit_en"))}),
         (_("What is compared"), {"fields": ("order", "policy", "scope", "rank_style", "decimals")}),
         (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
-        (_("By whom"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
+        (_("Who writes scores"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
     )
 
     @admin.display(description=_("title"))

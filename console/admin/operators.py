@@ -42,7 +42,7 @@ def renamed(opts: Any, one: Any, many: Any) -> Any:
 
 
 VERBS = {"view": _("view"), "add": _("add"), "change": _("change"), "delete": _("delete")}
-LAST_SUPERUSER = _("This is the last active superuser: make somebody else one first.")
+LAST_SUPERUSER = _("This is the last active superuser. Make another operator a superuser first.")
 GRANTS = ("groups", "user_permissions", "permissions")
 
 

@@ -65,7 +65,7 @@ class ServerKeyAdmin(AuditedModelAdmin):
         with transaction.atomic():
             key = keys.select_for_update().filter(revoked_at=None).first()
             if key is None:
-                text = _("This key is revoked for good. Make another where one is needed.")
+                text = _("This key is revoked and stays so. Make another one if you need it.")
                 self.message_user(request, text, messages.ERROR)
                 return None
             new = key.rotate(timezone.now())
