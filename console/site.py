@@ -106,6 +106,8 @@ class ConsoleSite(admin.AdminSite):
             for app in self._build_app_dict(request).values()
             for model in app["models"]
         }
+        if "groups.Group" in found:
+            found["groups.Group"]["admin_url"] = reverse("group-list")
         sections: list[Any] = [
             [name, [found.pop(x) for x in wanted if x in found]] for name, wanted in SECTIONS
         ]

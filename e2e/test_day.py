@@ -53,7 +53,7 @@ def test_an_operators_day(visit, crowd, olga: User, width: int, scheme: str) -> 
     page = visitor.open("/groups/")
     page.fill("[name=q]", "韩梅")
     page.get_by_role("button", name=text("Search")).click()
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator(".groups tbody tr")).to_have_count(1)
     visitor.photograph(f"day-found-{width}-{scheme}")
     page.get_by_role("link", name="产品设计交流群").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("产品设计交流群")
@@ -104,7 +104,7 @@ def test_the_list_and_a_groups_page_read_well(
     visitor = visit(width, scheme, olga)
     page = visitor.open("/groups/?sort=members")
     visitor.photograph(f"groups-{width}-{scheme}", whole=True)
-    expect(page.locator("tbody tr").first).to_contain_text("产品设计交流群")
+    expect(page.locator(".groups tbody tr").first).to_contain_text("产品设计交流群")
     looks_right(page)
     assert violations(page) == []
     page = visitor.open(f"/groups/{family.group.pk}/?board=points")
@@ -143,7 +143,7 @@ def test_hostile_names_break_no_layout_and_run_nothing_on_any_page(
         visitor.photograph(f"odd-{OPERATORS.index(path) if path in OPERATORS else 'm'}-{width}")
         looks_right(page)
         expect(page.locator("script:not([src])")).to_have_count(0)
-        for row in page.locator(".standings li, .rows li, tbody tr").all():
+        for row in page.locator(".standings li, .rows li, .groups tbody tr").all():
             assert row.evaluate("it => it.scrollWidth <= it.clientWidth")
     download = Client()
     download.force_login(olga)
