@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from core import limits
 from groupsite.wsgi import application
-from tests.conftest import needs
+from tests.servers import find_program
 from tests.settings import APP_ID, REDIS_URL
 from wechat.sandbox import Phone as PhoneOfWeChat
 from wechat.sandbox import Sandbox, open_gid_of
@@ -151,7 +151,7 @@ def wechat(settings: LazySettings) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def node() -> str:
     """Node, with what the harness needs beside it."""
-    path = needs("node")
+    path = find_program("node")
     if not (MINIPROGRAM / "node_modules").is_dir():
         missing = "miniprogram/node_modules is missing (npm ci)"
         if os.environ.get("CI") == "true":

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import needs
+from tests.servers import Site, find_program, scratch_database, serving
 from tests.settings import APP_ID
-from tests.test_races import Site, scratch_database, serving
 from wechat.sandbox import Sandbox
 
 KIT = Path(__file__).resolve().parent.parent / "miniprogram"
@@ -56,7 +55,7 @@ def node_path() -> str:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    return needs("node")
+    return find_program("node")
 
 
 def report_of(*command: str, **environment: str) -> str:

@@ -16,8 +16,8 @@ from playwright.sync_api import expect
 
 from accounts.models import WeChatUser
 from groups.models import Board, Group, Membership
+from tests.cast import GREEN, RED, YELLOW, picture
 from tests.settings import APP_ID
-from tests.test_profile import GREEN, RED, YELLOW, picture
 from wechat.sandbox import open_gid_of
 
 from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed, run
