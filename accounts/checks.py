@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, register
 
 @register
 def avatars_can_be_kept(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """A bucket with a public address and a library that speaks to it, or a directory."""
+    """Check for a bucket with a public address and its library, or for a directory."""
     if settings.S3_BUCKET:
         return [*_bucket_has_an_address(settings.MEDIA_URL), *_bucket_has_a_library()]
     return _directory_is_writable(Path(settings.MEDIA_ROOT))
@@ -40,7 +40,7 @@ def _bucket_has_a_library() -> list[CheckMessage]:
 
 
 def _directory_is_writable(root: Path) -> list[CheckMessage]:
-    """Whether it can be written, or created; a developer's is created on the first upload."""
+    """Check that it can be written, or created; a developer's is created on the first upload."""
     existing = next(path for path in (root, *root.absolute().parents) if os.path.exists(path))
     ready = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     if ready or (settings.DEBUG and existing != root):

@@ -127,7 +127,7 @@ class WeChatUser(Reviewed):
 
     @property
     def display_name(self) -> str:
-        """The nickname, or what WeChat itself calls a person without one."""
+        """Return the nickname, or what WeChat itself calls a person without one."""
         return self.nickname or gettext("WeChat user")
 
     @property
@@ -404,7 +404,7 @@ class Tombstone(models.Model):
         return f"tombstone {self.pk}"
 
     def is_stale(self, now: datetime) -> bool:
-        """Whether envelopes that did not open still count."""
+        """Return whether envelopes that did not open still count."""
         return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
 
     def restrictions(self) -> dict[str, Any]:

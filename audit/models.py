@@ -118,5 +118,5 @@ class Watch(models.Model):
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits for the next who logs in."""
+        """Return whether it waits for the next person who logs in."""
         return self.user_id is None and not self.everyone

@@ -17,7 +17,7 @@ from . import APP_ID, SESSION_KEY
 
 SMALLEST, LARGEST, EXPONENT = 3, 500, 0.6
 MEMBERSHIPS_A_PERSON = 5
-TOLD_EVERY = 50_000
+PROGRESS_EVERY = 50_000
 
 Progress = Callable[[str, int, int], None]
 
@@ -128,5 +128,5 @@ def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> No
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for done, row in enumerate(rows, start=1):
             copy.write_row([getattr(row, field.attname) for field in fields])
-            if done % TOLD_EVERY == 0 or done == total:
+            if done % PROGRESS_EVERY == 0 or done == total:
                 progress(name, done, total)

@@ -85,7 +85,7 @@ def leaver(case: Case[Any]) -> Newcomer:
 
 @schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:
-    """JSON Schema calls 1044.0 an integer; the API does not, and no client spells one so."""
+    """Write 1044.0 as 1044: JSON Schema calls it an integer; the API does not, nor any client."""
     if not isinstance(body, dict):
         return body
     return {
@@ -96,7 +96,7 @@ def map_body(context: HookContext, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_body(context: HookContext, body: Any) -> bool:
-    """A form has no part for an empty list: an unknown key that holds one is never sent."""
+    """Drop unknown keys with an empty list: a form has no part for it, so it is never sent."""
     operation = context.operation
     is_form = operation is not None and operation.definition.raw["operationId"] == "update_avatar"
     return not (is_form and isinstance(body, dict) and [] in body.values())

@@ -79,7 +79,7 @@ class ErrorRow:
 
     @property
     def carries(self) -> str:
-        """The key that answers with this code have and others lack, or ""."""
+        """Return the key that answers with this code have and others lack, or ""."""
         if issubclass(self.kinds[0], RetryLater):
             return "retryAfter"
         return "fields" if exceptions.ValidationError in self.kinds else ""

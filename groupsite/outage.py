@@ -8,7 +8,7 @@ from django.db import InterfaceError, OperationalError
 
 
 def database_is_away(error: BaseException | None) -> bool:
-    """Whether the database could not be reached, was lost, locked or too busy: try again later."""
+    """Return whether the database could not be reached, was lost, locked or too busy."""
     return isinstance(error, OperationalError | InterfaceError)
 
 

@@ -26,7 +26,7 @@ DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 
 
 def app_secrets(text: str) -> dict[str, dict[str, str]]:
-    """`appid:secret,…` as `{appid: {"SECRET": secret}}`; Django's error reports star SECRET out."""
+    """Read `appid:secret,…` as `{appid: {"SECRET": secret}}`; error reports hide SECRET."""
     pairs = [pair.strip().partition(":") for pair in text.split(",") if pair.strip()]
     if not all(app_id and secret for app_id, _colon, secret in pairs):
         raise ImproperlyConfigured("WECHAT_APPS must read appid:secret,appid:secret")
@@ -34,7 +34,7 @@ def app_secrets(text: str) -> dict[str, dict[str, str]]:
 
 
 def push_channels(text: str) -> dict[str, dict[str, str]]:
-    """`appid:token:encodingaeskey,…` as `{appid: {"TOKEN", "AES_KEY"}}`, both starred out too.
+    """Read `appid:token:encodingaeskey,…` as `{appid: {"TOKEN", "AES_KEY"}}`, both hidden too.
 
     Without its third part an entry takes the plain mode only.
     """
@@ -49,7 +49,7 @@ def push_channels(text: str) -> dict[str, dict[str, str]]:
 
 
 def origin(url: str) -> list[str]:
-    """The origin of an absolute address, for a Content-Security-Policy; nothing of a path."""
+    """Return the origin of an absolute URL, for a Content-Security-Policy; none of a path."""
     parts = urlsplit(url)
     return [f"{parts.scheme}://{parts.netloc}"] if parts.netloc else []
 
@@ -57,7 +57,7 @@ def origin(url: str) -> list[str]:
 def object_storage(
     bucket: str, endpoint_url: str, region: str, access_key: str, secret_key: str
 ) -> dict[str, Any]:
-    """A bucket of Amazon S3, or of what speaks its protocol (COS, OSS, MinIO), for STORAGES.
+    """Configure a bucket of Amazon S3, or of a compatible store (COS, OSS, MinIO), for STORAGES.
 
     Objects are readable or not as the bucket's policy says, and may be cached for a day. A store
     that does not answer is given up after two attempts of 3 s for connecting and each read.
@@ -89,7 +89,7 @@ def object_storage(
 
 
 def database(url: str) -> dict[str, Any]:
-    """DATABASE_URL as Django wants it. No error quotes it: it holds a password."""
+    """Read DATABASE_URL as Django needs it. No error quotes it: it has a password."""
     try:
         found = env.db_url_config(url) if url.partition(":")[0] in DATABASE_SCHEMES else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""The guides of the kit and the example app agree with what the kit and the API have."""
+"""Check the guides and the example app against the kit and the API."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def typed(pattern: str, end: str) -> str:
 
 
 def first_column(guide: str, header: str) -> list[str]:
-    """Return the words in `code` of the first column of the table with this header."""
+    """Return the words in `code` in the first column of the table with this header."""
     text = (ROOT / "docs" / guide).read_text()
     table = re.search(rf"^\| {header} \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table, header
@@ -48,14 +48,14 @@ def test_every_method_is_in_the_table(guide: str) -> None:
 
 
 @GUIDES
-def test_every_code_of_the_kit_is_explained(guide: str) -> None:
+def test_every_error_code_of_the_kit_is_explained(guide: str) -> None:
     codes = re.findall(r"`(\w+)`", typed("The server's \\(docs/errors.md\\), or", r"\*/"))
     assert len(codes) > 10
     assert sorted(first_column(guide, "code")) == sorted(codes)
 
 
 def fields(serializer: type) -> set[str]:
-    """Return the keys of what a serializer writes, nested ones included."""
+    """Return the keys that a serializer writes, including nested ones."""
     found: set[str] = set()
     for name, field in serializer().get_fields().items():
         found.add(name)
@@ -65,7 +65,7 @@ def fields(serializer: type) -> set[str]:
     return found
 
 
-def test_the_example_has_a_label_for_everything_in_my_data() -> None:
+def test_the_example_has_a_label_for_every_key_of_my_data() -> None:
     labels = set(re.findall(r"^  (\w+): '", LABELS, re.MULTILINE))
     assert fields(api.MyDataOutput) - labels == set()
 

@@ -1,9 +1,9 @@
 """Short functions with one caller: stations of a story that its reader has to travel to.
 
-Short is a body of at most three statements after the docstring, however many lines they are
-wrapped over; a block (`with`, `for`, `try`) is one. Looked at are functions outside classes and
-private methods: a public method is what its class offers, and a framework may be what calls it.
-Where a decorator hands a function to a framework it is not looked at.
+Short is a body of at most three lines after the docstring, as the formatter writes them. Looked at
+are functions outside classes and private methods: a public method is what its class offers, and a
+framework may be what calls it. Where a decorator hands a function to a framework it is not looked
+at.
 
 A caller is a function that calls it, be it once or many times, or a module that does so outside
 functions. The function itself, a test and `super()` are none. Where the function is handed over,
@@ -60,6 +60,11 @@ class Function:
         return self.node.body[ast.get_docstring(self.node) is not None :]
 
     @property
+    def length(self) -> int:
+        """Return the number of lines from the first statement of the body to its end."""
+        return self.story[-1].end_lineno - self.story[0].lineno + 1 if self.story else 0
+
+    @property
     def decorators(self) -> set[str]:
         return {last_name(node) or "a call" for node in self.node.decorator_list}
 
@@ -71,7 +76,7 @@ class Function:
     def is_looked_at(self) -> bool:
         is_ours_to_call = not self.class_name or self.name.startswith("_")
         is_ours_to_call &= not self.is_special and self.decorators <= PLAIN_DECORATORS
-        return len(self.story) <= SHORT and is_ours_to_call
+        return self.length <= SHORT and is_ours_to_call
 
 
 @dataclass(frozen=True)
