@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 KIT := miniprogram/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e fuzz bench docs lock messages clean
+.PHONY: help demo test lint e2e fuzz bench docs lock messages release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,9 @@ lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 
 messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
 	@$(BIN)/python scripts/translations.py
+
+release: $(VENV)/.dev ## version, dated changelog, bill of materials, commit and tag (VERSION=0.1.0; DRY=1 only says so)
+	@$(BIN)/python -m scripts.release "$(VERSION)" $(if $(DRY),--dry-run)
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) $(KIT) var
