@@ -1,4 +1,4 @@
-"""The console in a real browser: boards with their preview, server keys, the season's download."""
+"""Test boards and their preview, server keys, and the download of a season in a browser."""
 
 import re
 
@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 from groups.models import Board, ServerKey
 from tests.settings import APP_ID
 
-from .test_pages import NAMES, both_schemes, fits
+from .accessibility import fits
+from .cast import NAMES, both_schemes
 
 WIDTHS = (360, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)

@@ -1,0 +1,44 @@
+"""The scenarios, each with people and a time of its own; by the name of its file of answers."""
+
+from collections.abc import Callable
+
+from ..stage import Stage
+from . import entry, groups, limits, pages, profile, ranking, scores, server
+
+CHAPTERS: dict[str, Callable[[Stage], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        entry.log_in,
+        entry.doors,
+        entry.bodies,
+        entry.prove_and_bind,
+        entry.stale_envelopes,
+        profile.names_of_mine,
+        profile.avatars,
+        profile.consents,
+        profile.my_data,
+        profile.erasure,
+        groups.my_groups,
+        groups.titles,
+        groups.membership,
+        groups.boards,
+        scores.submitted,
+        scores.refused,
+        scores.remembered,
+        ranking.ranks,
+        ranking.periods,
+        ranking.scopes,
+        ranking.absences,
+        ranking.walks,
+        server.server_calls,
+        server.batches,
+        server.winners,
+        pages.member_page,
+        pages.around_the_api,
+        pages.pushes,
+        limits.throttles,
+        limits.every_call,
+        limits.what_breaks,
+        limits.two_mini_programs,
+    )
+}

@@ -1,0 +1,378 @@
+"""Where a chapter plays: the clock, the sandbox, who calls, and the record that is kept."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import OperationalError, connection
+from django.test import Client as Browser
+from django.utils import timezone
+from PIL import Image
+
+from tests.settings import APP_ID, OTHER_APP_ID
+from wechat.crypto import seal
+from wechat.push import channel_for
+from wechat.sandbox import Fault, Phone, Sandbox, open_gid_of, openid_of, unionid_of
+
+from .names import Names, differences, visible
+from .operators import Operator
+
+API = "/api/v1/"
+CHINESE, ENGLISH = "zh-CN", "en"
+SESSION_KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
+GREEN, RED, YELLOW = (20, 160, 60), (220, 20, 20), (230, 220, 30)  # passed, risky, doubtful
+
+# Told only where they are not so; what is missing then is null.
+USUAL = {
+    "Cache-Control": "private, no-store",
+    "Content-Type": "application/json",
+    "Vary": "Accept-Language",
+}
+USUAL_OF_PAGES = USUAL | {
+    "Content-Security-Policy": (
+        "base-uri 'none'; connect-src 'self'; default-src 'none'; font-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; script-src 'self'; "
+        "style-src 'self'"
+    ),
+    "Content-Type": "text/html; charset=utf-8",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+}
+LANGUAGES = {CHINESE: "zh-hans", ENGLISH: "en"}
+OTHERS = ("Allow", "ETag", "Location", "Retry-After", "WWW-Authenticate")
+
+
+class Stage:
+    """One chapter under way. `steps` is its record."""
+
+    def __init__(self, sandbox: Sandbox, clock: Any, settings: Any) -> None:
+        self.sandbox, self.clock, self.settings = sandbox, clock, settings
+        self.names = Names()
+        self.steps: list[Any] = []
+        self._silent = False
+        # One of each: making one costs more than most requests.
+        self.browser, self._console = Browser(raise_request_exception=False), Browser()
+        for app_id, name in ((APP_ID, "appid"), (OTHER_APP_ID, "other appid")):
+            self.names.call(app_id, name)
+        self.visitor = Caller(self, "a visitor")
+
+    # Time
+
+    def at(self, moment: str) -> None:
+        """Move the clock to a moment in Shanghai, such as `2026-11-18 12:00`."""
+        self.clock.move_to(datetime.fromisoformat(f"{moment}+08:00").timestamp(), tick=False)
+
+    def later(self, **units: float) -> None:
+        self.clock.shift(timedelta(**units))
+
+    @property
+    def now(self) -> datetime:
+        return timezone.localtime()
+
+    # Who
+
+    def phone(self, name: str, app_id: str = APP_ID) -> "Person":
+        """Somebody who has not logged in."""
+        return Person(self, name, app_id)
+
+    def person(self, name: str, nickname: str = "", app_id: str = APP_ID) -> "Person":
+        """Somebody who has logged in, and taken that nickname, off the record."""
+        with self.off_the_record():
+            person = self.phone(name, app_id).log_in()
+            if nickname:
+                assert person.put("me", {"nickname": nickname}).status_code == 200
+        return person
+
+    def server(self, app_id: str = APP_ID, name: str = "the server") -> "Caller":
+        server = Caller(self, name, scheme="Key")
+        server.token = self.operator.make_key(app_id)
+        self.names.call(server.token, f"key of {name}")
+        return server
+
+    @property
+    def operator(self) -> Operator:
+        """Olga, who signs in anew: sessions end while the clock moves."""
+        return Operator(self._console)
+
+    def chat(self, name: str, app_id: str = APP_ID) -> str:
+        """The openGId of a chat of that name."""
+        open_gid = open_gid_of(app_id, name)
+        self.names.call(open_gid, f"openGId of {name}")
+        return open_gid
+
+    def serve_two_apps(self) -> None:
+        other = {OTHER_APP_ID: {"SECRET": self.sandbox.state.apps[OTHER_APP_ID]}}
+        self.settings.WECHAT_APPS = {**self.settings.WECHAT_APPS, **other}
+
+    # The record
+
+    def title(self, text: str) -> None:
+        """A headline above the steps that follow."""
+        self.steps.append(text)
+
+    @contextmanager
+    def off_the_record(self) -> Iterator[None]:
+        before, self._silent = self._silent, True
+        yield
+        self._silent = before
+
+    def keep(self, who: str, what: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+        """Add one step: what was asked, and its answers in Chinese and perhaps in English."""
+        if self._silent:
+            return
+        first, *others = answers
+        known = self.names.in_json(what)
+        step = {"at": f"{self.now:%Y-%m-%d %H:%M:%S}", "who": who, **known, **first}
+        for other in others:
+            is_page = isinstance(first["body"], list)
+            step["in English"] = other if is_page else dict(differences(first, other))
+        self.steps.append(step)
+
+    def read(self, answer: Any, language: str) -> dict[str, Any]:
+        """An answer as it is recorded."""
+        kind, content = answer.get("Content-Type", ""), answer.content
+        if not content:
+            body: Any = None
+        elif kind.startswith("application/json"):
+            found = json.loads(content)
+            if isinstance(found, dict) and found.get("requestId") == answer["X-Request-ID"]:
+                found["requestId"] = "<that of the header>"
+            body = self.names.in_json(found)
+        elif kind.startswith("text/html"):
+            body = [self.names.in_text(line) for line in visible(content.decode())]
+        elif kind.startswith("image/"):
+            image = Image.open(BytesIO(content))
+            body = f"<a {image.format} of {image.width}×{image.height}>"
+        else:
+            body = self.names.in_text(content.decode())
+        headers = self._unusual(answer, language)
+        return {"status": answer.status_code, "headers": headers, "body": body}
+
+    def _unusual(self, answer: Any, language: str) -> dict[str, str | None]:
+        is_page = answer.get("Content-Type", "").startswith("text/html")
+        usual = {
+            **(USUAL_OF_PAGES if is_page else USUAL),
+            "Content-Language": LANGUAGES.get(language),
+            **dict.fromkeys(OTHERS),
+        }
+        found = {name: answer.get(name) for name in usual}
+        if policy := found.get("Content-Security-Policy"):
+            found["Content-Security-Policy"] = "; ".join(sorted(policy.split("; ")))
+        return {
+            name: value and self.names.in_text(value)
+            for name, value in found.items()
+            if value != usual[name]
+        }
+
+    # What goes wrong
+
+    def fault(self, path: str, times: int = 1, **what: Any) -> None:
+        """The next calls of one of WeChat's paths fail so; `times` by 0 takes it back."""
+        self.sandbox.state.request_fault(path, Fault(**what), times)
+
+    @contextmanager
+    def without_database(self, error: type[Exception] = OperationalError) -> Iterator[None]:
+        def fail(*args: Any, **kwargs: Any) -> Any:
+            raise error("the database is away, or the code is broken")
+
+        with connection.execute_wrapper(fail):
+            yield
+
+    # What WeChat pushes
+
+    def push(
+        self, app_id: str = APP_ID, *, safe: bool = True, xml: bool = False, **event: Any
+    ) -> Any:
+        """A genuine push of this event, on the record."""
+        query, body = channel_for(app_id).write(event, safe=safe, xml=xml)
+        how = f"{'sealed' if safe else 'plain'} {'XML' if xml else 'JSON'}"
+        path = f"/wechat/push/{app_id}/?{'&'.join(f'{k}={v}' for k, v in query.items())}"
+        kind = "text/xml" if xml else "application/json"
+        return self.visitor.ask("POST", path, data=body, kind=kind, says={how: event})
+
+    def verdict(self, person: "Person", suggestion: str, label: int = 100, **how: Any) -> Any:
+        """WeChat's verdict on the avatar that this person sent last."""
+        with self.off_the_record():
+            trace = person.get("me/data").json()["avatarChecks"][-1]["traceId"]
+        result = {"suggest": suggestion, "label": label}
+        event = {"MsgType": "event", "Event": "wxa_media_check", "trace_id": trace}
+        return self.push(**event, errcode=0, result=result, **how)
+
+
+class Caller:
+    """Somebody who calls, with a token or a key or nothing."""
+
+    def __init__(self, stage: Stage, name: str, scheme: str = "Bearer") -> None:
+        self.stage, self.name, self.scheme = stage, name, scheme
+        self.token = ""
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: Any = None,
+        kind: str = "application/json",
+        says: Any = None,
+        headers: dict[str, str] | None = None,
+        twice: bool | None = None,
+        of: "Person | None" = None,
+    ) -> Any:
+        """One request, a second after the last one, on the record; the answer.
+
+        `body` goes as JSON; `data` as it is, and is told as `says`. Asked again in English where
+        that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` whom
+        tells their id.
+        """
+        stage = self.stage
+        stage.later(seconds=1)
+        path = path if path.startswith("/") else API + path
+        if body is not None:
+            data, says = json.dumps(body, ensure_ascii=False).encode(), body
+        what: dict[str, Any] = {"asks": f"{method} {path}"}
+        what |= {"with": headers} if headers else {}
+        what |= {"sends": says} if says is not None else {}
+        sent = {"Accept-Language": CHINESE, **(headers or {})}
+        if self.token and "Authorization" not in sent:
+            sent["Authorization"] = f"{self.scheme} {self.token}"
+        answer = self._send(method, path, data, kind, sent)
+        if of and answer.status_code == 200:
+            stage.names.call_person(answer.json()["user"]["id"], of.name)
+        answers = [stage.read(answer, sent["Accept-Language"])]
+        if twice is None:
+            twice = method in {"GET", "HEAD", "OPTIONS"} or answer.status_code >= 400
+        if twice and "Accept-Language" not in (headers or {}):
+            english = {**sent, "Accept-Language": ENGLISH}
+            answers.append(stage.read(self._send(method, path, data, kind, english), ENGLISH))
+        stage.keep(self.name, what, answers)
+        return answer
+
+    def _send(self, method: str, path: str, data: Any, kind: str, headers: dict[str, str]) -> Any:
+        if isinstance(data, dict):  # a form
+            files = {name: _file(content) for name, content in data.items()}
+            return getattr(self.stage.browser, method.lower())(path, files, headers=headers)
+        return self.stage.browser.generic(
+            method, path, data or b"", content_type=kind, headers=headers
+        )
+
+    def get(self, path: str, **more: Any) -> Any:
+        return self.ask("GET", path, **more)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Any:
+        return self.ask("POST", path, body, **more)
+
+    def put(self, path: str, body: Any = None, **more: Any) -> Any:
+        return self.ask("PUT", path, body, **more)
+
+    def delete(self, path: str, **more: Any) -> Any:
+        return self.ask("DELETE", path, **more)
+
+
+class Person(Caller):
+    """Somebody with a phone."""
+
+    def __init__(self, stage: Stage, name: str, app_id: str) -> None:
+        super().__init__(stage, name)
+        self.app_id, self.pk = app_id, ""
+        self.phone = Phone(stage.sandbox.url, name, app_id)
+        self.openid = openid_of(app_id, name)
+        stage.names.call(self.openid, f"openid of {name}")
+        stage.names.call(unionid_of(name), f"unionid of {name}")
+
+    def code(self) -> str:
+        code = self.phone.login()
+        self.stage.names.call(code, f"code of {self.name}")
+        return code
+
+    def log_in(self, **more: Any) -> "Person":
+        """With the appid told where there are several."""
+        several = len(self.stage.settings.WECHAT_APPS) > 1
+        body = {"code": self.code(), **({"appid": self.app_id} if several else {}), **more}
+        with self.anonymous():
+            self.take(self.post("login", body, of=self))
+        return self
+
+    def take(self, answer: Any) -> None:
+        """Go on with the token of a log-in."""
+        assert answer.status_code == 200, answer.content
+        found = answer.json()
+        self.token, self.pk = found["token"], found["user"]["id"]
+
+    @contextmanager
+    def anonymous(self) -> Iterator[None]:
+        token, self.token = self.token, ""
+        yield
+        self.token = self.token or token
+
+    def sealed(self, envelope: dict[str, str], what: str) -> dict[str, str]:
+        for part, value in envelope.items():
+            self.stage.names.call(value, f"{part}: {what}")
+        return envelope
+
+    def share_info(self, chat: str) -> dict[str, str]:
+        """wx.getShareInfo of a card opened in that chat."""
+        self.stage.chat(chat, self.app_id)
+        ticket = self.phone.open_card(chat)["shareTicket"]
+        return self.sealed(self.phone.share_info(ticket), f"{self.name} in {chat}")
+
+    def enter_info(self, chat: str, *, watermark: bool = True) -> dict[str, str]:
+        """wx.getGroupEnterInfo of a card opened in that chat."""
+        self.stage.chat(chat, self.app_id)
+        self.phone.open_card(chat)
+        what = f"{self.name} in {chat}{'' if watermark else ', without a watermark'}"
+        return self.sealed(self.phone.group_enter_info(watermark=watermark), what)
+
+    def sealed_with(
+        self, what: str, payload: dict[str, Any], key: str = SESSION_KEY, **mark: Any
+    ) -> dict[str, str]:
+        """As WeChat would seal it, of one whose session key a server gave; `mark` changes the
+        watermark."""
+        watermark = {"appid": self.app_id, "timestamp": int(self.stage.now.timestamp()), **mark}
+        marked = {"watermark": watermark, **payload}
+        if marked["watermark"] is None:
+            del marked["watermark"]
+        return self.sealed(seal(key, marked), what)
+
+    def enter(self, chat: str) -> str:
+        """Be in that group, off the record; its openGId."""
+        with self.stage.off_the_record():
+            answer = self.post("groups/bind", self.share_info(chat))
+        assert answer.status_code in {200, 201}, answer.content
+        return str(answer.json()["openGId"])
+
+    def score(self, board: str, value: int, chat: str = "", **more: Any) -> None:
+        """A score off the record."""
+        body = {"board": board, "value": value, **more}
+        body |= {"openGId": self.stage.chat(chat)} if chat else {}
+        with self.stage.off_the_record():
+            answer = self.post("scores", body)
+        assert answer.status_code == 200, answer.content
+
+    def send_avatar(self, colour: tuple[int, int, int] = GREEN) -> Any:
+        name = {GREEN: "green", RED: "red", YELLOW: "yellow"}[colour]
+        form = {"avatar": picture(colour)}
+        return self.post("me/avatar", data=form, says={"avatar": f"<a {name} picture>"})
+
+    def link(self, chat: str, **body: Any) -> str:
+        """The path of a link to the group's page."""
+        answer = self.post(f"groups/{self.stage.chat(chat)}/link", body)
+        return urlsplit(answer.json()["url"]).path
+
+
+def picture(colour: tuple[int, int, int] = GREEN, size: int = 300, kind: str = "PNG") -> bytes:
+    out = BytesIO()
+    Image.new("RGB", (size, size), colour).save(out, kind)
+    return out.getvalue()
+
+
+def _file(content: Any) -> Any:
+    if isinstance(content, str):
+        return content
+    file = BytesIO(content)
+    file.name = "tmp_a1b2.png"
+    return file

@@ -1,0 +1,114 @@
+"""The API answers as it is recorded; see tests/recorded/__init__.py, also for recording anew."""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from django.urls import Resolver404, URLResolver, get_resolver, resolve
+
+from wechat.sandbox import Sandbox
+
+from .recorded.chapters import CHAPTERS
+from .recorded.names import laid_out
+from .recorded.stage import Stage
+from .settings import APP_ID, OTHER_APP_ID
+
+ANSWERS = Path(__file__).parent / "recorded" / "answers"
+START = 1_795_000_000  # a Wednesday of November 2026; each chapter sets its own time
+SHOWN = 300  # lines of a difference
+
+
+@pytest.fixture
+def stage(db: None, settings: Any, tmp_path: Path) -> Iterator[Stage]:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    apps = {APP_ID: settings.WECHAT_APPS[APP_ID]["SECRET"], OTHER_APP_ID: "another-secret"}
+    with Sandbox(apps) as sandbox, time_machine.travel(START, tick=False) as clock:
+        settings.WECHAT_API_URL = sandbox.url
+        yield Stage(sandbox, clock, settings)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_answer_is_as_recorded(chapter: str, stage: Stage) -> None:
+    CHAPTERS[chapter](stage)
+    found, path = laid_out(stage.steps) + "\n", ANSWERS / f"{chapter}.json"
+    if os.environ.get("RECORD"):
+        path.write_text(found)
+        return
+    kept = path.read_text()
+    if found != kept:
+        lines = difflib.unified_diff(
+            kept.splitlines(), found.splitlines(), "recorded", "answered now", n=6, lineterm=""
+        )
+        pytest.fail("\n".join(list(lines)[:SHOWN]), pytrace=False)
+
+
+# That nothing is missing
+
+
+def steps() -> Iterator[dict[str, Any]]:
+    """Every step of the record."""
+    for path in sorted(ANSWERS.glob("*.json")):
+        yield from (step for step in json.loads(path.read_text()) if isinstance(step, dict))
+
+
+def test_each_chapter_has_its_answers_and_nothing_else_does() -> None:
+    assert {path.stem for path in ANSWERS.iterdir()} == set(CHAPTERS)
+
+
+def test_every_call_is_there_with_an_answer_that_went_well() -> None:
+    """A call that is new wants a step in a chapter."""
+    routes = {
+        f"/{route}": pattern.callback.view_class
+        for route, pattern in patterns()
+        if route.startswith("api/v1/")
+    }
+    calls = {
+        (method.upper(), route)
+        for route, view in routes.items()
+        for method in view.http_method_names
+        if hasattr(view, method) and method != "options"
+    }
+    assert len(calls) > 20
+    assert calls - {called(step) for step in steps() if step["status"] < 300} == set()
+
+
+def patterns(resolver: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
+    for pattern in (resolver or get_resolver()).url_patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from patterns(pattern, route)
+        else:
+            yield route, pattern
+
+
+def called(step: dict[str, Any]) -> tuple[str, str]:
+    """The method and the route of a step, whose path holds placeholders."""
+    method, path = step["asks"].split(" ", 1)
+    try:
+        return method, f"/{resolve(re.sub('<[^>]*>', 'x', path).partition('?')[0]).route}"
+    except Resolver404:
+        return method, path
+
+
+# As docs/errors.md has them.
+CODES = {
+    *("invalid", "not_authenticated", "invalid_token", "invalid_code", "permission_denied"),
+    *("user_blocked", "group_not_proven", "not_found", "method_not_allowed", "not_acceptable"),
+    *("session_stale", "not_a_group", "too_large", "unsupported_media_type", "throttled"),
+    *("bind_locked", "server_error", "wechat_unavailable", "unavailable"),
+}
+
+
+def test_every_error_is_there_in_both_languages() -> None:
+    found = {
+        step["body"]["code"]: step["body"].keys()
+        for step in steps()
+        if step["status"] >= 400 and "body.detail" in step.get("in English", {})
+    }
+    assert found.keys() == CODES
