@@ -56,8 +56,8 @@ from .services import (
     TICKET_LIFETIME,
     Entry,
     Submission,
-    attach,
     bind,
+    cards_of,
     change_membership,
     groups_of,
     leave,
@@ -121,10 +121,10 @@ class BindView(MemberView):
         with attempts.record(REDEEM if by_ticket else BIND):
             bound = bind(self.user, *(self.by_ticket() if by_ticket else self.by_envelope()))
         membership = bound.membership
-        [group] = attach([membership], timezone.now())
+        [card] = cards_of([membership], timezone.now())
         answer = {
             "created": bound.created,
-            "group": group,
+            "group": card,
             "membership": membership,
             "user": self.user,
         }
@@ -160,8 +160,8 @@ class OneGroupView(GroupView):
     @extend_schema(responses=GroupOutput, operation_id="group")
     def get(self, request: Request, openGId: str) -> Response:
         """One of my groups."""
-        [group] = attach([self.membership(openGId)], timezone.now())
-        return self.answer(GroupOutput, group)
+        [card] = cards_of([self.membership(openGId)], timezone.now())
+        return self.answer(GroupOutput, card)
 
 
 class MembershipView(GroupView):

@@ -88,13 +88,6 @@ class Group(models.Model):
     # Not used yet: raised by every change of what its rankings show, for a cache to compare.
     version = models.PositiveBigIntegerField(default=0, editable=False)
 
-    # Set by `describe`.
-    title: str
-    member_count: int
-    last_entry_at: datetime | None
-    # Set where the group is shown to one of its members: theirs.
-    membership: "Membership"
-
     objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
@@ -108,18 +101,38 @@ class Group(models.Model):
         return self.label or self.open_gid
 
 
-def describe(groups: Collection[Group], now: datetime) -> None:
-    """Set `title`, `member_count` and `last_entry_at` on each group, in one query however many
-    they are."""
+@dataclass(frozen=True, slots=True)
+class GroupCard:
+    """A group as it is shown: its title, how many members it has, and their latest entry.
+
+    `membership` is that of the member it is shown to, where there is one.
+    """
+
+    group: Group
+    title: str
+    member_count: int
+    last_entry_at: datetime | None
+    membership: "Membership | None" = None
+
+    @classmethod
+    def of(cls, group: Group, names: list[str], count: int, last_entry_at: datetime | None) -> Self:
+        """Return the card of a group of `count`, whose first members are called `names`."""
+        return cls(group, group.label or title_of(names, count), count, last_entry_at)
+
+
+def describe(groups: Collection[Group], now: datetime) -> list[GroupCard]:
+    """Return the cards of `groups`, in their order and in one query however many they are."""
     found: dict[int, list[tuple[int, datetime, str]]] = {}
     rows = Membership.objects.current(now).filter(group__in=groups).first_named(NAMES_IN_A_TITLE)
-    for group_pk, *told in rows:
-        found.setdefault(group_pk, []).append(told)
+    for group_pk, *facts in rows:
+        found.setdefault(group_pk, []).append(facts)
+    cards = []
     for group in groups:
         first = found.get(group.pk, [])
+        count, last_entry_at = first[0][:2] if first else (0, None)
         names = [name for _count, _last, name in first if name]
-        group.member_count, group.last_entry_at = first[0][:2] if first else (0, None)
-        group.title = group.label or title_of(names, group.member_count)
+        cards.append(GroupCard.of(group, names, count, last_entry_at))
+    return cards
 
 
 def title_of(names: list[str], count: int) -> str:
@@ -277,6 +290,11 @@ class Membership(Reviewed):
     def is_unlisted(self) -> bool:
         """Whether others do not see this member, be it their own wish or an operator's."""
         return self.hidden or self.withheld
+
+    @property
+    def is_founder(self) -> bool:
+        """Whether this member was the first to enter the group."""
+        return self.group.founded_by_id == self.user_id
 
     def absences(self, now: datetime) -> list[Absence]:
         """Why others do not see this member, all reasons there are; empty while they do."""

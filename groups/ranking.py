@@ -30,10 +30,10 @@ from .models import (
     NAMES_IN_A_TITLE,
     Board,
     Group,
+    GroupCard,
     Membership,
     Score,
     choose,
-    title_of,
 )
 from .periods import Period, UnreadablePeriod, Window
 
@@ -82,7 +82,7 @@ class Ranking:
     after this one.
     """
 
-    group: Group
+    group: GroupCard
     board: Board
     period: Period
     server_time: datetime
@@ -327,7 +327,7 @@ def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None
 class _Table:
     """A group's whole ranking in one period, as one viewer may see it."""
 
-    group: Group
+    card: GroupCard
     board: Board
     period: Period
     now: datetime
@@ -349,12 +349,10 @@ class _Table:
         """With the scores there are, or others in their place."""
         now = timezone.now()
         scores = scores or _read_scores(group, board, period).get
-        rows, before, names = _read_rows(group, period, now, viewer, scores)
+        card, rows, before = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
-        group.member_count = len(rows)
-        group.title = group.label or title_of(names, len(rows))
         return cls(
-            group,
+            card,
             board,
             period,
             now,
@@ -369,7 +367,7 @@ class _Table:
         """The entries `first` up to, not including, `last`."""
         page = self.listed[first:last]
         return Ranking(
-            group=self.group,
+            group=self.card,
             board=self.board,
             period=self.period,
             server_time=self.now,
@@ -415,7 +413,7 @@ class _Table:
 
     def cursor_after(self, row: _Row) -> str:
         cursor = _Cursor(self.period.key, row.sort_key(self.board))
-        return cursor.write(self.group, self.board)
+        return cursor.write(self.card.group, self.board)
 
 
 def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
@@ -425,13 +423,16 @@ def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
 
 def _read_rows(
     group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
-) -> tuple[list[_Row], list[_Row], list[str]]:
-    """The group's members with their scores of this period, and of the one before; and the names
-    that an unlabelled group is called after."""
+) -> tuple[GroupCard, list[_Row], list[_Row]]:
+    """Return the group's card, and its members with their scores of this period and of the one
+    before."""
     before = period.previous.key if period.previous else None
-    rows, rows_before, named = [], [], []
+    rows, rows_before, named, entries = [], [], [], []
     members = Membership.objects.current(now).filter(group=group)
-    for user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(*COLUMNS):
+    for entered_at, user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(
+        "verified_at", *COLUMNS
+    ):
+        entries.append(entered_at)
         alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
         who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden or withheld)
         rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
@@ -439,7 +440,9 @@ def _read_rows(
         approved_alias, approved_name, _avatar = _faces(faces, drafted=False)
         if (known_as := approved_alias or approved_name) and not (hidden or withheld):
             named.append((joined_at, user_id, known_as))
-    return rows, rows_before, [known_as for *_joined, known_as in sorted(named)[:NAMES_IN_A_TITLE]]
+    names = [known_as for *_joined, known_as in sorted(named)[:NAMES_IN_A_TITLE]]
+    card = GroupCard.of(group, names, len(rows), max(entries, default=None))
+    return card, rows, rows_before
 
 
 def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:

@@ -39,14 +39,14 @@ from .errors import UnreadableCursor
 from .models import (
     MAX_SCORE,
     Board,
-    Group,
+    GroupCard,
     IdempotencyKey,
     Membership,
-    Score,
     Source,
     Submitted,
 )
 from .periods import UnreadablePeriod, Window
+from .privacy import ScoreRecord
 
 KEY_PATTERN = f"^{OPAQUE_ID.pattern}$"
 MAX_SCORES = 500
@@ -177,8 +177,8 @@ class MembershipOutput(serializers.Serializer[Membership]):
     aliasState = serializers.ChoiceField(State.choices, source="alias_state")
 
 
-class GroupHead(serializers.Serializer[Group]):
-    openGId = serializers.CharField(source="open_gid")
+class GroupHead(serializers.Serializer[GroupCard]):
+    openGId = serializers.CharField(source="group.open_gid")
     title = serializers.CharField()
     memberCount = serializers.IntegerField(source="member_count")
 
@@ -201,7 +201,7 @@ class ResolvedOutput(serializers.Serializer[Any]):
 
 class BoundOutput(serializers.Serializer[Any]):
     created = serializers.BooleanField()
-    openGId = serializers.CharField(source="group.open_gid")
+    openGId = serializers.CharField(source="group.group.open_gid")
     group = GroupOutput()
     membership = MembershipOutput()
     user = UserOutput()
@@ -293,16 +293,20 @@ class MyMembershipOutput(MembershipOutput):
     reviewSince = TimestampField(source="review_since", allow_null=True)
     scene = serializers.IntegerField(allow_null=True)
     watermarked = serializers.BooleanField()
-    founded = serializers.BooleanField(help_text=_("whether I was the first to enter"))
+    founded = serializers.BooleanField(
+        source="is_founder", help_text=_("whether I was the first to enter")
+    )
 
 
-class MyScoreOutput(serializers.Serializer[Score]):
-    board = serializers.CharField(source="board.key")
-    period = serializers.CharField()
+class MyScoreOutput(serializers.Serializer[ScoreRecord]):
+    board = serializers.CharField(source="score.board.key")
+    period = serializers.CharField(source="score.period")
     openGId = serializers.CharField(source="open_gid", allow_null=True)
-    value = serializers.IntegerField()
-    achievedAt = TimestampField(source="achieved_at")
-    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+    value = serializers.IntegerField(source="score.value")
+    achievedAt = TimestampField(source="score.achieved_at")
+    source = serializers.ChoiceField(  # type: ignore[assignment]
+        Source.choices, source="score.source"
+    )
 
 
 class MyIdempotencyKeyOutput(serializers.Serializer[IdempotencyKey]):
@@ -457,7 +461,7 @@ class WinnerOutput(serializers.Serializer[ranking.Standing]):
 
     def get_id(self, standing: ranking.Standing) -> str:
         found: ranking.Ranking = self.context["ranking"]
-        where = (found.board.key, found.period.key, found.group.open_gid)
+        where = (found.board.key, found.period.key, found.group.group.open_gid)
         return ":".join([*where, str(standing.member.id)])
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from .models import (
     ALL_GROUPS,
     Board,
     Group,
+    GroupCard,
     IdempotencyKey,
     Membership,
     Score,
@@ -320,13 +321,11 @@ def _remember(
 # Reading
 
 
-def attach(memberships: Sequence[Membership], now: datetime) -> list[Group]:
-    """The groups of one person's memberships, described, each with its `membership`."""
-    groups = [membership.group for membership in memberships]
-    describe(groups, now)
-    for group, membership in zip(groups, memberships, strict=True):
-        group.membership = membership
-    return groups
+def cards_of(memberships: Sequence[Membership], now: datetime) -> list[GroupCard]:
+    """Return the cards of the groups that one person is in, each with its membership."""
+    cards = describe([membership.group for membership in memberships], now)
+    pairs = zip(cards, memberships, strict=True)
+    return [replace(card, membership=membership) for card, membership in pairs]
 
 
 def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
@@ -345,4 +344,4 @@ def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
     if len(page) > GROUPS_PER_PAGE:
         page, last = page[:GROUPS_PER_PAGE], page[GROUPS_PER_PAGE - 1]
         following = sign([last.verified_at.isoformat(), last.pk], salt)
-    return {"groups": attach(page, now), "next": following}
+    return {"groups": cards_of(page, now), "next": following}

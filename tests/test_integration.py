@@ -16,7 +16,7 @@ from django.utils.html import escape
 from audit import attempts
 from audit.causes import CAUSES
 from audit.models import Attempt, AuditEvent, Watch
-from console.integration import Card
+from console.integration import AttemptCard
 from console.templatetags.console import code
 from tests.conftest import Person, refused, sealed_for
 from tests.settings import APP_ID
@@ -289,5 +289,5 @@ def test_the_page_says_whom_it_is_about_and_tells_facts_in_words(olga: Browser) 
     assert "只显示成员 #619 的记录" in told(olga, member="619")
     assert "只显示成员" not in told(olga) + told(olga, member="x")
     facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
-    card = Card(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
+    card = AttemptCard(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
     assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]

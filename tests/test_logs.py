@@ -78,7 +78,7 @@ def test_django_adds_no_line_of_its_own_but_about_a_crash(
     for path in ("/nothing", "/api/nothing", "/groups/0/", "/groups", "/static/nothing.css"):
         olga.get(path)
     assert [line["status"] for line in lines(console)] == [404, 404, 404, 301, 404]
-    monkeypatch.setattr("console.pages.describe", None)
+    monkeypatch.setattr("console.groups.describe", None)
     olga.get("/groups/")
     crash, access = lines(console)[5:]
     assert (crash["level"], crash["logger"]) == ("ERROR", "django.request")

@@ -252,7 +252,7 @@ def everything(site: Site) -> Iterator[Ask]:
     yield Ask("POST", "/api/v1/groups/bind", {200}, bearer, lambda: alice.envelope("family"))
     yield Ask("GET", urlsplit(link).path, {200})
     olga = {"Cookie": f"sessionid={session}"}
-    for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/group/"):
+    for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/board/"):
         yield Ask("GET", path, {200}, olga)
     yield Ask("GET", sign_in, {200})
     csrf = {"Cookie": f"csrftoken={'x' * 32}"}
@@ -389,7 +389,7 @@ PLACES = {
     "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
     "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
-    "a page's view": ("console.pages.describe", "/groups/"),
+    "a page's view": ("console.groups.describe", "/groups/"),
     "a page's template": ("django.template.defaulttags.CsrfTokenNode.render", "/groups/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
     "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
@@ -439,7 +439,7 @@ def test_the_page_about_it_is_in_the_readers_language(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.pages.describe", away)
+    monkeypatch.setattr("console.groups.describe", away)
     pages = {
         language: olga.get("/groups/", headers={"Accept-Language": language}).content.decode()
         for language in ("zh-CN", "en")
@@ -452,7 +452,7 @@ def test_it_is_a_warning_of_one_line_and_no_crash(
     olga: Browser, monkeypatch: pytest.MonkeyPatch, console: Any
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.pages.describe", away)
+    monkeypatch.setattr("console.groups.describe", away)
     olga.get("/groups/")
     logged = console.getvalue()
     assert "OperationalError: the canary's database is locked" in logged
@@ -481,5 +481,5 @@ def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
     def end_it(*args: Any) -> None:
         Session.objects.all().delete()
 
-    monkeypatch.setattr("console.pages.describe", end_it)
+    monkeypatch.setattr("console.groups.describe", end_it)
     assert olga.get("/groups/").status_code == 400

@@ -318,7 +318,7 @@ def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
-        seen = f"nickname-{waiting.user.pk}-{review.print_of(DOUBTFUL)}"
+        seen = f"nickname-{waiting.user.pk}-{review.draft_digest(DOUBTFUL)}"
         assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
         assert waiting.user.nickname == "小明"
 
@@ -343,5 +343,5 @@ def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
 def test_how_long_something_waits_is_told_roughly() -> None:
     now = timezone.now()
     with override("zh-hans"):
-        assert review.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
-    assert review.told_age(None, now) == ""
+        assert review.waiting_time(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
+    assert review.waiting_time(None, now) == ""

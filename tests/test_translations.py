@@ -13,8 +13,8 @@ import pytest
 from django.utils import timezone
 from django.utils.translation import gettext, override
 
-from console.review import told_age
-from console.words import WORDS
+from console.review import waiting_time
+from console.translations import WORDS
 
 from .conftest import needs
 
@@ -207,4 +207,4 @@ def test_djangos_words_are_ours_where_it_has_none_or_others():
         assert gettext("Log out") == "退出登录"
         assert not any(gettext(word).isascii() for word in WORDS if isinstance(word, str))
         now = timezone.now()
-        assert told_age(now - timedelta(days=1, hours=2), now) == "1\xa0天"
+        assert waiting_time(now - timedelta(days=1, hours=2), now) == "1\xa0天"
