@@ -307,6 +307,7 @@ def report(paths: list[Measured]) -> None:
 def report_sizes() -> None:
     """Print what a ranking costs by the size of its group, as a ratio to the smallest."""
     from django.db.models import Count
+    from django.utils import timezone
 
     from groups import ranking
     from groups.models import Board, Group, Membership
@@ -320,7 +321,7 @@ def report_sizes() -> None:
         row = Group.objects.get(pk=group)
         begun = time.perf_counter()
         for _ in range(20):
-            ranking.standings(row, board)
+            ranking.standings(row, board, timezone.now())
         spent = (time.perf_counter() - begun) / 20
         first = first or spent
         say(f"    {size:>4} members: {spent / first:.1f} × the smallest")

@@ -100,22 +100,27 @@ def make_memberships(members: Mapping[int, Sequence[int]], now: datetime) -> Ite
 def make_scores(
     board: Board, users: Iterable[int], now: datetime, chance: random.Random
 ) -> Iterator[Score]:
-    keys = [Period.current(window, now).key for window in Window]
+    periods = current_periods(now)
     for user in users:
         value, at = chance.randrange(10_000), now - timedelta(seconds=chance.randrange(86_400))
-        for key in keys:
-            yield Score(board=board, period=key, user_id=user, value=value, achieved_at=at)
+        for each in periods:
+            yield Score(board=board, **each, user_id=user, value=value, achieved_at=at)
 
 
 def make_days(board: Board, members: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Score]:
     """Let every member have entered each of their groups today."""
-    keys = [Period.current(window, now).key for window in Window]
+    periods = current_periods(now)
     for group, users in members.items():
         for user in users:
-            for key in keys:
+            for each in periods:
                 yield Score(
-                    board=board, period=key, scope=group, user_id=user, value=1, achieved_at=now
+                    board=board, **each, scope=group, user_id=user, value=1, achieved_at=now
                 )
+
+
+def current_periods(now: datetime) -> list[dict[str, str]]:
+    """Return the window and the period of the scores that count at `now`."""
+    return [{"window": each, "period": Period.current(each, now).key} for each in Window]
 
 
 def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> None:

@@ -32,8 +32,8 @@ from accounts.models import WeChatUser
 from audit.actors import Actor
 from audit.models import AuditEvent
 from groups import ranking
+from groups.errors import InvalidField
 from groups.models import Board, Group, Score
-from groups.periods import UnreadablePeriod
 
 from .access import operator_of, operators_only
 from .actions import RECORDED
@@ -174,8 +174,8 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     group = get_object_or_404(Group, pk=pk)
     try:
         board = Board.objects.choose(group.app_id, request.GET.get("board"))
-        found = ranking.whole(group, board, request.GET.get("period"))
-    except (Board.DoesNotExist, UnreadablePeriod):
+        found = ranking.whole(group, board, timezone.now(), request.GET.get("period"))
+    except (Board.DoesNotExist, InvalidField):
         raise Http404 from None
     if form not in WRITERS:
         raise Http404

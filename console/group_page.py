@@ -22,9 +22,9 @@ from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
 from audit.actors import Actor
 from groups import moderation
-from groups.errors import UnreadableCursor
+from groups.errors import InvalidField
 from groups.models import Absence, Board, Group, Membership, Score, choose, is_current
-from groups.periods import CURRENT_TITLES, Period, UnreadablePeriod
+from groups.periods import Period
 from groups.ranking import Ranking, Standing, standings
 
 from .access import operator_of, operators_only
@@ -76,11 +76,12 @@ class GroupPage:
     @classmethod
     def of(cls, request: HttpRequest, group: Group) -> Self:
         """Read the ranking asked for. Raises Http404 for a board, period or cursor there is not."""
-        boards, asked = Board.objects.tabs(group.app_id), request.GET
+        boards, asked = Board.objects.of_app(group.app_id), request.GET
         try:
             board = choose(boards, group.app_id, asked.get("board"))
-            found = standings(group, board, asked.get("period"), cursor=asked.get("cursor"))
-        except (Board.DoesNotExist, UnreadablePeriod, UnreadableCursor):
+            period, cursor = asked.get("period"), asked.get("cursor")
+            found = standings(group, board, timezone.now(), period, cursor=cursor)
+        except (Board.DoesNotExist, InvalidField):
             raise Http404 from None
         return cls(request, group, boards, found)
 
@@ -133,10 +134,12 @@ class GroupPage:
 
     @property
     def period_links(self) -> list[PickerLink]:
+        now, shown = self.ranking.server_time, self.ranking.period.window
         return [
-            PickerLink(str(title), self._url(period=window), window == self.ranking.period.window)
-            for window, title in CURRENT_TITLES.items()
-            if window in self.ranking.board.counted_windows
+            PickerLink(
+                Period.current(window, now).title(now), self._url(period=window), window == shown
+            )
+            for window in self.ranking.board.counted_windows
         ]
 
     @property

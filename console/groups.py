@@ -112,7 +112,7 @@ def group_list(request: HttpRequest) -> HttpResponse:
     now, query = timezone.now(), GroupQuery.of(request)
     page = GroupPaginator(query, now).get_page(request.GET.get("page"))
     groups = list(page.object_list)
-    faces = ranking.top(groups)
+    faces = ranking.top(groups, now)
     context = {
         **admin.site.each_context(request),
         "title": _("Groups"),

@@ -1,7 +1,10 @@
 """The base of every call of the API."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
+from django.utils import timezone
+from django.utils.functional import cached_property
 from rest_framework import serializers, status
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,6 +19,11 @@ class JsonView(APIView):
 
     # Methods that ask WeChat, draw pictures or read a great deal: they have a lower limit.
     costly: ClassVar[set[str]] = set()
+
+    @cached_property
+    def now(self) -> datetime:
+        """The moment that all of this answer is about."""
+        return timezone.now()
 
     def read(self, serializer: Serializer) -> dict[str, Any]:
         """Return the validated body. Raises ValidationError."""

@@ -214,7 +214,7 @@ class Crowd:
         if value is not None:
             Score.objects.create(
                 board=self.board,
-                scope=self.board.scope_in(self.group),
+                scope=self.board.scope_in(self.group.pk),
                 user=user,
                 period=period.key,
                 value=value,

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils import timezone
 from drf_spectacular.utils import (
     PolymorphicProxySerializer,
     extend_schema,
@@ -50,7 +49,6 @@ from .serializers import (
     ResolvedOutput,
     ScoreInput,
     ScoreOutput,
-    unreadable_is_invalid,
 )
 from .services import (
     TICKET_LIFETIME,
@@ -72,11 +70,11 @@ class GroupView(MemberView):
     """A call about a group; whoever is not in it gets 404, as if there were none."""
 
     def group(self, open_gid: str) -> Group:
-        groups = Group.objects.visible_to(self.user, timezone.now())
+        groups = Group.objects.visible_to(self.user, self.now)
         return get_object_or_404(groups, app_id=self.user.app_id, open_gid=open_gid)
 
     def membership(self, open_gid: str) -> Membership:
-        mine = Membership.objects.of(self.user, timezone.now()).select_related("group", "user")
+        mine = Membership.objects.of(self.user, self.now).select_related("group", "user")
         return get_object_or_404(mine, group__open_gid=open_gid)
 
     def board(self, key: str | None) -> Board:
@@ -121,7 +119,7 @@ class BindView(MemberView):
         with attempts.record(REDEEM if by_ticket else BIND):
             bound = bind(self.user, *(self.by_ticket() if by_ticket else self.by_envelope()))
         membership = bound.membership
-        [card] = cards_of([membership], timezone.now())
+        [card] = cards_of([membership], self.now)
         answer = {
             "created": bound.created,
             "group": card,
@@ -153,14 +151,15 @@ class GroupsView(MemberView):
     @extend_schema(parameters=[PageQuery], responses=GroupsOutput, operation_id="groups")
     def get(self, request: Request) -> Response:
         """My groups, the one visited last first."""
-        return self.answer(GroupsOutput, groups_of(self.user, self.query(PageQuery).get("cursor")))
+        cursor = self.query(PageQuery).get("cursor")
+        return self.answer(GroupsOutput, groups_of(self.user, cursor, self.now))
 
 
 class OneGroupView(GroupView):
     @extend_schema(responses=GroupOutput, operation_id="group")
     def get(self, request: Request, openGId: str) -> Response:
         """One of my groups."""
-        [card] = cards_of([self.membership(openGId)], timezone.now())
+        [card] = cards_of([self.membership(openGId)], self.now)
         return self.answer(GroupOutput, card)
 
 
@@ -193,8 +192,7 @@ class RankingView(GroupView):
         """A group's ranking, from the top or after a cursor."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
-        with unreadable_is_invalid():
-            found = ranking.standings(group, board, viewer=self.user, **asked)
+        found = ranking.standings(group, board, self.now, viewer=self.user, **asked)
         return self.answer(RankingOutput, found)
 
 
@@ -204,8 +202,7 @@ class AroundView(GroupView):
         """The ranking's part around me."""
         asked = self.query(AroundQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
-        with unreadable_is_invalid():
-            found = ranking.around(group, board, viewer=self.user, **asked)
+        found = ranking.around(group, board, self.now, self.user, **asked)
         return self.answer(RankingOutput, found)
 
 
@@ -217,7 +214,7 @@ class LinkView(GroupView):
         link = Link(self.user.pk, group.pk, board.key)
         answer = {
             "url": request.build_absolute_uri(reverse("member-page", args=[link.sign()])),
-            "expires_at": timezone.now() + timedelta(seconds=settings.LINK_MAX_AGE),
+            "expires_at": self.now + timedelta(seconds=settings.LINK_MAX_AGE),
         }
         return self.answer(LinkOutput, answer)
 
@@ -251,6 +248,5 @@ class MyDataView(MemberView):
 class BoardsView(MemberView):
     @extend_schema(responses=BoardsOutput, operation_id="boards")
     def get(self, request: Request) -> Response:
-        """This mini-program's boards."""
-        boards = Board.objects.of_app(self.user.app_id).order_by("pk")
-        return self.answer(BoardsOutput, {"boards": boards})
+        """This mini-program's boards, one a key."""
+        return self.answer(BoardsOutput, {"boards": Board.objects.of_app(self.user.app_id)})

@@ -42,12 +42,16 @@ class FoundedTooMany(RetryLater):
     cause = "founded_too_many"
 
 
-class InvalidScore(ValidationError):
-    """A score that is not taken; `field` is what the client calls what is wrong with it."""
+# What the API calls the fields that services have another word for.
+API_NAMES = {"group": "openGId", "key": "idempotencyKey"}
+
+NOT_A_CURSOR = _("Not a cursor of this list. Begin again without it.")
+NOT_A_PERIOD = _("Not a period: day, week, month, all, or a key such as 2026-W47 that has begun.")
+
+
+class InvalidField(ValidationError):
+    """One field of a request that is refused; `field` is the word of services for it."""
 
     def __init__(self, field: str, sentence: Any) -> None:
-        super().__init__({field: [sentence]})
-
-
-class UnreadableCursor(ValueError):
-    """Not a cursor of this list."""
+        super().__init__({API_NAMES.get(field, field): [sentence]})
+        self.field = field

@@ -4,8 +4,7 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -32,6 +31,8 @@ EVERY_APP = ""
 ALL_GROUPS = 0
 NAMES_IN_A_TITLE = 2
 MAX_SCORE = 2**53 - 1  # the largest integer that JavaScript holds exactly
+
+PkOrF = TypeVar("PkOrF", int, F)
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
@@ -181,7 +182,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     def with_score(self, board: "Board", group: Group, period: str) -> Self:
         """Adds `score_pk`, of the score that each has there; None without one."""
         scores = Score.objects.filter(
-            board=board, period=period, scope=board.scope_in(group), user=OuterRef("user")
+            board=board, period=period, scope=board.scope_in(group.pk), user=OuterRef("user")
         )
         return self.annotate(score_pk=Subquery(scores.values("pk")[:1]))
 
@@ -310,36 +311,43 @@ class Membership(Reviewed):
 
 
 class BoardManager(models.Manager["Board"]):
-    def of_app(self, app_id: str) -> models.QuerySet["Board"]:
-        """The boards of one mini-program: its own and those every mini-program has."""
-        return self.filter(app_id__in=[app_id, EVERY_APP])
+    def of_apps(self, app_ids: Collection[str]) -> dict[str, list["Board"]]:
+        """Return the boards of each of these mini-programs, in the order they were made.
 
-    def tabs(self, app_id: str) -> list["Board"]:
-        """One a key in the order they were made, so active days first; where a mini-program has
-        its own, that of every mini-program is not shown."""
-        boards = list(self.of_app(app_id).order_by("pk"))
-        own = {board.key for board in boards if board.app_id}
-        return [board for board in boards if board.app_id or board.key not in own]
+        One a key: a mini-program's own takes the place of the one that every mini-program has.
+        """
+        boards = list(self.filter(app_id__in=[*app_ids, EVERY_APP]).order_by("pk"))
+        found = {}
+        for app_id in app_ids:
+            theirs = [board for board in boards if board.app_id in (app_id, EVERY_APP)]
+            own = {board.key for board in theirs if board.app_id == app_id}
+            found[app_id] = [b for b in theirs if b.app_id == app_id or b.key not in own]
+        return found
+
+    def of_app(self, app_id: str) -> list["Board"]:
+        """Return the boards of one mini-program, as `of_apps` does."""
+        return self.of_apps([app_id])[app_id]
 
     def active_days(self) -> "Board":
+        """Return the board that every mini-program has."""
         return self.get(app_id=EVERY_APP, key=ACTIVE_DAYS)
 
     def choose(self, app_id: str, key: str | None = None) -> "Board":
-        """The mini-program's board of that key, or its default one. Raises Board.DoesNotExist.
+        """Return the mini-program's board of that key, or its default one.
 
-        Where a mini-program has a board of its own under a key that every one has, its own counts.
+        Raises Board.DoesNotExist.
         """
         return choose(self.of_app(app_id), app_id, key)
 
 
 def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "Board":
-    """The same among a mini-program's boards that have been read."""
-    own_first = sorted(boards, key=lambda board: board.app_id, reverse=True)
-    default = (board for board in own_first if board.default_for == app_id and not key)
-    named = (board for board in own_first if board.key == (key or ACTIVE_DAYS))
-    for board in chain(default, named):
-        return board
-    raise Board.DoesNotExist
+    """Return what `BoardManager.choose` does, from a mini-program's boards that have been read."""
+    by_key = {board.key: board for board in boards}
+    default = (board for board in by_key.values() if board.default_for == app_id and not key)
+    board = next(default, by_key.get(key or ACTIVE_DAYS))
+    if board is None:
+        raise Board.DoesNotExist
+    return board
 
 
 class WindowsField(models.CharField[str, str]):
@@ -492,9 +500,9 @@ class Board(models.Model):
     def unit(self) -> str:
         return self.unit_en if get_language() == "en" else self.unit_zh
 
-    def scope_in(self, group: Group) -> int:
-        """The `Score.scope` of this board's scores within `group`."""
-        return group.pk if self.scope == self.Scope.GROUP else ALL_GROUPS
+    def scope_in(self, group: PkOrF) -> PkOrF | int:
+        """Return the `Score.scope` of this board's scores in a group, named by its pk or column."""
+        return group if self.scope == self.Scope.GROUP else ALL_GROUPS
 
     def score_text(self, value: int) -> str:
         """`value` for people: with separators and this board's decimals, "9,781" or "12.50"."""

@@ -1,8 +1,10 @@
 """The calendar of scores: days, ISO 8601 weeks and months of Asia/Shanghai, and all of time."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import models
@@ -21,18 +23,64 @@ class Window(models.TextChoices):
     ALL = "all", _("all time")
 
 
-KEYS = {
-    Window.DAY: re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII),
-    Window.WEEK: re.compile(r"\d{4}-W\d{2}", re.ASCII),
-    Window.MONTH: re.compile(r"\d{4}-\d{2}", re.ASCII),
+@dataclass(frozen=True)
+class WindowRow:
+    """What a window says of its periods, each of which is known by its first day."""
+
+    pattern: str  # of a key; no key fits two windows
+    key: Callable[[date], str]  # keys sort as their periods follow each other
+    first_day: Callable[[str], date]  # of a key; raises ValueError
+    floor: Callable[[date], date]  # the first day of the period that holds a day
+    longest: timedelta  # no period is longer, and none shorter than half of it
+    current: Any  # titles: of the period that holds today, and of the one before
+    previous: Any
+    dates: Callable[[date], str]  # the title of any other
+
+
+def _title_of_week(first: date) -> str:
+    year, week, _day = first.isocalendar()
+    return gettext("week %(week)d of %(year)d") % {"week": week, "year": year}
+
+
+DATED = {
+    Window.DAY: WindowRow(
+        pattern=r"\d{4}-\d{2}-\d{2}",
+        key=date.isoformat,
+        first_day=date.fromisoformat,
+        floor=lambda day: day,
+        longest=timedelta(days=1),
+        current=_("Today"),
+        previous=_("Yesterday"),
+        dates=lambda first: date_format(first, "DATE_FORMAT"),
+    ),
+    Window.WEEK: WindowRow(
+        pattern=r"\d{4}-W\d{2}",
+        key=lambda first: "{}-W{:02}".format(*first.isocalendar()),
+        first_day=lambda key: date.fromisocalendar(int(key[:4]), int(key[6:]), 1),
+        floor=lambda day: day - timedelta(days=day.weekday()),
+        longest=timedelta(days=7),
+        current=_("This week"),
+        previous=_("Last week"),
+        dates=_title_of_week,
+    ),
+    Window.MONTH: WindowRow(
+        pattern=r"\d{4}-\d{2}",
+        key=lambda first: f"{first:%Y-%m}",
+        first_day=lambda key: date.fromisoformat(f"{key}-01"),
+        floor=lambda day: day.replace(day=1),
+        longest=timedelta(days=31),
+        current=_("This month"),
+        previous=_("Last month"),
+        dates=lambda first: date_format(first, "YEAR_MONTH_FORMAT"),
+    ),
 }
 
 # What `Period.parse` can read, for a JSON schema; that it exists and has begun is not said.
-PATTERN = f"^(?:{'|'.join([*Window.values, *(key.pattern for key in KEYS.values())])})$"
+PATTERN = f"^(?:{'|'.join([*Window.values, *(row.pattern for row in DATED.values())])})$"
 
 
 def day_of(moment: datetime) -> date:
-    """The day it is in Asia/Shanghai."""
+    """Return the day that it is in Asia/Shanghai."""
     return moment.astimezone(CALENDAR).date()
 
 
@@ -42,9 +90,9 @@ class UnreadablePeriod(ValueError):
 
 @dataclass(frozen=True)
 class Period:
-    """One stretch of the calendar; `first` and `last` are its days in Asia/Shanghai, inclusive.
+    """One stretch of the calendar, known by its first day in Asia/Shanghai; `all` has none.
 
-    Keys: `2026-11-22`, `2026-W47` (ISO 8601), `2026-11`, and `all`, which has no days.
+    Keys: `2026-11-22`, `2026-W47` (ISO 8601), `2026-11` and `all`.
     """
 
     window: Window
@@ -52,59 +100,35 @@ class Period:
 
     @classmethod
     def current(cls, window: Window, now: datetime) -> "Period":
-        """The period of that window that `now` falls in."""
+        """Return the period of that window that `now` falls in."""
         return cls.holding(window, day_of(now))
 
     @classmethod
     def holding(cls, window: Window, day: date) -> "Period":
-        match window:
-            case Window.DAY:
-                return cls(window, day)
-            case Window.WEEK:
-                return cls(window, day - timedelta(days=day.weekday()))
-            case Window.MONTH:
-                return cls(window, day.replace(day=1))
-        return cls(Window.ALL)
+        """Return the period of that window that `day` falls in."""
+        return cls(window, DATED[window].floor(day) if window in DATED else None)
 
     @classmethod
     def parse(cls, text: str, now: datetime) -> "Period":
-        """From a window's name (its current period) or a key. Raises UnreadablePeriod."""
+        """Return the current period of a window's name, or the period of a key.
+
+        Raises UnreadablePeriod, for one that has not begun too.
+        """
         if text in Window.values:
             return cls.current(Window(text), now)
-        period = cls._from_key(text)
-        if period.start is None or period.start > now:
-            raise UnreadablePeriod(text)
-        return period
-
-    @classmethod
-    def _from_key(cls, text: str) -> "Period":
-        for window, pattern in KEYS.items():
-            if pattern.fullmatch(text):
+        for window, row in DATED.items():
+            if re.fullmatch(row.pattern, text, re.ASCII):
                 try:
-                    return cls(window, cls._first_day(window, text))
+                    first = row.first_day(text)
                 except ValueError:
                     break
+                if FIRST_YEAR <= first.year <= LAST_YEAR and _midnight(first) <= now:
+                    return cls(window, first)
         raise UnreadablePeriod(text)
-
-    @staticmethod
-    def _first_day(window: Window, key: str) -> date:
-        if not FIRST_YEAR <= int(key[:4]) <= LAST_YEAR:
-            raise ValueError(key)
-        if window is Window.WEEK:
-            return date.fromisocalendar(int(key[:4]), int(key[6:]), 1)
-        return date.fromisoformat(key if window is Window.DAY else f"{key}-01")
 
     @property
     def key(self) -> str:
-        if self.first is None:
-            return Window.ALL.value
-        match self.window:
-            case Window.WEEK:
-                year, week, _day = self.first.isocalendar()
-                return f"{year}-W{week:02}"
-            case Window.MONTH:
-                return f"{self.first:%Y-%m}"
-        return self.first.isoformat()
+        return DATED[self.window].key(self.first) if self.first else self.window.value
 
     @property
     def start(self) -> datetime | None:
@@ -114,8 +138,7 @@ class Period:
     @property
     def end(self) -> datetime | None:
         """The first moment after it; None for `all`."""
-        following = self._following_day()
-        return _midnight(following) if following else None
+        return self.following.start if self.following else None
 
     @property
     def previous(self) -> "Period | None":
@@ -125,56 +148,26 @@ class Period:
         before = self.holding(self.window, self.first - timedelta(days=1))
         return before if before.first and before.first.year >= FIRST_YEAR else None
 
-    def next(self, now: datetime) -> "Period | None":
-        """The one after, unless it has yet to begin at `now`."""
-        following = self._following_day()
-        if following is None or _midnight(following) > now:
-            return None
-        return self.holding(self.window, following)
-
-    def _following_day(self) -> date | None:
+    @property
+    def following(self) -> "Period | None":
+        """The one after, begun or not; None for `all`."""
         if self.first is None:
             return None
-        match self.window:
-            case Window.DAY:
-                return self.first + timedelta(days=1)
-            case Window.WEEK:
-                return self.first + timedelta(days=7)
-        return (self.first + timedelta(days=31)).replace(day=1)
+        return self.holding(self.window, self.first + DATED[self.window].longest)
+
+    def next(self, now: datetime) -> "Period | None":
+        """Return the one after, unless it has yet to begin at `now`."""
+        return self.following if self.end and self.end <= now else None
 
     def title(self, now: datetime) -> str:
-        """What a tab or heading says: "this week", "last week", else its dates."""
-        current = self.current(self.window, now)
-        if self == current:
-            return str(CURRENT_TITLES[self.window])
-        if self == current.previous:
-            return str(PREVIOUS_TITLES[self.window])
-        return self._dates()
-
-    def _dates(self) -> str:
+        """Return what a tab or heading says: "this week", "last week", else its dates."""
         if self.first is None:
-            return self.key
-        match self.window:
-            case Window.DAY:
-                return date_format(self.first, "DATE_FORMAT")
-            case Window.WEEK:
-                year, week, _day = self.first.isocalendar()
-                return gettext("week %(week)d of %(year)d") % {"week": week, "year": year}
-        return date_format(self.first, "YEAR_MONTH_FORMAT")
+            return gettext("All time")
+        row, current = DATED[self.window], self.current(self.window, now)
+        if self == current:
+            return str(row.current)
+        return str(row.previous) if self == current.previous else row.dates(self.first)
 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, CALENDAR)
-
-
-CURRENT_TITLES = {
-    Window.DAY: _("Today"),
-    Window.WEEK: _("This week"),
-    Window.MONTH: _("This month"),
-    Window.ALL: _("All time"),
-}
-PREVIOUS_TITLES = {
-    Window.DAY: _("Yesterday"),
-    Window.WEEK: _("Last week"),
-    Window.MONTH: _("Last month"),
-}

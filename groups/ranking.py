@@ -16,17 +16,14 @@ from zlib import crc32
 from django.db.models import Case, F, FilteredRelation, Q, When
 from django.db.models import Window as Over
 from django.db.models.functions import RowNumber
-from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
 from core.signed import UnreadableSignature, sign, unsign
 
-from .errors import UnreadableCursor
+from .errors import NOT_A_CURSOR, NOT_A_PERIOD, InvalidField
 from .models import (
-    ALL_GROUPS,
-    EVERY_APP,
     NAMES_IN_A_TITLE,
     Board,
     Group,
@@ -151,6 +148,7 @@ class _Row:
 def standings(
     group: Group,
     board: Board,
+    now: datetime,
     period: str | None = None,
     viewer: WeChatUser | None = None,
     limit: int = DEFAULT_LIMIT,
@@ -159,10 +157,10 @@ def standings(
     """A page of the ranking: from the top, or after `cursor`.
 
     `period` is a window's name, a period's key, or None for the board's default window; a cursor
-    holds on to the period its walk began in. Raises UnreadablePeriod, UnreadableCursor.
+    holds on to the period its walk began in. Raises InvalidField.
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
-    table = _Table.of(group, board, _choose_period(board, period, place), viewer)
+    table = _Table.of(group, board, _choose_period(board, now, period, place), now, viewer)
     first = bisect_right(table.keys, place.key) if place else 0
     return table.ranking(first, first + limit)
 
@@ -170,47 +168,47 @@ def standings(
 def around(
     group: Group,
     board: Board,
+    now: datetime,
     viewer: WeChatUser,
     period: str | None = None,
     size: int = DEFAULT_AROUND,
 ) -> Ranking:
     """The part of the ranking with `size` neighbours on each side of the viewer.
 
-    Empty where the viewer is not listed. Raises UnreadablePeriod.
+    Empty where the viewer is not listed. Raises InvalidField.
     """
-    table = _Table.of(group, board, _choose_period(board, period), viewer)
+    table = _Table.of(group, board, _choose_period(board, now, period), now, viewer)
     mine = table.place_of(viewer.pk)
     if mine is None:
         return table.ranking(0, 0)
     return table.ranking(max(0, mine - size), mine + size + 1)
 
 
-class UnfinishedPeriod(ValueError):
-    """The period has not ended yet, or never will."""
+def winners(group: Group, board: Board, now: datetime, period: str, places: int) -> Ranking:
+    """Return everyone on one of the first `places` ranks of a finished period, ties included.
 
-
-def winners(group: Group, board: Board, period: str, places: int) -> Ranking:
-    """Everybody on one of the first `places` ranks of a finished period, ties included.
-
-    Raises UnreadablePeriod, UnfinishedPeriod.
+    Raises InvalidField, for a period that has not ended too.
     """
-    chosen = _choose_period(board, period)
-    if chosen.end is None or chosen.end > timezone.now():
-        raise UnfinishedPeriod(period)
-    table = _Table.of(group, board, chosen)
+    chosen = _choose_period(board, now, period)
+    if chosen.end is None or chosen.end > now:
+        raise InvalidField("period", NOT_A_PERIOD)
+    table = _Table.of(group, board, chosen, now)
     return table.ranking(0, sum(1 for rank in table.ranks.values() if rank <= places))
 
 
-def whole(group: Group, board: Board, period: str | None = None) -> Ranking:
-    """Everybody who is listed, on one page. Raises UnreadablePeriod."""
-    table = _Table.of(group, board, _choose_period(board, period))
+def whole(group: Group, board: Board, now: datetime, period: str | None = None) -> Ranking:
+    """Return everyone who is listed, on one page. Raises InvalidField."""
+    table = _Table.of(group, board, _choose_period(board, now, period), now)
     return table.ranking(0, len(table.listed))
 
 
-def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
-    """By group, the first members of its default ranking, as `standings` lists them, in two queries
-    however many groups: the database sorts, by `_Row.sort_key` in its own words."""
-    now, boards = timezone.now(), _default_boards(groups)
+def top(groups: Collection[Group], now: datetime, places: int = 3) -> dict[int, list[Member]]:
+    """Return, by group, the first members of its default ranking as `standings` lists them.
+
+    Two queries however many groups: the database sorts, by `_Row.sort_key` in its own words.
+    """
+    of_apps = Board.objects.of_apps({group.app_id for group in groups})
+    boards = {app_id: choose(each, app_id) for app_id, each in of_apps.items()}
     ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
     badness = Case(
         When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
@@ -236,55 +234,36 @@ def top(groups: Collection[Group], places: int = 3) -> dict[int, list[Member]]:
     return found
 
 
-def _default_boards(groups: Iterable[Group]) -> dict[str, Board]:
-    """By mini-program."""
-    app_ids = {group.app_id for group in groups}
-    boards = list(Board.objects.filter(app_id__in=[*app_ids, EVERY_APP]))
-    return {
-        app_id: choose([b for b in boards if b.app_id in (app_id, EVERY_APP)], app_id)
-        for app_id in app_ids
-    }
-
-
 def _counted(boards: Mapping[str, Board], now: datetime) -> Q:
     """Of a member's scores, the one on their mini-program's board in its current period."""
     counted = Q()
     for app_id, board in boards.items():
         period = Period.current(Window(board.default_window), now).key
-        scope = F("group") if board.scope == Board.Scope.GROUP else ALL_GROUPS
-        score = {"board": board, "period": period, "scope": scope}
+        score = {"board": board, "period": period, "scope": board.scope_in(F("group"))}
         its = {f"user__scores__{name}": value for name, value in score.items()}
         counted |= Q(user__app_id=app_id, **its)
     return counted
 
 
-def preview(group: Group, board: Board) -> Ranking:
-    """The top of what `board`, saved or not, would show of a group's real members.
+def preview(group: Group, board: Board, now: datetime) -> Ranking:
+    """Return the top of what `board`, saved or not, would show of a group's real members.
 
     With the scores it has, or with samples: the same for the same member, ties among them.
     """
-    period = Period.current(Window(board.default_window), timezone.now())
-    samples = None if board.has_scores else _samples(board)
-    return _Table.of(group, board, period, scores=samples).ranking(0, PREVIEW)
+    period = Period.current(Window(board.default_window), now)
+    samples = None if board.has_scores else _samples(board, now)
+    return _Table.of(group, board, period, now, scores=samples).ranking(0, PREVIEW)
 
 
-def _samples(board: Board) -> _Scores:
+def _samples(board: Board, now: datetime) -> _Scores:
     low = 0 if board.min_value is None else board.min_value
     high = low + 9_000 if board.max_value is None else max(board.max_value, low)
-    now = timezone.now()
 
     def score(whose: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
         level = crc32(repr(whose).encode()) % SAMPLE_LEVELS
         return low + level * (high - low) // (SAMPLE_LEVELS - 1), now
 
     return score
-
-
-def standing_of(
-    group: Group, board: Board, user: WeChatUser, period: str | None = None
-) -> Standing | None:
-    """One member's standing; None for somebody who is not in the group."""
-    return _Table.of(group, board, _choose_period(board, period), user).my_standing()
 
 
 @dataclass(frozen=True)
@@ -299,7 +278,7 @@ class _Cursor:
         try:
             period, *key = unsign(text, cls.salt(group, board))
         except UnreadableSignature:
-            raise UnreadableCursor from None
+            raise InvalidField("cursor", NOT_A_CURSOR) from None
         return cls(period, tuple(key))
 
     def write(self, group: Group, board: Board) -> str:
@@ -310,17 +289,19 @@ class _Cursor:
         return f"groups.ranking.{group.pk}.{board.pk}"
 
 
-def _choose_period(board: Board, text: str | None, cursor: _Cursor | None = None) -> Period:
-    now = timezone.now()
-    if cursor is None:
-        period = Period.parse(text or board.default_window, now)
-        if period.window not in board.counted_windows:
-            raise UnreadablePeriod(text)
-        return period
-    walked = Period.parse(cursor.period, now)
-    if text and text != walked.window and Period.parse(text, now) != walked:
-        raise UnreadableCursor
-    return walked
+def _choose_period(
+    board: Board, now: datetime, text: str | None, cursor: _Cursor | None = None
+) -> Period:
+    try:
+        asked = Period.parse(text or board.default_window, now)
+        walked = Period.parse(cursor.period, now) if cursor else None
+    except UnreadablePeriod:
+        raise InvalidField("period", NOT_A_PERIOD) from None
+    if walked is None and asked.window not in board.counted_windows:
+        raise InvalidField("period", NOT_A_PERIOD)
+    if walked and text and text != walked.window and asked != walked:
+        raise InvalidField("cursor", NOT_A_CURSOR)
+    return walked or asked
 
 
 @dataclass(frozen=True)
@@ -343,11 +324,11 @@ class _Table:
         group: Group,
         board: Board,
         period: Period,
+        now: datetime,
         viewer: WeChatUser | None = None,
         scores: _Scores | None = None,
     ) -> Self:
         """With the scores there are, or others in their place."""
-        now = timezone.now()
         scores = scores or _read_scores(group, board, period).get
         card, rows, before = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
@@ -374,7 +355,7 @@ class _Table:
             total=len(self.listed),
             percentile=self.percentile(),
             entries=[self.standing(row) for row in page],
-            me=self.my_standing(),
+            me=self.standing(self.me) if self.me else None,
             absent="hidden" if self.me and self.me.hidden else None,
             next=self.cursor_after(page[-1]) if page and last < len(self.listed) else None,
         )
@@ -389,9 +370,6 @@ class _Table:
             achieved_at=row.achieved_at,
             is_me=row is self.me,
         )
-
-    def my_standing(self) -> Standing | None:
-        return self.standing(self.me) if self.me else None
 
     def movement(self, row: _Row) -> Movement:
         rank = self.ranks.get(row.member.id)
@@ -456,7 +434,7 @@ def _read_scores(
 ) -> dict[tuple[int, str | None], tuple[int | None, datetime | None]]:
     """Value and time by user id and period's key, of this period and the one before."""
     keys = [each.key for each in (period, period.previous) if each]
-    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group))
+    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group.pk))
     if board.scope == Board.Scope.APP:
         scores = scores.filter(user__memberships__group=group)
     rows = scores.values_list("user_id", "period", "value", "achieved_at")

@@ -12,7 +12,6 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Length
 
 from accounts.avatars.storage import FOLDER
 from accounts.models import AvatarCheck, Token, Tombstone, WeChatUser
@@ -21,7 +20,7 @@ from audit import attempts
 from audit.models import Attempt, Watch
 
 from .models import IdempotencyKey, Membership, Score
-from .periods import KEYS, Period, day_of
+from .periods import DATED, Period, day_of
 from .services import KEYS_REMEMBERED
 
 SCORES_KEPT = MEMBERSHIPS_KEPT = PEOPLE_KEPT = timedelta(days=400)  # a year, and time to look back
@@ -61,14 +60,11 @@ class Rule:
 
 
 def old_scores(now: datetime) -> QuerySet[Score]:
-    """Those of days, weeks and months that ended more than SCORES_KEPT ago."""
-    day = day_of(now - SCORES_KEPT)
-    over = Q()
-    for window in KEYS:
-        # Keys of one window sort as their periods do, and no two windows' are of one length.
-        kept_from = Period.holding(window, day).key
-        over |= Q(length=len(kept_from), period__lt=kept_from)
-    return Score.objects.alias(length=Length("period")).filter(over)
+    """Find those of days, weeks and months that ended more than SCORES_KEPT ago."""
+    day, over = day_of(now - SCORES_KEPT), Q()
+    for window in DATED:
+        over |= Q(window=window, period__lt=Period.holding(window, day).key)
+    return Score.objects.filter(over)
 
 
 def stale_memberships(now: datetime) -> QuerySet[Membership]:

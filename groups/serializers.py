@@ -1,7 +1,5 @@
 """The shapes of the API about groups, boards, scores and rankings: input, queries, output."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -35,7 +33,6 @@ from wechat.crypto import (
 )
 
 from . import periods, ranking
-from .errors import UnreadableCursor
 from .models import (
     MAX_SCORE,
     Board,
@@ -45,7 +42,7 @@ from .models import (
     Source,
     Submitted,
 )
-from .periods import UnreadablePeriod, Window
+from .periods import Window
 from .privacy import ScoreRecord
 
 KEY_PATTERN = f"^{OPAQUE_ID.pattern}$"
@@ -474,23 +471,3 @@ class WinnersOutput(serializers.Serializer[ranking.Ranking]):
     serverTime = TimestampField(source="server_time")
     total = serializers.IntegerField()
     winners = WinnerOutput(many=True, source="entries")
-
-
-UNREADABLE = {
-    "period": _("Not a period: day, week, month, all, or a key such as 2026-W47 that has begun."),
-    "cursor": _("Not a cursor of this list. Begin again without it."),
-}
-
-
-def unreadable(name: str) -> serializers.ValidationError:
-    return serializers.ValidationError({name: [UNREADABLE[name]]})
-
-
-@contextmanager
-def unreadable_is_invalid() -> Iterator[None]:
-    try:
-        yield
-    except UnreadablePeriod:
-        raise unreadable("period") from None
-    except UnreadableCursor:
-        raise unreadable("cursor") from None

@@ -21,12 +21,12 @@ from core.signed import UnreadableSignature, sign, unsign
 from wechat.crypto import Envelope
 
 from .errors import (
+    NOT_A_CURSOR,
     FoundedTooMany,
     GroupHidden,
     GroupNotProven,
-    InvalidScore,
+    InvalidField,
     NotAGroup,
-    UnreadableCursor,
 )
 from .models import (
     ALL_GROUPS,
@@ -127,7 +127,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
             created = _renew(membership, now, seen)
         if counts:
             board = Board.objects.active_days()
-            Score.objects.submit(board, user, board.scope_in(group), 1, now, Source.ENTRY)
+            Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, Source.ENTRY)
     attempts.passed("membership", group=group.pk, created=created)
     return Bound(membership, created)
 
@@ -233,26 +233,26 @@ class Submission:
         return hashlib.sha256(body.encode()).hexdigest()
 
     def check(self, now: datetime) -> None:
-        """Raises InvalidScore where the board does not take it."""
+        """Raises InvalidField where the board does not take it."""
         low, high = self.board.min_value, self.board.max_value
         if not self.board.is_active(now):
-            raise InvalidScore("board", _("This board takes no scores at the moment."))
+            raise InvalidField("board", _("This board takes no scores at the moment."))
         if (low is not None and self.value < low) or (high is not None and self.value > high):
-            raise InvalidScore("value", _("Outside the bounds of this board."))
+            raise InvalidField("value", _("Outside the bounds of this board."))
 
 
 def submit_score(user: WeChatUser, submission: Submission) -> list[Submitted]:
     """Give `user` a score, by the board's policy, in all its current periods at once.
 
     One transaction. The same idempotency key with the same body gets the same answer for seven
-    days, and counts once. Raises InvalidScore, PermissionDenied where only the server writes;
+    days, and counts once. Raises InvalidField, PermissionDenied where only the server writes;
     nothing is changed then.
     """
     board, source = submission.board, submission.source
     if source is Source.CLIENT and board.writer != Board.Writer.CLIENT:
         raise PermissionDenied
     if (submission.group is None) == (board.scope == Board.Scope.GROUP):
-        raise InvalidScore("openGId", WHICH_GROUP[Board.Scope(board.scope)])
+        raise InvalidField("group", WHICH_GROUP[Board.Scope(board.scope)])
     now = timezone.now()
     with transaction.atomic():
         WeChatUser.objects.lock(user.pk)
@@ -272,8 +272,8 @@ WHICH_GROUP = {
 
 
 def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted]:
-    board = submission.board
-    scope = board.scope_in(submission.group) if submission.group else ALL_GROUPS
+    board, group = submission.board, submission.group
+    scope = board.scope_in(group.pk if group else ALL_GROUPS)
     mine = Score.objects.filter(board=board, user=user, scope=scope)
     # Never earlier than what is there: a clock that goes back must not write into a period that
     # has ended.
@@ -283,11 +283,11 @@ def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Subm
             board, user, scope, submission.value, max(now, latest), submission.source
         )
     except ScoreTooLarge:
-        raise InvalidScore("value", _("The sum would be too large.")) from None
+        raise InvalidField("value", _("The sum would be too large.")) from None
 
 
 def _answer_to(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted] | None:
-    """What this idempotency key was answered before. Raises InvalidScore for another body."""
+    """What this idempotency key was answered before. Raises InvalidField for another body."""
     if not submission.key:
         return None
     known = IdempotencyKey.objects.filter(
@@ -299,7 +299,7 @@ def _answer_to(user: WeChatUser, submission: Submission, now: datetime) -> list[
     if known is None:
         return None
     if known.digest != submission.digest:
-        raise InvalidScore("idempotencyKey", _("This key was used with another body."))
+        raise InvalidField("key", _("This key was used with another body."))
     return [Submitted(*row) for row in known.answer]
 
 
@@ -328,16 +328,16 @@ def cards_of(memberships: Sequence[Membership], now: datetime) -> list[GroupCard
     return [replace(card, membership=membership) for card, membership in pairs]
 
 
-def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
-    """A page of somebody's groups, the one visited last first. Raises UnreadableCursor."""
-    now, salt = timezone.now(), f"groups.mine.{user.pk}"
+def groups_of(user: WeChatUser, cursor: str | None, now: datetime) -> dict[str, Any]:
+    """Return a page of a user's groups, the one visited last first. Raises InvalidField."""
+    salt = f"groups.mine.{user.pk}"
     mine = Membership.objects.of(user, now).select_related("group")
     rows = mine.order_by("-verified_at", "-pk")
     if cursor:
         try:
             visited, pk = unsign(cursor, salt)
         except UnreadableSignature:
-            raise UnreadableCursor from None
+            raise InvalidField("cursor", NOT_A_CURSOR) from None
         moment = datetime.fromisoformat(visited)
         rows = rows.filter(Q(verified_at__lt=moment) | Q(verified_at=moment, pk__lt=pk))
     page, following = list(rows[: GROUPS_PER_PAGE + 1]), None

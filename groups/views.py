@@ -1,5 +1,6 @@
 """The members' page behind a signed link, and what it shares with the operators'."""
 
+from datetime import datetime
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,10 +13,10 @@ from accounts.models import WeChatUser
 from core.signed import UnreadableSignature
 
 from . import ranking
-from .errors import UnreadableCursor
+from .errors import InvalidField
 from .links import Link
 from .models import Board, Group, Membership, VerificationFile
-from .periods import CURRENT_TITLES, UnreadablePeriod
+from .periods import Period
 
 
 @require_safe
@@ -28,12 +29,13 @@ def member_page(request: HttpRequest, signed: str) -> HttpResponse:
             return render(request, "groups/expired.html", status=410)
         raise Http404 from None
     viewer = get_object_or_404(WeChatUser, pk=link.user_id)
-    group = get_object_or_404(Group.objects.visible_to(viewer, timezone.now()), pk=link.group_id)
+    now = timezone.now()
+    group = get_object_or_404(Group.objects.visible_to(viewer, now), pk=link.group_id)
     try:
         board = Board.objects.choose(group.app_id, link.board)
     except Board.DoesNotExist:
         raise Http404 from None
-    context = ranking_context(request, group, board, viewer)
+    context = ranking_context(request, group, board, now, viewer)
     if context["ranking"].absent:
         mine = Membership.objects.filter(group=group, user=viewer)
         context["withheld"] = mine.filter(withheld=True).exists()
@@ -41,15 +43,20 @@ def member_page(request: HttpRequest, signed: str) -> HttpResponse:
 
 
 def ranking_context(
-    request: HttpRequest, group: Group, board: Board, viewer: WeChatUser | None = None
+    request: HttpRequest,
+    group: Group,
+    board: Board,
+    now: datetime,
+    viewer: WeChatUser | None = None,
 ) -> dict[str, Any]:
     """What a page of a ranking shows: the period, and from where on, that its address asks for."""
     period, cursor = request.GET.get("period"), request.GET.get("cursor")
     try:
-        found = ranking.standings(group, board, period, viewer, cursor=cursor)
-    except (UnreadablePeriod, UnreadableCursor):
+        found = ranking.standings(group, board, now, period, viewer, cursor=cursor)
+    except InvalidField:
         raise Http404 from None
-    return {"ranking": found, "windows": [(w, CURRENT_TITLES[w]) for w in board.counted_windows]}
+    windows = [(each, Period.current(each, now).title(now)) for each in board.counted_windows]
+    return {"ranking": found, "windows": windows}
 
 
 @require_safe

@@ -26,7 +26,7 @@ from accounts.errors import (
 )
 from accounts.models import WeChatUser
 from core.errors import RetryLater
-from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
+from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidField, NotAGroup
 from wechat import errors as wechat
 
 from .outage import database_is_away
@@ -87,7 +87,7 @@ class ErrorRow:
 
 CATALOGUE = (
     ErrorRow(
-        (Invalid, exceptions.ValidationError, RiskyName, InvalidScore),
+        (Invalid, exceptions.ValidationError, RiskyName, InvalidField),
         _(
             "The body is not JSON, a key is unknown or missing, or a value is not allowed; a name "
             "that WeChat's content check refuses is not."

@@ -20,7 +20,7 @@ import groupsite
 import wechat
 from accounts.errors import RiskyName
 from core.errors import RetryLater
-from groups.errors import InvalidScore
+from groups.errors import InvalidField
 from groupsite.api import answer_body, answer_headers
 from groupsite.errors import CATALOGUE, CODES, ServerError, as_api_exception, of_status
 from groupsite.management.commands.errors_doc import document
@@ -108,7 +108,7 @@ ARGUMENTS: dict[type[APIException], list[Any]] = {
     exceptions.MethodNotAllowed: ["GET"],
     exceptions.UnsupportedMediaType: ["text/plain"],
     RiskyName: ["nickname"],
-    InvalidScore: ["value", "Too large."],
+    InvalidField: ["value", "Too large."],
 }
 
 

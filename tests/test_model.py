@@ -317,7 +317,7 @@ class Rankings(RuleBasedStateMachine):
             return (who, rank, movement(who, rank), value, at, who == me.pk)
 
         rows = [expected(who, rank) for who, rank in listed]
-        whole = ranking.standings(where, self.boards[key], window, viewer=me, limit=100)
+        whole = ranking.standings(where, self.boards[key], self.now, window, viewer=me, limit=100)
         assert [seen(standing) for standing in whole.entries] == rows
         members = self.model.current(where.pk, self.now)
         assert (whole.total, whole.group.member_count) == (len(rows), len(members))
@@ -346,7 +346,7 @@ class Rankings(RuleBasedStateMachine):
     ) -> None:
         walked, cursor = [], None
         while True:
-            page = ranking.standings(group, board, window, me, limit, cursor)
+            page = ranking.standings(group, board, timezone.now(), window, me, limit, cursor)
             walked += [seen(standing) for standing in page.entries]
             cursor = page.next
             if cursor is None:
@@ -358,7 +358,8 @@ class Rankings(RuleBasedStateMachine):
     def compare_around(
         group: Group, board: Board, window: str, me: WeChatUser, size: int, rows: list[Any]
     ) -> None:
-        around = [seen(s) for s in ranking.around(group, board, me, window, size).entries]
+        found = ranking.around(group, board, timezone.now(), me, window, size)
+        around = [seen(standing) for standing in found.entries]
         places = [place for place, row in enumerate(rows) if row[0] == me.pk]
         if not places:
             assert around == []

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,7 +74,7 @@ def test_every_period_matches(day: date, window: Window) -> None:
 def test_what_does_not_match_is_no_period(text: str) -> None:
     assert not says(PATTERN, text)
     with pytest.raises(UnreadablePeriod):
-        Period._from_key(text)
+        Period.parse(text, timezone.now())
 
 
 def test_the_texts_of_every_input_say_what_they_are(schema: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.models import Consent, Token, Tombstone, WeChatUser
 from audit.models import Watch
 from groups.models import Board, Group, Membership, Score
-from groups.periods import Window
+from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
 from tests.conftest import Person, refused
 from tests.settings import APP_ID
@@ -402,8 +402,15 @@ def test_old_periods_go_and_the_all_time_score_stays(alice: Person, group: Group
     with time_machine.travel("2026-11-25T12:00:00+08:00", tick=False):
         edge = ["2025-10-20", "2025-10-21", "2025-W42", "2025-W43", "2025-09", "2025-10"]
         for key in (*keys, *edge):
+            window = Period.parse(key, timezone.now()).window
             Score.objects.create(
-                board=board, period=key, scope=group.pk, user=alice.user, value=1, achieved_at=now
+                board=board,
+                window=window,
+                period=key,
+                scope=group.pk,
+                user=alice.user,
+                value=1,
+                achieved_at=now,
             )
         purge("scores")
         kept = set(Score.objects.values_list("period", flat=True))

@@ -232,14 +232,14 @@ def crowd(size: int) -> tuple[Group, WeChatUser]:
 
 
 def test_the_top_fifty_and_me_take_the_same_queries_at_every_size_a_group_can_have() -> None:
-    board = Board.objects.active_days()
+    board, now = Board.objects.active_days(), timezone.now()
     found = {}
     for size in SIZES:
         group, me = crowd(size)
         for name, ask in {
-            "standings": lambda group=group, me=me: ranking.standings(group, board, viewer=me),
-            "around": lambda group=group, me=me: ranking.around(group, board, me),
-            "whole": lambda group=group: ranking.whole(group, board),
+            "standings": lambda group=group, me=me: ranking.standings(group, board, now, viewer=me),
+            "around": lambda group=group, me=me: ranking.around(group, board, now, me),
+            "whole": lambda group=group: ranking.whole(group, board, now),
         }.items():
             with CaptureQueriesContext(connection) as queries:
                 shown = ask()

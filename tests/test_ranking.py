@@ -76,7 +76,7 @@ class Chat:
         achieved = NOW + minutes(at) - timedelta(hours=1)
         score, _created = Score.objects.update_or_create(
             **whose,
-            scope=self.board.scope_in(self.group),
+            scope=self.board.scope_in(self.group.pk),
             defaults={"value": value, "achieved_at": achieved},
         )
         return score
@@ -85,7 +85,7 @@ class Chat:
         return Membership.objects.get(group=self.group, user=self.people[name])
 
     def standings(self, **asked: Any) -> ranking.Ranking:
-        return ranking.standings(self.group, self.board, **asked)
+        return ranking.standings(self.group, self.board, clock.now(), **asked)
 
     def ask(self, name: str, path: str = "ranking", **query: Any) -> Any:
         """The answer to a call of this member about this group's board."""
@@ -883,9 +883,9 @@ def check_viewer(chat: Chat, row: Row, whole: ranking.Ranking, ranks: dict[str, 
     """What a member is told of themselves agrees with the list, by every way of asking."""
     user = chat.people[row.name]
     seen = chat.standings(viewer=user, limit=100)
-    mine = ranking.standing_of(chat.group, chat.board, user)
-    near = ranking.around(chat.group, chat.board, user, size=2)
-    assert mine == seen.me == near.me
+    mine = seen.me
+    near = ranking.around(chat.group, chat.board, clock.now(), user, size=2)
+    assert mine == near.me
     assert mine.member.nickname == row.name
     assert (mine.rank, mine.score) == (None if row.hidden else ranks.get(row.name), row.value)
     others = whole.total - 1
@@ -946,9 +946,9 @@ def test_a_walk_while_scores_improve_shows_nobody_twice_and_who_stood_still_once
         assert not {*seen} & {row.name for row in members if row.hidden}
 
 
-def test_the_standing_of_somebody_outside_the_group_is_none(chat):
+def test_a_viewer_from_outside_the_group_has_no_standing_in_it(chat):
     chat.add("alice", 1)
-    assert ranking.standing_of(chat.group, chat.board, person("stranger")) is None
+    assert chat.standings(viewer=person("stranger")).me is None
 
 
 # The same order everywhere

@@ -88,6 +88,22 @@ def test_only_the_windows_of_the_board_are_counted(alice: Person, make_board: An
     assert (steps["windows"], steps["defaultWindow"]) == (["week", "all"], "all")
 
 
+def test_boards_are_one_a_key_and_a_mini_programs_own_comes_before_that_of_every_one(
+    alice: Person, make_board: Any
+) -> None:
+    make_board()
+    make_board(app_id="another", key="active-days", title_zh="别人的")
+    assert [(board["key"], board["title"]) for board in alice.get("boards").json()["boards"]] == [
+        ("active-days", "活跃天数"),
+        ("steps", "步数"),
+    ]
+    make_board(key="active-days", title_zh="来过几天")
+    assert [(board["key"], board["title"]) for board in alice.get("boards").json()["boards"]] == [
+        ("steps", "步数"),
+        ("active-days", "来过几天"),
+    ]
+
+
 def test_a_score_for_all_groups_counts_in_each_of_them(alice: Person, make_board: Any) -> None:
     make_board()
     submit(alice, 5)

@@ -70,7 +70,7 @@ def play(board: Board, group: Group, users: list[WeChatUser], chance: random.Ran
                 Score.objects.get_or_create(
                     board=board,
                     user=user,
-                    scope=board.scope_in(group),
+                    scope=board.scope_in(group.pk),
                     period=period.key,
                     defaults={
                         "value": chance.randrange(-1, 3),
@@ -91,7 +91,8 @@ def random_groups(app_id: str, chance: random.Random) -> list[Group]:
 
 def first_three(group: Group) -> list[ranking.Member]:
     board = Board.objects.choose(group.app_id)
-    return [standing.member for standing in ranking.standings(group, board, limit=3).entries]
+    found = ranking.standings(group, board, timezone.now(), limit=3)
+    return [standing.member for standing in found.entries]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,7 +103,8 @@ def test_the_first_faces_of_every_group_are_those_of_its_ranking(kind: str, seed
     groups = random_groups(APP_ID, chance) + random_groups(OTHER_APP_ID, chance)
     expected = {group.pk: first_three(group) for group in groups}
     assert {0, 3} <= {len(faces) for faces in expected.values()}
-    assert ranking.top(groups) == {pk: faces for pk, faces in expected.items() if faces}
+    found = ranking.top(groups, timezone.now())
+    assert found == {pk: faces for pk, faces in expected.items() if faces}
 
 
 def test_two_queries_find_the_faces_of_all_groups_of_all_mini_programs() -> None:
@@ -111,9 +113,9 @@ def test_two_queries_find_the_faces_of_all_groups_of_all_mini_programs() -> None
     groups = random_groups(APP_ID, chance) + random_groups(OTHER_APP_ID, chance)
     for some in groups[:1], groups:
         with CaptureQueriesContext(connection) as queries:
-            ranking.top(some)
+            ranking.top(some, timezone.now())
         assert len(queries) == 2
 
 
 def test_no_groups_have_no_faces() -> None:
-    assert ranking.top([]) == {}
+    assert ranking.top([], timezone.now()) == {}

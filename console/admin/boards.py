@@ -138,9 +138,10 @@ class BoardAdmin(AuditedModelAdmin):
         return super().changeform_view(request, object_id, form_url, extra_context)
 
     def preview(self, request: HttpRequest, board: Board) -> HttpResponse:
-        groups = Group.objects.filter(app_id=board.app_id).with_activity(timezone.now())
+        now = timezone.now()
+        groups = Group.objects.filter(app_id=board.app_id).with_activity(now)
         group = groups.order_by(F("last_entry_at").desc(nulls_last=True), "-pk").first()
-        found = ranking.preview(group, board) if group else None
+        found = ranking.preview(group, board, now) if group else None
         context = {**self.admin_site.each_context(request), "opts": self.opts, "board": board}
         context |= {"title": _("Preview"), "ranking": found, "sampled": not board.has_scores}
         return TemplateResponse(request, "admin/groups/board/preview.html", context)

@@ -198,7 +198,8 @@ class Seeder:
         save(
             Score(
                 board=game,
-                period=key,
+                window=window,
+                period=Period.current(window, moment).key,
                 user=user,
                 value=value,
                 achieved_at=moment,
@@ -206,7 +207,7 @@ class Seeder:
             )
             for user in players
             for value, moment in [(self.chance.randrange(30, 110), self.moment(self.today))]
-            for key in [Period.current(window, moment).key for window in Window]
+            for window in Window
         )
 
     def scores(self, group: Group, user: WeChatUser, times: Sequence[datetime]) -> Iterator[Score]:
@@ -216,8 +217,9 @@ class Seeder:
             for key, count in Counter(keys).items():
                 yield Score(
                     board=self.board,
+                    window=window,
                     period=key,
-                    scope=self.board.scope_in(group),
+                    scope=self.board.scope_in(group.pk),
                     user=user,
                     value=count,
                     achieved_at=latest[key],
