@@ -10,8 +10,8 @@ from django.utils import timezone
 from audit.models import AuditEvent
 from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
+from tests.site_map import admin_path
 from tests.test_roles import PAGES
-from tests.test_security import admin_path
 
 from .accessibility import fits
 from .cast import both_schemes

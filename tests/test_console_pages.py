@@ -17,10 +17,9 @@ from audit.models import AuditEvent
 from console import paging
 from console.paging import RowCount
 from groups.models import Absence, Board, Group, Membership, Score
-from tests.conftest import Person
+from tests.cast import FAMILY, Person
+from tests.query_counts import FEW, MANY, make_group, make_members, make_rows, rolled_back
 from tests.settings import APP_ID, OTHER_APP_ID
-from tests.test_bind import FAMILY
-from tests.test_queries import FEW, MANY, fill, gather, people, undone
 
 GROUPS, MEMBERS = "/groups/", "/admin/accounts/wechatuser/"
 LABELS = "/groups/labels/"
@@ -189,7 +188,7 @@ def test_lists_keep_to_the_chosen_mini_program(group: Group, olga: Browser, sett
 
 
 def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
-    people(120)
+    make_members(120)
     seen, address = [], "?"
     while address:
         answer = olga.get(MEMBERS + address)
@@ -199,7 +198,7 @@ def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
 
 
 def test_a_list_of_a_large_table_cannot_be_sorted_otherwise(olga: Browser) -> None:
-    people(3)
+    make_members(3)
     found = [row.pk for row in rows_of(olga.get(MEMBERS, {"o": "2"}))]
     assert found == sorted(found, reverse=True)
     assert rows_of(olga.get(MEMBERS, {"p": "9" * 30}))[0].pk == found[0]
@@ -208,7 +207,7 @@ def test_a_list_of_a_large_table_cannot_be_sorted_otherwise(olga: Browser) -> No
 def test_counts_are_exact_while_small_and_capped_in_a_search(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people(30)
+    make_members(30)
     monkeypatch.setattr(paging, "COUNTED_UP_TO", 10)
     assert olga.get(MEMBERS).context["cl"].count == RowCount(30)
     assert olga.get(MEMBERS, {"q": "Person"}).context["cl"].count == RowCount(10, at_least=True)
@@ -217,7 +216,7 @@ def test_counts_are_exact_while_small_and_capped_in_a_search(
 
 @pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
 def test_a_large_tables_count_is_the_databases_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    people(30)
+    make_members(30)
     analyse = {"postgresql": "ANALYZE", "mysql": "ANALYZE TABLE accounts_wechatuser"}
     if statement := analyse.get(connection.vendor):
         with connection.cursor() as cursor:
@@ -259,7 +258,7 @@ def test_a_groups_page_picks_board_and_period_and_knows_no_others(
 
 
 def test_a_large_group_is_paged_and_each_member_shown_once(olga: Browser) -> None:
-    group = gather(people(120))
+    group = make_group(make_members(120))
     seen, address = [], "?"
     while address:
         page = olga.get(page_of(group) + address)
@@ -347,7 +346,7 @@ LISTS = ["accounts/wechatuser", "groups/membership", "groups/score", "groups/boa
 
 @pytest.mark.parametrize("path", [*LISTS, "audit/auditevent"])
 def test_each_list_takes_at_most_eight_queries(olga: Browser, path: str) -> None:
-    fill(MANY)
+    make_rows(MANY)
     for query in ("", "?q=Person"):
         assert spent(olga, f"/admin/{path}/{query}") <= LIMIT
         assert spent(olga, GROUPS + query) <= LIMIT
@@ -359,18 +358,18 @@ def test_a_groups_page_takes_the_same_few_queries_however_many_members(
 ) -> None:
     found = []
     for size in (FEW, MANY):
-        with undone():
-            found.append(spent(olga, page_of(gather(people(size))) + query))
+        with rolled_back():
+            found.append(spent(olga, page_of(make_group(make_members(size))) + query))
     assert found[0] == found[1] <= LIMIT
 
 
 def test_a_members_page_takes_the_same_few_queries_however_many_groups(olga: Browser) -> None:
     found = []
     for size in (FEW, MANY):
-        with undone():
-            [me] = people(1)
+        with rolled_back():
+            [me] = make_members(1)
             for _ in range(size):
-                gather([me, *people(1)])
+                make_group([me, *make_members(1)])
             found.append(spent(olga, page_of(me)))
     assert found[0] == found[1] <= LIMIT
 

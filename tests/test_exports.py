@@ -23,7 +23,7 @@ from audit.models import AuditEvent
 from console import exports
 from console.spreadsheets import Column, csv_file, inert, xlsx_file
 from groups.models import Board, Group, Score
-from tests.conftest import Person
+from tests.cast import Person
 from tests.settings import APP_ID, OTHER_APP_ID
 
 FORMS = ("csv", "xlsx")

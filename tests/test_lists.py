@@ -9,9 +9,7 @@ from django.test import Client as Browser
 from accounts.models import WeChatUser
 from audit.models import AuditEvent
 from groups.models import Board, Group, Membership, Score, ServerKey
-from tests.conftest import Person
-from tests.test_profile import DOUBTFUL
-from tests.test_roles import browser_of
+from tests.cast import DOUBTFUL, Person, browser_of
 
 BIG = "9" * 30
 LISTS = ("accounts/wechatuser", "groups/membership", "groups/score")
@@ -23,7 +21,7 @@ AUDIT, MEMBERS, MEMBERSHIPS, SCORES = (
 
 
 @pytest.fixture
-def viewer(lived: None) -> Browser:
+def viewer(one_of_everything: None) -> Browser:
     return browser_of("viewer")
 
 
@@ -92,7 +90,7 @@ def test_what_the_console_links_to_is_found(viewer: Browser, alice: Person, path
     assert answer.status_code == 200 and len(answer.context["cl"].result_list) > 0
 
 
-def test_nothing_is_done_beyond_the_rows_of_a_page(lived: None, alice: Person) -> None:
+def test_nothing_is_done_beyond_the_rows_of_a_page(one_of_everything: None, alice: Person) -> None:
     manager, root, key = browser_of("manager"), browser_of("superuser"), ServerKey.objects.get()
     alice.put("me", {"nickname": DOUBTFUL})
     for ticked, across in ((key.pk, "1"), ("x", "0"), (BIG, "0")):
