@@ -350,12 +350,16 @@ def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "B
     return board
 
 
+def every_window() -> str:
+    """Return the names of all windows, for new boards."""
+    return ",".join(Window.values)
+
+
 class WindowsField(models.CharField[str, str]):
     """Some of the windows, as their names between commas; all of them by default."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        every = ",".join(Window.values)
-        super().__init__(*args, **{"max_length": 20, "default": every, **kwargs})
+        super().__init__(*args, **{"max_length": 60, "default": every_window, **kwargs})
 
 
 class Board(models.Model):
@@ -422,7 +426,7 @@ class Board(models.Model):
     )
     windows = WindowsField(_("windows"))
     default_window = models.CharField(
-        _("default window"), max_length=5, choices=Window.choices, default=Window.WEEK
+        _("default window"), max_length=8, choices=Window.choices, default=Window.WEEK
     )
     min_value = models.BigIntegerField(_("smallest score"), null=True, blank=True)
     max_value = models.BigIntegerField(_("largest score"), null=True, blank=True)
@@ -595,7 +599,7 @@ class Score(models.Model):
     board = models.ForeignKey(
         Board, models.PROTECT, related_name="scores", verbose_name=_("board"), db_index=False
     )
-    window = models.CharField(_("window"), max_length=5, choices=Window.choices)
+    window = models.CharField(_("window"), max_length=8, choices=Window.choices)
     period = OpaqueIdField(_("period"), max_length=24)
     scope = models.BigIntegerField(
         _("scope"),

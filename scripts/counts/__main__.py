@@ -1,9 +1,9 @@
-"""Count the habits that lint keeps, in the files that git tracks; fail where a limit is broken.
+"""Count the habits that lint checks, in the files that git tracks; fail if a limit is broken.
 
-    python scripts/counts           the table
-    python scripts/counts --list    each offender too, by file and line
+    python scripts/counts           print the table
+    python scripts/counts --list    also print each place, by file and line
 
-What exactly is counted stands at the top of english.py, classes.py, functions.py and circles.py.
+english.py, classes.py, functions.py and circles.py explain what exactly is counted.
 """
 
 import sys
