@@ -124,7 +124,7 @@ def release(version: str, files: dict[str, str], path: Path, bill: str) -> None:
 
 def git(*arguments: str) -> str:
     command = ["git", *arguments]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.rstrip()
 
 
