@@ -24,7 +24,7 @@ demo: $(VENV)/.runtime ## a site with invented members, on http://127.0.0.1:8000
 test: $(VENV)/.dev ## Python tests on SQLite; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations; eslint and types of the client kit
+lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations, the client kit, counts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/djlint --lint --quiet templates
@@ -33,6 +33,7 @@ lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, trans
 	@$(BIN)/python scripts/translations.py --check
 	@$(BIN)/mypy .
 	@cd miniprogram && npm run --silent lint
+	@$(BIN)/python -m scripts.counts
 
 e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
 	@$(BIN)/python -m pytest e2e

@@ -8,7 +8,7 @@ checkers only do not. That Python runs the package `a` before `a.b` does not cou
 import ast
 from collections import deque
 
-from files import Habit, TrackedFile, last_name
+from .files import Habit, TrackedFile, last_name
 
 IMPORTERS = {"import_module", "import_string", "__import__"}
 

@@ -7,7 +7,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 
-from files import Habit, TrackedFile, last_name
+from .files import Habit, TrackedFile, last_name
 
 FORCED = {"Meta", "Media", "Command", "Config", "Migration"}  # by Django
 MAKERS = {"namedtuple", "NamedTuple", "TypedDict", "NewType", "make_dataclass", "type"} | {

@@ -15,7 +15,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from files import Habit, TrackedFile, share
+from .files import Habit, TrackedFile, share
 
 WORDS = "whoever|whom(?:ever)?|told|(?:some|no|every)body|mend(?:ed|ing)?|lest"
 DIALECT = re.compile(

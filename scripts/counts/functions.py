@@ -18,7 +18,7 @@ import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from files import Habit, TrackedFile, last_name, share
+from .files import Habit, TrackedFile, last_name, share
 
 SHORT = 3
 PROPERTIES = {"property", "cached_property"}
@@ -62,7 +62,10 @@ class Function:
     @property
     def length(self) -> int:
         """Return the number of lines from the first statement of the body to its end."""
-        return self.story[-1].end_lineno - self.story[0].lineno + 1 if self.story else 0
+        if not self.story:
+            return 0
+        first, last = self.story[0], self.story[-1]
+        return (last.end_lineno or last.lineno) - first.lineno + 1
 
     @property
     def decorators(self) -> set[str]:
