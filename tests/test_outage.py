@@ -478,8 +478,9 @@ def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
 
     settings.SESSION_SAVE_EVERY_REQUEST = True
 
-    def end_it(*args: Any) -> None:
+    def end_it(*args: Any) -> list[Any]:
         Session.objects.all().delete()
+        return []
 
     monkeypatch.setattr("console.groups.describe", end_it)
     assert olga.get("/groups/").status_code == 400

@@ -169,7 +169,7 @@ def fill(rows: int) -> None:
         gather([user, *people(1)])
 
 
-MODELS: list[Any] = [WeChatUser, Group, Membership, Score, Board]
+MODELS: list[Any] = [WeChatUser, Membership, Score, Board]
 
 
 @pytest.mark.parametrize("model", MODELS)
