@@ -24,13 +24,14 @@ demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HO
 test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs; eslint and types of the client kit
+lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations; eslint and types of the client kit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy .
 	@$(BIN)/djlint --lint --quiet templates
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
+	@$(BIN)/python scripts/translations.py --check
+	@$(BIN)/mypy .
 	@cd miniprogram && npm run --silent lint
 
 e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
@@ -49,8 +50,7 @@ lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv
 
 messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemessages --locale zh_Hans --no-location --ignore '.venv/*' --ignore 'miniprogram/*'
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore '.venv/*' --ignore 'miniprogram/*'
+	@$(BIN)/python scripts/translations.py
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) $(KIT) var

@@ -1,57 +1,36 @@
 """The calls about oneself: log in, log out, me."""
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-from django.conf import settings
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiRequest, extend_schema
-from rest_framework import serializers, status
+from rest_framework import status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from wechat.crypto import OPAQUE_ID
+from audit import attempts
+from core.context import Caller, caller
+from core.serializers import NoInput
+from core.views import JsonView
 
-from . import trail
-from .caller import Caller, caller
+from .avatars.pictures import MAX_BYTES, TYPES
+from .causes import LOGIN
 from .errors import PictureTooLarge
-from .models import Consent, Token, WeChatUser
-from .pictures import MAX_BYTES, TYPES
-from .serializers import Nickname, NoInput, Picture, StrictSerializer, Text, Time, UserOutput
+from .models import Token, WeChatUser
+from .privacy import erase
+from .serializers import (
+    AvatarInput,
+    ConsentInput,
+    ConsentsOutput,
+    LoginInput,
+    LoginOutput,
+    MeInput,
+    UserOutput,
+)
 from .services import consent, log_in, rename, set_avatar
 
-Serializer = type[serializers.Serializer[Any]]
-
 FORM_OVERHEAD = 16 * 1024  # what a multipart form adds to the picture in it
-
-
-class JsonView(APIView):
-    """Reads bodies and queries, and writes answers, through serializers."""
-
-    http_method_names = ["get", "head", "post", "put", "delete"]  # all that wx.request knows
-
-    # Methods that ask WeChat, draw pictures or read a great deal: they have a narrower limit.
-    costly: ClassVar[set[str]] = set()
-
-    def read(self, serializer: Serializer) -> dict[str, Any]:
-        """The validated body. Raises ValidationError."""
-        return self._validated(serializer, self.request.data)
-
-    def query(self, serializer: Serializer) -> dict[str, Any]:
-        """The validated query string. Raises ValidationError."""
-        return self._validated(serializer, self.request.query_params.dict())
-
-    def _validated(self, serializer: Serializer, data: Any) -> dict[str, Any]:
-        checked = serializer(data=data)
-        checked.is_valid(raise_exception=True)
-        return dict(checked.validated_data)
-
-    def answer(
-        self, serializer: Serializer, value: Any, code: int = status.HTTP_200_OK
-    ) -> Response:
-        return Response(serializer(value, context={"request": self.request}).data, code)
 
 
 class MemberView(JsonView):
@@ -62,43 +41,15 @@ class MemberView(JsonView):
         return cast(WeChatUser, self.request.user)
 
 
-class LoginInput(StrictSerializer):
-    """The code of `wx.login`, and the appid where several mini-programs are configured."""
-
-    code = Text(max_length=512)
-    appid = Text(required=False, trim_whitespace=False, pattern=f"^{OPAQUE_ID.pattern}$")
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Fill in the appid where only one mini-program is configured."""
-        known = settings.WECHAT_APPS
-        if "appid" not in attrs and len(known) == 1:
-            return attrs | {"appid": next(iter(known))}
-        if "appid" not in attrs:
-            raise serializers.ValidationError(
-                {"appid": [_("Several mini-programs live here: name yours.")]}
-            )
-        if attrs["appid"] not in known:
-            raise serializers.ValidationError(
-                {"appid": [_("This mini-program is not configured here.")]}
-            )
-        return attrs
-
-
-class LoginOutput(serializers.Serializer[Any]):
-    token = serializers.CharField()
-    expiresAt = Time(source="expires_at")
-    user = UserOutput()
-
-
 class LoginView(JsonView):
-    throttle_scope = "login"  # by address: nobody is known yet
+    throttle_scope = "login"  # by address: the caller is not known yet
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
     @extend_schema(request=LoginInput, responses=LoginOutput, operation_id="login")
     def post(self, request: Request) -> Response:
         """Exchange the code of `wx.login` for a token. Earlier tokens stay valid."""
-        with trail.attempt(trail.Kind.LOGIN):
+        with attempts.record(LOGIN):
             body = self.read(LoginInput)
             caller.set(Caller(app_id=body["appid"]))
             found = log_in(body["appid"], body["code"])
@@ -114,24 +65,26 @@ class LogoutView(MemberView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class MeInput(StrictSerializer):
-    """What I may change about myself."""
-
-    nickname = Nickname()
-
-
 class MeView(MemberView):
-    costly = {"PUT"}
+    open_to_blocked = {"DELETE"}
+    costly = {"PUT", "DELETE"}
 
     @extend_schema(responses=UserOutput, operation_id="me")
     def get(self, request: Request) -> Response:
-        """Me."""
+        """Return me, as I see myself."""
         return self.answer(UserOutput, self.user)
 
     @extend_schema(request=MeInput, responses=UserOutput, operation_id="update_me")
     def put(self, request: Request) -> Response:
         """Change my nickname. What WeChat's check doubts waits; until then I alone see it."""
         return self.answer(UserOutput, rename(self.user, self.read(MeInput)["nickname"]))
+
+    @extend_schema(responses={204: None}, operation_id="erase_me")
+    def delete(self, request: Request) -> Response:
+        """Erase me and everything held about me, immediately and permanently."""
+        self.read(NoInput)
+        erase(self.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class PictureParser(MultiPartParser):
@@ -142,12 +95,6 @@ class PictureParser(MultiPartParser):
         if int(length) > MAX_BYTES + FORM_OVERHEAD:
             raise PictureTooLarge
         return super().parse(stream, media_type, parser_context)
-
-
-class AvatarInput(StrictSerializer):
-    """The file of `<button open-type="chooseAvatar">`, as `wx.uploadFile` sends it."""
-
-    avatar = Picture()
 
 
 class AvatarView(MemberView):
@@ -166,25 +113,6 @@ class AvatarView(MemberView):
         """
         files = self.read(AvatarInput)["avatar"]
         return self.answer(UserOutput, set_avatar(self.user, files, request.build_absolute_uri))
-
-
-class ConsentInput(StrictSerializer):
-    """What I agree to, and the version of the mini-program's terms that I have read."""
-
-    version = Text(max_length=32)
-    purposes = serializers.ListField(
-        child=serializers.ChoiceField(Consent.Purpose.choices), min_length=1, max_length=10
-    )
-
-
-class ConsentOutput(serializers.Serializer[Consent]):
-    purpose = serializers.ChoiceField(Consent.Purpose.choices)
-    version = serializers.CharField()
-    givenAt = Time(source="given_at")
-
-
-class ConsentsOutput(serializers.Serializer[Any]):
-    consents = ConsentOutput(many=True)
 
 
 class ConsentView(MemberView):

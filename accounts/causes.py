@@ -1,26 +1,26 @@
-"""Why a log-in or a bind fails, once: what the client hears, what it means, what mends it.
+"""The causes and kinds of attempts of this app: why a log-in fails, why an envelope does not open.
 
-For operators. To clients many of these are one and the same answer, and have to stay so.
-docs/integration.md holds the same rows.
+See audit/causes.py and audit/attempts.py; `AccountsConfig.ready` imports this module.
 """
 
-from dataclasses import dataclass
-
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
+from audit.attempts import AttemptKind
+from audit.attempts import register as register_kinds
+from audit.causes import Cause, register
 
-@dataclass(frozen=True)
-class Cause:
-    """One cause by its `key`, a number of WeChat's or a word of ours; `code` goes to the client."""
+LOGIN = AttemptKind(
+    "login",
+    _("log-in"),
+    steps={"code": pgettext_lazy("step", "code"), "openid": _("openid")},
+    fields={"code": ("code", "invalid"), "appid": ("code", "unknown_app")},
+    claims_watch=True,
+)
 
-    key: str
-    code: str
-    means: str | Promise
-    todo: str | Promise
+register_kinds(LOGIN)
 
-
-WECHAT = (
+register(
     Cause(
         "40029",
         "invalid_code",
@@ -46,7 +46,7 @@ WECHAT = (
         "40226",
         "user_blocked",
         _("WeChat's risk control refuses this account."),
-        _("Nothing to mend here; the person may ask WeChat."),
+        _("Nothing can be fixed here; the person may ask WeChat."),
     ),
     Cause(
         "45011",
@@ -141,48 +141,6 @@ WECHAT = (
         _("What came as WeChat's answer could not be read as one."),
         _("See whether WECHAT_API_URL and the proxies on the way out lead to WeChat."),
     ),
-)
-
-REQUEST = (
-    Cause(
-        "invalid",
-        "invalid",
-        _("The request lacks something, or holds something unknown."),
-        _("`fields` in the answer says what; the client kit sends it right."),
-    ),
-    Cause(
-        "unknown_app",
-        "invalid",
-        _("The appid was not sent, or is not configured here."),
-        _("Send the mini-program's own appid, and name it in WECHAT_APPS."),
-    ),
-    Cause(
-        "not_json",
-        "invalid",
-        _("The body is not JSON, or ended early."),
-        _("Send an object as `data` of wx.request, with Content-Type application/json."),
-    ),
-    Cause(
-        "form",
-        "unsupported_media_type",
-        _("The body came as a form, which turns + into a space."),
-        _("Set the header Content-Type to application/json."),
-    ),
-    Cause(
-        "too_large",
-        "too_large",
-        _("The body is larger than 256 KiB."),
-        _("Send `encryptedData` and `iv`, and nothing beside them."),
-    ),
-    Cause(
-        "malformed",
-        "invalid",
-        _("`encryptedData` or `iv` is missing, or is not base64 as WeChat sends it."),
-        _("Hand both on unaltered, as JSON: neither URL-encoded nor trimmed."),
-    ),
-)
-
-OURS = (
     Cause(
         "blocked",
         "user_blocked",
@@ -190,22 +148,10 @@ OURS = (
         _("Unblock them on their page, if that is meant."),
     ),
     Cause(
-        "erased",
-        "invalid_token",
-        _("The member was erased while the call was under way."),
-        _("Log in again."),
-    ),
-    Cause(
-        "crash",
-        "server_error",
-        _("A fault of this site."),
-        _("The log has it under the same request id; report it."),
-    ),
-    Cause(
         "locked",
         "bind_locked",
         _("Ten envelopes of this member did not open within an hour."),
-        _("Find the ten before this one and mend their cause; the lock ends by itself."),
+        _("Find the ten before this one and fix their cause; the lock ends by itself."),
     ),
     Cause(
         "no_key",
@@ -279,60 +225,4 @@ OURS = (
         _("The data names a group by what cannot be an id of WeChat's."),
         _("Only WeChat makes this data: see what the client alters."),
     ),
-    Cause(
-        "single_chat",
-        "not_a_group",
-        _("The data is genuine, and comes from a chat of two."),
-        _("Open the card in a group chat."),
-    ),
-    Cause(
-        "no_group",
-        "not_a_group",
-        _("The data is genuine, and names no group."),
-        _("Send what wx.getGroupEnterInfo or wx.getShareInfo gave, not that of another call."),
-    ),
-    Cause(
-        "ticket_expired",
-        "group_not_proven",
-        _("The ticket is older than five minutes."),
-        _("Resolve again, and bind at once."),
-    ),
-    Cause(
-        "ticket_altered",
-        "group_not_proven",
-        _("The ticket was altered, or is not of this site."),
-        _("Hand on what groups/resolve answered; SECRET_KEY must be the same on every server."),
-    ),
-    Cause(
-        "ticket_of_another",
-        "group_not_proven",
-        _("The ticket was made for another member."),
-        _("Resolve and bind under the same log-in."),
-    ),
-    Cause(
-        "other_openid",
-        "group_not_proven",
-        _("The openid beside the ticket is not the caller's."),
-        _("Hand on the `openid` that groups/resolve answered."),
-    ),
-    Cause(
-        "other_group",
-        "group_not_proven",
-        _("The openGId beside the ticket is not the one that was proven."),
-        _("Hand on the `openGId` that groups/resolve answered."),
-    ),
-    Cause(
-        "group_hidden",
-        "not_found",
-        _("An operator hides this group."),
-        _("Show the group again on its page, if that is meant."),
-    ),
-    Cause(
-        "founded_too_many",
-        "throttled",
-        _("This member was the first in a hundred groups within a day."),
-        _("Wait; for a load test use groups that exist."),
-    ),
 )
-
-CAUSES = {cause.key: cause for cause in (*WECHAT, *REQUEST, *OURS)}

@@ -10,28 +10,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from .vault import InvalidFieldKey, vault
-
-
-@register
-def field_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """FIELD_KEYS must hold at least one key, each urlsafe base64 of 32 bytes."""
-    hint = (
-        "Make a key and put it into FIELD_KEYS 生成一个密钥并写入 FIELD_KEYS: "
-        "python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
-    )
-    if not settings.FIELD_KEYS:
-        return [Error("FIELD_KEYS is empty, so secrets cannot be kept.", hint, id="accounts.E001")]
-    try:
-        vault()
-    except InvalidFieldKey as error:
-        return [Error(str(error), hint, id="accounts.E002")]
-    return []
-
 
 @register
 def avatars_can_be_kept(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """A bucket with a public address and a library that speaks to it, or a directory."""
+    """Check for a bucket with a public address and its library, or for a directory."""
     if settings.S3_BUCKET:
         return [*_bucket_has_an_address(settings.MEDIA_URL), *_bucket_has_a_library()]
     return _directory_is_writable(Path(settings.MEDIA_ROOT))
@@ -46,7 +28,7 @@ def _bucket_has_an_address(url: str) -> list[CheckMessage]:
         "MEDIA_URL=https://avatars.example.com/"
     )
     message = "S3_BUCKET is set, but MEDIA_URL is no https:// address."
-    return [Error(message, hint, id="accounts.E003")]
+    return [Error(message, hint, id="accounts.E001")]
 
 
 def _bucket_has_a_library() -> list[CheckMessage]:
@@ -54,11 +36,11 @@ def _bucket_has_a_library() -> list[CheckMessage]:
         return []
     hint = "Install it 请安装: pip install --require-hashes -r requirements/s3.txt"
     message = "S3_BUCKET is set, but django-storages or boto3 is not installed."
-    return [Error(message, hint, id="accounts.E004")]
+    return [Error(message, hint, id="accounts.E002")]
 
 
 def _directory_is_writable(root: Path) -> list[CheckMessage]:
-    """Whether it can be written, or created; a developer's is created on the first upload."""
+    """Check that it can be written, or created; a developer's is created on the first upload."""
     existing = next(path for path in (root, *root.absolute().parents) if os.path.exists(path))
     ready = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     if ready or (settings.DEBUG and existing != root):
@@ -68,4 +50,4 @@ def _directory_is_writable(root: Path) -> list[CheckMessage]:
         "请让服务进程的用户可写该目录，或另设 MEDIA_ROOT、S3_BUCKET。"
     )
     message = "MEDIA_ROOT cannot be written, so avatars cannot be kept."
-    return [Error(message, hint, id="accounts.E005")]
+    return [Error(message, hint, id="accounts.E003")]

@@ -1,23 +1,11 @@
-"""Refusals of this app, as DRF's coded exceptions; groupsite/errors.py says what each means.
-
-`cause`, one of accounts/causes.py, and `facts` are for the trail alone: no answer tells them.
-"""
-
-from typing import Any
+"""Refusals of this app, as DRF's coded exceptions; see core/errors.py for `cause` and `facts`."""
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 
+from core.errors import RetryLater
 from wechat.crypto import UnsealError
-
-
-class RetryLater(APIException):
-    """A refusal that passes: `wait` is the number of seconds after which to try again."""
-
-    def __init__(self, wait: float, detail: Any = None, code: str | None = None) -> None:
-        super().__init__(detail, code)
-        self.wait = wait
 
 
 class InvalidCode(APIException):

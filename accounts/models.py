@@ -1,43 +1,38 @@
-import hashlib
+"""Members, their credentials, and what outlives them."""
+
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audit import attempts
+from core.fields import OpaqueIdField
+from core.vault import decrypt, digest_of, encrypt
 from wechat.client import Session
-from wechat.crypto import (
-    Envelope,
-    UnsealError,
-    check_watermark,
-    group_in,
-    is_single_chat,
-    unseal,
-)
+from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_single_chat, unseal
 
-from . import trail
-from .audit import AuditEvent as AuditEvent  # a model of this app
+from .avatars.storage import avatar_path, random_key
 from .errors import BindLocked, SessionStale
-from .fields import NicknameField, OpaqueIdField
-from .media import avatar_path, random_key
+from .fields import NicknameField
 from .review import Reviewed, StateField
-from .trail import Attempt as Attempt  # models of this app
-from .trail import Watch as Watch
-from .vault import keyed_digests, lock_away, take_out
+
+logger = logging.getLogger(__name__)
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
 TOKEN_LIFETIME = timedelta(days=30)
-UNOPENED = ("padding", "encoding", "json")  # ways of not opening, the farthest last
-random_seed = random_key  # the name that migration 0001 knows
+UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the farthest last
 
 
 @dataclass(frozen=True)
@@ -51,27 +46,33 @@ class GroupProof:
 
 class WeChatUserManager(models.Manager["WeChatUser"]):
     def meet(self, app_id: str, openid: str) -> "WeChatUser":
-        """The person of that openid, made on their first visit; who comes back after an erasure
-        finds the block and the lock they left."""
+        """Return the member of that openid, creating one on the first visit.
+
+        After an erasure they begin with the block and the lock they had.
+        """
         who = {"app_id": app_id, "openid": openid}
         if user := self.filter(**who).first():
             return user
-        kept = Remnant.objects.of(app_id, openid)
-        # In no transaction that goes on: on MariaDB racing inserts keep a shared lock on the row
-        # that won, and two of those could not both take the lock that a log-in needs next.
-        user, created = self.get_or_create(**who, defaults=kept.restrictions() if kept else {})
-        if created and kept:
-            Remnant.objects.filter(pk=kept.pk).update(blocked=False)
+        tombstone = Tombstone.objects.of(app_id, openid)
+        # Outside of any transaction: on MariaDB racing inserts keep a shared lock on the row that
+        # won, and two of those could not both take the lock that a log-in needs next.
+        defaults = tombstone.restrictions() if tombstone else {}
+        user, created = self.get_or_create(**who, defaults=defaults)
+        if created and tombstone:
+            Tombstone.objects.filter(pk=tombstone.pk).update(blocked=False)
         return user
 
     def lock(self, pk: int) -> "WeChatUser":
-        """The person's row, locked until the transaction ends: the first lock of whatever changes
-        a person, so that their changes come one after another. Raises DoesNotExist once erased."""
+        """Lock the member's row until the transaction ends, and return it.
+
+        Everything that changes a member takes this lock first, so that changes come one after
+        another. Raises DoesNotExist after an erasure.
+        """
         return self.select_for_update().get(pk=pk)
 
 
 class WeChatUser(Reviewed):
-    """A person within one mini-program, known by openid; Django's `User` is an operator.
+    """A member: a person within one mini-program, known by openid. Django's `User` is an operator.
 
     Nickname and avatar are under review: see accounts/review.py.
     """
@@ -84,11 +85,11 @@ class WeChatUser(Reviewed):
     openid = OpaqueIdField(_("openid"))
     unionid = OpaqueIdField(_("unionid"), blank=True)
     nickname = NicknameField(_("nickname"))
-    nickname_draft = NicknameField(_("new nickname"), default="", db_default="", editable=False)
+    nickname_draft = NicknameField(_("new nickname"), default="", editable=False)
     nickname_state = StateField(_("nickname's review"))
-    avatar_seed = models.CharField(max_length=22, default=random_seed, editable=False)
-    avatar = models.CharField(max_length=22, default="", db_default="", editable=False)
-    avatar_draft = models.CharField(max_length=22, default="", db_default="", editable=False)
+    avatar_seed = models.CharField(max_length=22, default=random_key, editable=False)
+    avatar = models.CharField(max_length=22, default="", editable=False)
+    avatar_draft = models.CharField(max_length=22, default="", editable=False)
     avatar_state = StateField(_("avatar's review"))
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
@@ -126,7 +127,7 @@ class WeChatUser(Reviewed):
 
     @property
     def display_name(self) -> str:
-        """The nickname, or what WeChat itself calls a person who gave none."""
+        """Return the nickname, or what WeChat itself calls a person without one."""
         return self.nickname or gettext("WeChat user")
 
     @property
@@ -150,14 +151,14 @@ class WeChatUser(Reviewed):
         return self.status == self.Status.BLOCKED
 
     def keep_session(self, session: Session, now: datetime) -> None:
-        """Remember WeChat's answer to a log-in; the key before it opens for ten minutes more.
+        """Save WeChat's answer to a log-in; the previous key works for ten minutes more.
 
-        A session that comes without a key, from a team's own log-in, leaves ours as they are.
+        A session without a key, from a team's own log-in, leaves our keys as they are.
         """
         self.unionid = session.unionid or self.unionid
-        if session.session_key and take_out(self.session_key) != session.session_key:
+        if session.session_key and decrypt(self.session_key) != session.session_key:
             self.previous_session_key = self.session_key
-            self.session_key = lock_away(session.session_key)
+            self.session_key = encrypt(session.session_key)
             self.session_key_at = now
         self.save(
             update_fields=["unionid", "session_key", "previous_session_key", "session_key_at"]
@@ -177,12 +178,12 @@ class WeChatUser(Reviewed):
                 return self._read_group(which, key, envelope, now)
             except UnsealError as error:
                 failures.append(error)
-        why = self._why(failures, now)
+        reason = self._main_failure(failures, now)
         self._count_stale(now)
-        raise SessionStale(why)
+        raise SessionStale(reason)
 
-    def _why(self, failures: list[UnsealError], now: datetime) -> UnsealError:
-        """The failure that got farthest; it goes to the trail, and to no answer."""
+    def _main_failure(self, failures: list[UnsealError], now: datetime) -> UnsealError:
+        """Return the failure that got farthest: for the attempts, never for an answer."""
         if not failures:
             return UnsealError("key_unreadable" if self.session_key else "no_key")
         opened = [error for error in failures if error.reason not in UNOPENED]
@@ -194,7 +195,7 @@ class WeChatUser(Reviewed):
         return why
 
     def refuse_when_locked(self, now: datetime) -> None:
-        """Raises BindLocked while ten envelopes of the current hour did not open."""
+        """Raise BindLocked while ten envelopes of the current hour did not open."""
         if self.stale_since is None or self.stale_count < STALE_LIMIT:
             return
         wait = (self.stale_since + STALE_WINDOW - now).total_seconds()
@@ -202,15 +203,15 @@ class WeChatUser(Reviewed):
             raise BindLocked(wait)
 
     def _session_keys(self, now: datetime) -> Iterator[tuple[str, str]]:
-        if key := take_out(self.session_key):
+        if key := decrypt(self.session_key):
             yield "current", key
         recent = self.session_key_at and self.session_key_at > now - PREVIOUS_KEY_LIFETIME
-        if recent and (key := take_out(self.previous_session_key)):
+        if recent and (key := decrypt(self.previous_session_key)):
             yield "previous", key
 
     def _read_group(self, which: str, key: str, envelope: Envelope, now: datetime) -> GroupProof:
         payload = unseal(key, envelope)
-        trail.passed("envelope", key=which)
+        attempts.passed("envelope", key=which)
         watermarked = check_watermark(
             payload,
             self.app_id,
@@ -218,19 +219,21 @@ class WeChatUser(Reviewed):
             settings.WATERMARK_MAX_AGE,
             required=settings.WATERMARK_REQUIRED,
         )
-        trail.passed("watermark", watermarked=watermarked)
+        attempts.passed("watermark", watermarked=watermarked)
         return GroupProof(group_in(payload), watermarked, is_single_chat(payload))
 
     def _count_stale(self, now: datetime) -> None:
-        # Conditional updates, so that requests at the same moment get exactly ten between them.
-        me = WeChatUser.objects.filter(pk=self.pk)
+        """Count an envelope that did not open. Raises BindLocked beyond ten of them an hour."""
         this_hour = Q(stale_since__gt=now - STALE_WINDOW)
-        this_hour_open = me.filter(this_hour, stale_count__lt=STALE_LIMIT)
-        no_hour_yet = me.exclude(this_hour)
+        # One conditional update, so that requests at the same moment get exactly ten between them.
         counted = (
-            this_hour_open.update(stale_count=F("stale_count") + 1)
-            or no_hour_yet.update(stale_count=1, stale_since=now)
-            or this_hour_open.update(stale_count=F("stale_count") + 1)
+            WeChatUser.objects.filter(pk=self.pk)
+            .exclude(this_hour, stale_count__gte=STALE_LIMIT)
+            .update(
+                # In this order: on MySQL a later column sees what an earlier one was set to.
+                stale_count=Case(When(this_hour, then=F("stale_count") + 1), default=1),
+                stale_since=Case(When(this_hour, then=F("stale_since")), default=now),
+            )
         )
         if not counted:
             self.refresh_from_db(fields=["stale_count", "stale_since"])
@@ -239,7 +242,7 @@ class WeChatUser(Reviewed):
 
 class TokenManager(models.Manager["Token"]):
     def issue(self, user: WeChatUser, now: datetime) -> tuple[str, "Token"]:
-        """A new token for `user` and its row; the text exists nowhere else afterwards."""
+        """Create a token for `user`; return its text, which is stored nowhere, and its row."""
         text = secrets.token_urlsafe(32)
         row = self.create(
             user=user,
@@ -250,13 +253,13 @@ class TokenManager(models.Manager["Token"]):
         return text, row
 
     def valid(self, text: str, now: datetime) -> "Token | None":
-        """The row of a token that has neither expired nor been revoked, with its user."""
+        """Return the row of a token that has neither expired nor been revoked, with its user."""
         rows = self.select_related("user").filter(digest=digest_of(text), expires_at__gt=now)
         return rows.first()
 
 
 class Token(models.Model):
-    """A log-in of ours: 256 random bits, of which only the SHA-256 is kept."""
+    """A log-in of ours: 256 random bits, of which only the SHA-256 is stored."""
 
     user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="tokens")
     digest = models.CharField(max_length=64, unique=True)
@@ -273,15 +276,15 @@ class Token(models.Model):
 
 
 class Consent(models.Model):
-    """That a person agreed to a purpose, as a version of the mini-program's terms put it."""
+    """A person's agreement to a purpose, in a version of the mini-program's terms."""
 
     class Purpose(models.TextChoices):
         NICKNAME = "nickname", _("to show my nickname")
         AVATAR = "avatar", _("to show my avatar")
         GROUPS = "groups", _("to list me in the groups I enter")
 
-    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="consents")
-    purpose = models.CharField(_("purpose"), max_length=8, choices=Purpose.choices)
+    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="consents", db_index=False)
+    purpose = models.CharField(_("purpose"), max_length=20, choices=Purpose.choices)
     version = OpaqueIdField(_("version"), max_length=32)
     given_at = models.DateTimeField(_("given"))
 
@@ -298,8 +301,10 @@ class Consent(models.Model):
 
 
 class AvatarCheck(models.Model):
-    """WeChat's check of one avatar: what it is about, and the verdict, in whichever order the two
-    arrive. The verdict comes by push, more than once at times, and the first one counts."""
+    """WeChat's check of one avatar: its subject and the verdict, which arrive in either order.
+
+    The verdict comes by push, sometimes more than once; the first one counts.
+    """
 
     app_id = OpaqueIdField(_("appid"))
     trace_id = OpaqueIdField(max_length=128)
@@ -318,98 +323,95 @@ class AvatarCheck(models.Model):
         return self.trace_id
 
 
-class RemnantManager(models.Manager["Remnant"]):
-    def of(self, app_id: str, openid: str) -> "Remnant | None":
-        """What is left of somebody who was erased, and has not lapsed."""
-        lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
-        return self.filter(lasting, digest__in=keyed_digests(app_id, openid)).first()
+class TombstoneKeyManager(models.Manager["TombstoneKey"]):
+    def texts(self) -> list[str]:
+        """Return the keys that FIELD_KEYS opens, the oldest first; one is made if there is none."""
+        stored = [decrypt(row.sealed) for row in self.order_by("pk")]
+        if None in stored:
+            logger.error("A tombstone key does not open: put its key back into FIELD_KEYS.")
+        texts = [text for text in stored if text]
+        if not texts:
+            texts = [secrets.token_urlsafe(32)]
+            self.create(sealed=encrypt(texts[0]))
+        return texts
 
-    def replace(self, user: WeChatUser, foundings: int, until: datetime) -> None:
-        """Keep what `user` must not shed by an erasure, in place of what was kept before."""
-        digests = keyed_digests(user.app_id, user.openid)
+
+class TombstoneKey(models.Model):
+    """The key under which tombstones are digests, encrypted by FIELD_KEYS.
+
+    It is random and stays when FIELD_KEYS change, so that every one of those can be retired.
+    """
+
+    sealed = models.CharField(max_length=255)
+
+    objects: ClassVar[TombstoneKeyManager] = TombstoneKeyManager()
+
+    def __str__(self) -> str:
+        return f"tombstone key {self.pk}"
+
+
+class TombstoneManager(models.Manager["Tombstone"]):
+    def of(self, app_id: str, openid: str) -> "Tombstone | None":
+        """Return what is left of someone who was erased, unless it has lapsed."""
+        lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
+        return self.filter(lasting, digest__in=self.digests(app_id, openid)).first()
+
+    def replace(self, user: WeChatUser, counts: Mapping[str, int], until: datetime) -> None:
+        """Keep what `user` must not lose by an erasure, instead of what was kept before."""
+        digests = self.digests(user.app_id, user.openid)
         self.filter(digest__in=digests).delete()
-        kept = Remnant(
+        tombstone = Tombstone(
             digest=digests[0],
             blocked=user.is_blocked,
             stale_count=user.stale_count,
             stale_since=user.stale_since,
-            foundings=foundings,
+            counts={name: count for name, count in counts.items() if count},
             expires_at=until,
         )
-        if kept.blocked or kept.foundings or kept.is_stale(timezone.now()):
-            kept.save()
+        if tombstone.blocked or tombstone.counts or tombstone.is_stale(timezone.now()):
+            tombstone.save()
+
+    @staticmethod
+    def digests(app_id: str, openid: str) -> list[str]:
+        """Return the HMAC-SHA256 of a person under each tombstone key, in hex.
+
+        It recognises the person, and tells a reader of the database alone nothing.
+        """
+        who = f"{app_id}:{openid}"
+        return [
+            salted_hmac("accounts.person", who, secret=key, algorithm="sha256").hexdigest()
+            for key in TombstoneKey.objects.texts()
+        ]
 
 
-class Remnant(models.Model):
-    """What outlives an erasure, lest it shed a block or a lock: a keyed digest, no id and no name.
+class Tombstone(models.Model):
+    """What outlives an erasure, so that no block or lock is lost: a keyed digest, no id, no name.
 
-    All but a block lapses at `expires_at`.
+    `counts` are the limits of other apps, by name: see accounts/privacy.py. All but a block lapses
+    at `expires_at`.
     """
 
     digest = models.CharField(max_length=64, unique=True)
     blocked = models.BooleanField()
     stale_count = models.PositiveSmallIntegerField()
     stale_since = models.DateTimeField(null=True)
-    foundings = models.PositiveSmallIntegerField()
+    counts = models.JSONField(default=dict)
     expires_at = models.DateTimeField(db_index=True)
 
-    objects: ClassVar[RemnantManager] = RemnantManager()
+    objects: ClassVar[TombstoneManager] = TombstoneManager()
 
     def __str__(self) -> str:
-        return f"remnant {self.pk}"
+        return f"tombstone {self.pk}"
 
     def is_stale(self, now: datetime) -> bool:
+        """Return whether envelopes that did not open still count."""
         return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
 
     def restrictions(self) -> dict[str, Any]:
-        """The columns with which its owner begins again."""
+        """Return the columns with which the person begins again."""
         status = WeChatUser.Status.BLOCKED if self.blocked else WeChatUser.Status.ACTIVE
         return {
             "status": status,
             "stale_count": self.stale_count,
             "stale_since": self.stale_since,
         }
-
-
-class ServerKeyManager(models.Manager["ServerKey"]):
-    def issue(self, app_id: str, name: str, now: datetime) -> tuple[str, "ServerKey"]:
-        """A new key and its row; the text exists nowhere else afterwards."""
-        key = ServerKey(app_id=app_id, name=name)
-        return key.rotate(now), key
-
-    def valid(self, text: str) -> "ServerKey | None":
-        """The row of a key that has not been revoked."""
-        return self.filter(digest=digest_of(text), revoked_at=None).first()
-
-
-class ServerKey(models.Model):
-    """What a team's own back end calls with, for one mini-program; only its SHA-256 is kept."""
-
-    app_id = OpaqueIdField(_("appid"))
-    name = models.CharField(
-        _("name"), max_length=40, help_text=_("Which server or job uses it, for you to tell apart.")
-    )
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(_("made"), editable=False)
-    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
-
-    objects: ClassVar[ServerKeyManager] = ServerKeyManager()
-
-    is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
-
-    class Meta:
-        verbose_name = verbose_name_plural = _("server key")
-
-    def __str__(self) -> str:
-        return self.name
-
-    def rotate(self, now: datetime) -> str:
-        """A new text for this key, saved; the old one ends at once."""
-        text = secrets.token_urlsafe(32)
-        self.digest, self.created_at = digest_of(text), now
-        self.save()
-        return text
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

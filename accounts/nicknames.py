@@ -88,7 +88,7 @@ def clean_nickname(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """What of ``text`` is to be seen, in one line; "" where nothing is.
+    """Return what of ``text`` is visible, in one line.
 
     One pass is not enough: in 👩 ZWJ ↔ U+0338 the joiner stands between pictures until NFC
     turns the last two into ↮, which is none.

@@ -7,10 +7,10 @@ from .errors import UserBlocked
 
 
 class IsMember(IsAuthenticated):
-    """Somebody with a token, who is not blocked.
+    """A member with a token who is not blocked.
 
-    What a view lists in `open_to_blocked` a blocked person may do as well: see what is held about
-    them, and have it erased.
+    A blocked member may call the methods in a view's `open_to_blocked`: those that show or erase
+    what is held about them.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:

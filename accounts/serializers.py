@@ -1,91 +1,23 @@
-"""The shapes of the API that both apps share, and the people's own."""
+"""The shapes of the API about members."""
 
-from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.fields import empty
 
+from core.serializers import StrictCharField, StrictSerializer, TimestampField
+from wechat.crypto import OPAQUE_ID
+
+from .avatars.pictures import MAX_BYTES, UnacceptablePicture, avatar_files
 from .errors import PictureTooLarge
 from .fields import acceptable_nickname
-from .models import WeChatUser
-from .pictures import MAX_BYTES, UnacceptablePicture, avatar_files
+from .models import Consent, WeChatUser
 from .review import State
 
-# An error names this many unknown keys, and this much of each: no long echo of what was sent.
-MAX_UNKNOWN, MAX_ECHO = 20, 64
-IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
 
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """Input that refuses keys it does not know, instead of ignoring a client's typing error."""
-
-    def run_validation(self, data: Any = empty) -> Any:
-        if not isinstance(data, dict):
-            sentence = _("The body must be a JSON object.")
-            raise serializers.ValidationError({"non_field_errors": [sentence]})
-        unknown = [key for key in data if key not in self.fields and key not in IGNORED_KEYS]
-        if unknown:
-            named = {key[:MAX_ECHO]: [_("Unknown field.")] for key in unknown[:MAX_UNKNOWN]}
-            raise serializers.ValidationError(named)
-        return super().run_validation(data)
-
-
-class NoInput(StrictSerializer):
-    """For calls that take no body: an empty one, or `{}`."""
-
-
-class Text(serializers.CharField):
-    """A JSON string and nothing else: DRF's own field would take 5 for "5".
-
-    `pattern` is for the API's schema only, a regular expression of JavaScript: what it says is
-    enforced by whoever reads the text.
-    """
-
-    default_error_messages = {"invalid": _("Not a string.")}
-
-    def __init__(self, *, pattern: str = "", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.pattern = pattern
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class Whole(serializers.IntegerField):
-    """A JSON integer and nothing else: DRF's own field would take "5" and 5.0 for 5."""
-
-    def to_internal_value(self, data: Any) -> int:
-        if not isinstance(data, int) or isinstance(data, bool):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class Flag(serializers.BooleanField):
-    """JSON true or false and nothing else: DRF's own field would take "yes" for true."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
-
-
-@extend_schema_field(
-    {"type": "string", "format": "date-time", "example": "2026-11-22T08:00:00.000+08:00"}
-)
-class Time(serializers.DateTimeField):
-    """Milliseconds and `+08:00`, the one spelling that every phone's `new Date()` reads."""
-
-    def to_representation(self, value: datetime) -> str:
-        return timezone.localtime(value).isoformat(timespec="milliseconds")
-
-
-class Nickname(Text):
+class NicknameInputField(StrictCharField):
     """A name as others will see it; cleaned, not merely checked."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -96,8 +28,8 @@ class Nickname(Text):
 
 
 @extend_schema_field({"type": "string", "format": "binary"})
-class Picture(serializers.FileField):
-    """An uploaded JPEG, PNG or WebP, as the square WebP of each size that is kept of it."""
+class PictureField(serializers.FileField):
+    """An uploaded JPEG, PNG or WebP, read as the square WebP of each size that is stored."""
 
     default_error_messages = {
         "not_a_picture": _("Not a picture that can be read. Send a JPEG, PNG or WebP file."),
@@ -114,7 +46,7 @@ class Picture(serializers.FileField):
             self.fail(error.reason)
 
 
-class AvatarUrl(serializers.CharField):
+class AvatarURLField(serializers.CharField):
     """The absolute address of a WebP that needs no token."""
 
     def to_representation(self, value: str) -> str:
@@ -122,11 +54,70 @@ class AvatarUrl(serializers.CharField):
 
 
 class UserOutput(serializers.Serializer[WeChatUser]):
-    """Me, as I see myself: with what awaits review; an empty nickname is one not chosen yet."""
+    """Me, as I see myself: with what awaits review; the nickname is empty until I choose one."""
 
     id = serializers.CharField(source="pk")
     nickname = serializers.CharField(source="own_nickname")
     nicknameState = serializers.ChoiceField(State.choices, source="nickname_state")
-    avatar = AvatarUrl(source="own_avatar_path")
+    avatar = AvatarURLField(source="own_avatar_path")
     avatarState = serializers.ChoiceField(State.choices, source="avatar_state")
     profileComplete = serializers.BooleanField(source="profile_complete")
+
+
+class LoginInput(StrictSerializer):
+    """The code of `wx.login`, and the appid where several mini-programs are configured."""
+
+    code = StrictCharField(max_length=512)
+    appid = StrictCharField(required=False, trim_whitespace=False, pattern=f"^{OPAQUE_ID.pattern}$")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Fill in the appid where only one mini-program is configured."""
+        known = settings.WECHAT_APPS
+        if "appid" not in attrs and len(known) == 1:
+            return attrs | {"appid": next(iter(known))}
+        if "appid" not in attrs:
+            raise serializers.ValidationError(
+                {"appid": [_("Several mini-programs live here: name yours.")]}
+            )
+        if attrs["appid"] not in known:
+            raise serializers.ValidationError(
+                {"appid": [_("This mini-program is not configured here.")]}
+            )
+        return attrs
+
+
+class LoginOutput(serializers.Serializer[Any]):
+    token = serializers.CharField()
+    expiresAt = TimestampField(source="expires_at")
+    user = UserOutput()
+
+
+class MeInput(StrictSerializer):
+    """What I may change about myself."""
+
+    nickname = NicknameInputField()
+
+
+class AvatarInput(StrictSerializer):
+    """The file of `<button open-type="chooseAvatar">`, as `wx.uploadFile` sends it."""
+
+    avatar = PictureField()
+
+
+class ConsentInput(StrictSerializer):
+    """What I agree to, and the version of the mini-program's terms that I have read."""
+
+    version = StrictCharField(max_length=32)
+    purposes = serializers.ListField(
+        child=serializers.ChoiceField(Consent.Purpose.choices), min_length=1, max_length=10
+    )
+
+
+class ConsentOutput(serializers.Serializer[Consent]):
+    purpose = serializers.ChoiceField(Consent.Purpose.choices)
+    version = serializers.CharField()
+    givenAt = TimestampField(source="given_at")
+
+
+class ConsentsOutput(serializers.Serializer[Any]):
+    consents = ConsentOutput(many=True)

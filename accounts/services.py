@@ -1,4 +1,4 @@
-"""Verbs of people that cross WeChat, the files and the database."""
+"""What members do that crosses WeChat, the storage and the database."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from audit import attempts
 from wechat.client import Session, Suggestion, Verdict, client_for
-from wechat.errors import UserInactive
+from wechat.errors import InactiveUserError
 from wechat.push import MediaVerdict
 
-from . import trail
+from .avatars.storage import avatar_path, delete_avatar, store_avatar
 from .errors import RiskyName, UserBlocked
-from .media import avatar_path, delete_avatar, store_avatar
 from .models import AvatarCheck, Consent, Token, WeChatUser
 from .review import Reviewed, State
 
 
 @dataclass(frozen=True)
 class LogIn:
-    """Who logged in, and the token that says so until `expires_at`."""
+    """The member who logged in, and a token that is valid until `expires_at`."""
 
     user: WeChatUser
     token: str = field(repr=False)
@@ -30,27 +30,30 @@ class LogIn:
 
 
 def log_in(app_id: str, code: str) -> LogIn:
-    """Exchange a `wx.login` code for a token of ours, creating the user on the first visit.
+    """Exchange a `wx.login` code for a token of ours, creating the member on the first visit.
 
-    Raises wechat.errors.WeChatError as WeChat refuses, UserBlocked as we do, and
-    WeChatUser.DoesNotExist where an erasure comes between. Earlier tokens stay valid: one person
-    may hold two phones.
+    Raises wechat.errors.WeChatError as WeChat refuses, UserBlocked, and WeChatUser.DoesNotExist
+    after an erasure meanwhile. Earlier tokens stay valid: one person may have two phones.
     """
     session = client_for(app_id).code_to_session(code)
-    trail.passed("code")
+    attempts.passed("code")
     return begin_session(app_id, session)
 
 
 def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
-    """A token for whoever `session` is about, as WeChat or a team's own server knows them.
+    """Log a member in whose session WeChat, or a team's own server, has confirmed.
 
-    A nickname is taken or reviewed as `rename` does. Raises as `log_in`, and RiskyName; nothing is
+    A nickname is taken or reviewed as by `rename`. Raises as `log_in`, and RiskyName; nothing is
     changed then.
     """
     now = timezone.now()
-    suggestion = _judge_stranger(app_id, session.openid, nickname) if nickname else None
+    suggestion = None
+    if nickname:
+        who = {"app_id": app_id, "openid": session.openid}
+        user = WeChatUser.objects.filter(**who).first() or WeChatUser(**who)
+        suggestion = judge_name(user, "nickname", nickname, known=user.nickname)
     met = WeChatUser.objects.meet(app_id, session.openid)
-    trail.about(met)
+    attempts.sent_by(met.app_id, met.pk)
     with transaction.atomic():
         # Locked, so that two log-ins at once keep both their keys: one current, one previous.
         user = WeChatUser.objects.lock(met.pk)
@@ -60,19 +63,15 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
         if suggestion:
             write_name(user, "nickname", nickname, suggestion)
         text, row = Token.objects.issue(user, now)
-    trail.passed("openid")
+    attempts.passed("openid")
     return LogIn(user, text, row.expires_at)
 
 
-def _judge_stranger(app_id: str, openid: str, nickname: str) -> Suggestion:
-    who = {"app_id": app_id, "openid": openid}
-    user = WeChatUser.objects.filter(**who).first() or WeChatUser(**who)
-    return judge_name(user, "nickname", nickname, known=user.nickname)
-
-
 def consent(user: WeChatUser, purposes: list[str], version: str) -> list[Consent]:
-    """Record that `user` agrees to these purposes in that version of the terms; all their consents,
-    the oldest first. Agreeing twice keeps the first time."""
+    """Record that `user` agrees to these purposes in that version of the terms.
+
+    Return all their consents, the oldest first. Agreeing twice keeps the first time.
+    """
     now = timezone.now()
     with transaction.atomic():
         WeChatUser.objects.lock(user.pk)
@@ -87,7 +86,7 @@ def consent(user: WeChatUser, purposes: list[str], version: str) -> list[Consent
 
 
 def rename(user: WeChatUser, nickname: str) -> WeChatUser:
-    """Change a nickname, or begin its review; the user as they now are.
+    """Change a nickname, or begin its review; return the member as they now are.
 
     Raises RiskyName, and WeChatError as WeChat refuses.
     """
@@ -99,16 +98,16 @@ def rename(user: WeChatUser, nickname: str) -> WeChatUser:
 
 
 def judge_name(user: WeChatUser, column: str, name: str, known: str) -> Suggestion:
-    """WeChat's PASS or REVIEW of a name; none, or the one `known` to be good, passes unasked.
+    """Return WeChat's PASS or REVIEW of a name; an empty or `known` one passes without a call.
 
-    About people it has not seen for two hours WeChat says nothing, so an operator has to.
+    WeChat says nothing about people it has not seen for two hours: an operator has to look.
     Raises RiskyName.
     """
     if name in {"", known} or not settings.CONTENT_SAFETY:
         return Suggestion.PASS
     try:
         suggestion = client_for(user.app_id).check_text(user.openid, name).suggestion
-    except UserInactive:
+    except InactiveUserError:
         return Suggestion.REVIEW
     if suggestion is Suggestion.RISKY:
         raise RiskyName(column)
@@ -116,7 +115,7 @@ def judge_name(user: WeChatUser, column: str, name: str, known: str) -> Suggesti
 
 
 def write_name(record: Reviewed, column: str, name: str, suggestion: Suggestion) -> None:
-    """Write a name that WeChat passed, or doubts. The caller holds the lock on the person."""
+    """Save a name that WeChat passed, or doubts. The caller holds the lock on the member."""
     if suggestion is Suggestion.PASS:
         record.approve(column, name)
     else:
@@ -130,10 +129,10 @@ def write_name(record: Reviewed, column: str, name: str, suggestion: Suggestion)
 def set_avatar(
     user: WeChatUser, files: Mapping[int, bytes], absolute: Callable[[str], str]
 ) -> WeChatUser:
-    """Give a person a new avatar, the WebP of each size, and begin its review; the user as they
-    now are. `absolute` makes a path of ours the whole address at which WeChat finds it.
+    """Give a member a new avatar and begin its review; return the member as they now are.
 
-    Raises WeChatError as WeChat refuses, StorageUnavailable; nothing is kept then.
+    `files` holds the WebP of each size; `absolute` turns a path of ours into the URL at which
+    WeChat finds it. Raises WeChatError as WeChat refuses, StorageUnavailable; nothing is kept then.
     """
     key = store_avatar(files)
     try:
@@ -152,15 +151,15 @@ def set_avatar(
 
 
 def _ask_about_avatar(user: WeChatUser, address: str) -> str:
-    """The trace_id of the verdict to come; "" where an operator has to look, as with names."""
+    """Return the trace_id of the verdict to come; "" if an operator has to look instead."""
     try:
         return client_for(user.app_id).check_media(user.openid, address)
-    except UserInactive:
+    except InactiveUserError:
         return ""
 
 
 def _take_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
-    """Write the new avatar: approved where nobody was asked about it, else as a draft."""
+    """Save the new avatar: as a draft, or as approved if there was no check (`trace_id` None)."""
     replaced = [user.avatar_draft]
     if trace_id is None:
         replaced.append(user.avatar)
@@ -175,8 +174,8 @@ def _take_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
     delete_after_commit(*replaced)
 
 
-def note_verdict(app_id: str, heard: MediaVerdict) -> None:
-    """Take WeChat's verdict on an avatar, the first of those that come for one `trace_id`."""
+def save_verdict(app_id: str, heard: MediaVerdict) -> None:
+    """Save WeChat's verdict on an avatar, the first that comes for its `trace_id`."""
     check, _created = AvatarCheck.objects.get_or_create(app_id=app_id, trace_id=heard.trace_id)
     verdict: Verdict = heard.verdict
     AvatarCheck.objects.filter(pk=check.pk, suggestion="").update(
@@ -186,10 +185,10 @@ def note_verdict(app_id: str, heard: MediaVerdict) -> None:
 
 
 def settle_avatar(app_id: str, trace_id: str) -> None:
-    """Do as the verdict says once both are known, the avatar and the verdict.
+    """Apply the verdict once both are known, the avatar and the verdict.
 
-    Whoever brings the second of them gets here last; coming twice changes nothing, since the avatar
-    is no draft any more.
+    The second of the two to arrive settles it; calling it twice changes nothing, because the avatar
+    is a draft no longer.
     """
     check = AvatarCheck.objects.filter(app_id=app_id, trace_id=trace_id).first()
     if check is None or check.user_id is None or check.suggestion in {"", Suggestion.REVIEW}:
@@ -204,9 +203,9 @@ def settle_avatar(app_id: str, trace_id: str) -> None:
 
 
 def decide(record: Reviewed, column: str, *, approved: bool) -> None:
-    """Approve or refuse what waits in `column`; nothing where nothing waits.
+    """Approve or refuse what waits in `column`, if anything does.
 
-    To be called in a transaction that holds the lock on the person.
+    Call it in a transaction that holds the lock on the member.
     """
     if getattr(record, f"{column}_state") != State.PENDING:
         return

@@ -117,7 +117,7 @@ def find_pgbench() -> str | None:
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """The URL of the database given, or of one of our own that ends with the run."""
+    """Yield the URL of the database given, or of one of our own that ends with the run."""
     given = os.environ.get("DATABASE_URL", "")
     if given.startswith("postgres"):
         yield given
@@ -125,10 +125,10 @@ def postgresql(folder: Path) -> Iterator[str]:
     services = ROOT / "scripts" / "services"
     folder.parent.chmod(0o755)  # PostgreSQL runs as a user of its own
     try:
-        told = subprocess.run(
+        printed = subprocess.run(
             [services, "start", folder], check=True, capture_output=True, text=True
         ).stdout
-        yield re.findall("POSTGRESQL_URL=(.+)", told)[0]
+        yield re.findall("POSTGRESQL_URL=(.+)", printed)[0]
     finally:
         subprocess.run([services, "stop", folder], check=False)
 
@@ -169,7 +169,7 @@ def progress(what: str, done: int, total: int) -> None:
 
 
 def measured() -> list[Measured]:
-    """The paths, each with requests by members of many groups."""
+    """Return the paths, each with requests by members of many groups."""
     from django.db.models import Count
 
     from benchmarks.seed import token_of
@@ -237,7 +237,7 @@ def record(path: Measured, folder: Path) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The address of the site, in a process of its own."""
+    """Serve the site in a process of its own; yield its address."""
     with (
         (folder / "server.log").open("w") as log,
         subprocess.Popen(
@@ -254,7 +254,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def ask_site(path: Measured, address: str) -> None:
-    """CLIENTS connections, kept open, ask for SECONDS; requests a second and times."""
+    """Ask over CLIENTS open connections for SECONDS; return requests a second and times."""
     end = time.monotonic() + SECONDS
 
     def client(number: int) -> list[float]:
@@ -305,7 +305,7 @@ def report(paths: list[Measured]) -> None:
 
 
 def report_sizes() -> None:
-    """What a ranking costs by the size of its group, as a ratio to the smallest."""
+    """Print what a ranking costs by the size of its group, as a ratio to the smallest."""
     from django.db.models import Count
 
     from groups import ranking
@@ -327,7 +327,7 @@ def report_sizes() -> None:
 
 
 def report_console() -> None:
-    """What a moderator waits for: each list of the console, searches, the largest group's page."""
+    """Measure a moderator's pages: each list of the console, searches, the largest group."""
     from django.contrib.auth.models import Group as Role
     from django.contrib.auth.models import User
     from django.db import connection
@@ -345,7 +345,7 @@ def report_console() -> None:
     largest = memberships.values_list("group", flat=True)[0]
     lists = ("groups/group", "accounts/wechatuser", "groups/membership", "groups/score")
     paths = ["/admin/"]
-    paths += [f"/admin/{path}/" for path in (*lists, "accounts/auditevent", "groups/board")]
+    paths += [f"/admin/{path}/" for path in (*lists, "audit/auditevent", "groups/board")]
     paths += [f"/admin/{path}/?q=成员777" for path in ("groups/group", "accounts/wechatuser")]
     paths += ["/admin/review/", f"/admin/groups/group/{largest}/change/"]
     paths += ["/groups/", "/groups/?sort=members", "/groups/?q=成员777", f"/groups/{largest}/"]

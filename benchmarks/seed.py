@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import Token, WeChatUser, digest_of
-from accounts.vault import lock_away
+from accounts.models import Token, WeChatUser
+from core.vault import digest_of, encrypt
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 
@@ -17,24 +17,24 @@ from . import APP_ID, SESSION_KEY
 
 SMALLEST, LARGEST, EXPONENT = 3, 500, 0.6
 MEMBERSHIPS_A_PERSON = 5
-TOLD_EVERY = 50_000
+PROGRESS_EVERY = 50_000
 
 Progress = Callable[[str, int, int], None]
 
 
 def sizes(count: int, chance: random.Random) -> list[int]:
-    """Of `count` groups: P(size > s) = (3 / s) ** 0.6, at most 500; 54 on average."""
+    """Return the sizes of `count` groups: P(size > s) = (3 / s) ** 0.6, ≤ 500, 54 on average."""
     drawn = (SMALLEST / chance.random() ** (1 / EXPONENT) for _ in range(count))
     return [min(LARGEST, int(size)) for size in drawn]
 
 
 def token_of(user: int) -> str:
-    """The text of the one token that a seeded person has."""
+    """Return the text of the one token that a seeded person has."""
     return f"bench-token-of-{user}"
 
 
 def seed(groups: int, chance: random.Random, progress: Progress) -> None:
-    """People, groups, memberships, tokens and scores, into an empty database."""
+    """Write people, groups, memberships, tokens and scores into an empty database."""
     board = Board.objects.create(
         app_id=APP_ID,
         key="points",
@@ -61,13 +61,13 @@ def seed(groups: int, chance: random.Random, progress: Progress) -> None:
 
 
 def numbers_of(model: Any, count: int) -> range:
-    """The primary keys of the rows just written: consecutive, but not from 1 in a used database."""
+    """Return the primary keys just written: consecutive, but not from 1 in a used database."""
     last = model.objects.latest("pk").pk
     return range(last - count + 1, last + 1)
 
 
 def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
-    key = lock_away(SESSION_KEY)
+    key = encrypt(SESSION_KEY)
     for number in range(1, count + 1):
         yield WeChatUser(
             app_id=APP_ID,
@@ -108,7 +108,7 @@ def make_scores(
 
 
 def make_days(board: Board, members: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Score]:
-    """Everybody has entered each of their groups today."""
+    """Let every member have entered each of their groups today."""
     keys = [Period.current(window, now).key for window in Window]
     for group, users in members.items():
         for user in users:
@@ -119,7 +119,7 @@ def make_days(board: Board, members: Mapping[int, Sequence[int]], now: datetime)
 
 
 def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> None:
-    """By COPY where the database has it: a million rows in seconds."""
+    """Write rows, by COPY where the database has it: a million in seconds."""
     fields = [f for f in model._meta.concrete_fields if not f.primary_key]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     table = connection.ops.quote_name(model._meta.db_table)
@@ -128,5 +128,5 @@ def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> No
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for done, row in enumerate(rows, start=1):
             copy.write_row([getattr(row, field.attname) for field in fields])
-            if done % TOLD_EVERY == 0 or done == total:
+            if done % PROGRESS_EVERY == 0 or done == total:
                 progress(name, done, total)

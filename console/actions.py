@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts import moderation as people
-from accounts.audit import Act
-from accounts.models import ServerKey, WeChatUser
+from accounts.models import WeChatUser
 from accounts.review import State
+from audit.actors import Actor
 from groups import moderation as groups
-from groups.models import Group, Membership, Score
+from groups.models import Group, Membership, Score, ServerKey
 
 Text = str | Promise
 
@@ -39,7 +39,7 @@ class Action:
     done: Text
     model: type[Model]
     permission: str
-    run: Callable[[Any, Act], bool]
+    run: Callable[[Any, Actor], bool]
     fits: Callable[[Any], bool]
     undo: str | None = None
     needs_reason: bool = True
@@ -107,7 +107,7 @@ ACTIONS: dict[str, Action] = {
             _("Erased."),
             WeChatUser,
             "accounts.delete_wechatuser",
-            groups.erase_member,
+            people.erase,
             lambda user: True,
         ),
         Action(
@@ -180,8 +180,8 @@ ACTIONS: dict[str, Action] = {
             _("Calls with this key are refused at once, for good. Another key can be made."),
             _("Revoked."),
             ServerKey,
-            "accounts.change_serverkey",
-            people.revoke,
+            "groups.change_serverkey",
+            groups.revoke,
             lambda key: key.revoked_at is None,
         ),
     )

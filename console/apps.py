@@ -14,7 +14,7 @@ def ensure_roles(sender: AppConfig, using: str, apps: Apps = current_apps, **kwa
     from .roles import ensure
 
     with suppress(LookupError):  # an earlier state of the database, or none, was asked for
-        for app, model in (("auth", "Group"), ("accounts", "AuditEvent"), ("groups", "Group")):
+        for app, model in (("auth", "Group"), ("audit", "AuditEvent"), ("groups", "Group")):
             apps.get_model(app, model)
         ensure(using)
 

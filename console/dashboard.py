@@ -27,8 +27,9 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from accounts import trail
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import WeChatUser
+from audit import attempts
+from audit.models import AuditEvent
 from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
@@ -164,7 +165,7 @@ def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
     since = now - LATELY
     lately = Membership.objects.filter(verified_at__gte=since)
     unmarked = lately.filter(watermarked=False)
-    failed = trail.wechat_errors(now - timedelta(days=1))
+    failed = attempts.wechat_failures(now - timedelta(days=1))
     numbers = _numbers(
         operator,
         groups=(Group.objects.all(), Count("pk")),

@@ -8,8 +8,8 @@ from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import Act
 from accounts.models import WeChatUser
+from audit.actors import Actor
 
 from .miniprograms import SESSION_KEY, chosen_app, mini_programs
 from .site import operator_of, operators_only
@@ -34,7 +34,7 @@ def see_openid(request: HttpRequest, pk: int) -> HttpResponse:
     member = get_object_or_404(WeChatUser, pk=pk)
     if request.method != "POST":
         return HttpResponseRedirect(page_of(WeChatUser, pk))
-    act = Act(operator_of(request))
+    act = Actor(operator_of(request))
     act.record("see_openid", member, app_id=member.app_id, member=member.pk)
     context = {**admin.site.each_context(request), "title": _("openid"), "member": member}
     context |= {"back": way_back(request, member)}

@@ -35,8 +35,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from accounts.audit import Act, AuditEvent
 from accounts.models import WeChatUser
+from audit.actors import Actor
+from audit.models import AuditEvent
 from groups import ranking
 from groups.models import Board, Group, Score
 from groups.periods import UnreadablePeriod
@@ -160,7 +161,7 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     kind = str(source.model._meta.model_name)
     facts: dict[str, Any] = {"format": form, "rows": count, "openids": with_openids}
     facts |= {"filters": sorted(request.GET)}
-    Act(operator_of(request)).record("export", kind, **facts)
+    Actor(operator_of(request)).record("export", kind, **facts)
     found = _in_chunks(rows)
     if JOB.fullmatch(job):
         found = _told(found, _job(request, job))
@@ -195,7 +196,7 @@ def export_ranking(request: HttpRequest, pk: int, form: str) -> HttpResponseBase
     fields = (*RANKING, _openid_of_member(found)) if with_openids else RANKING
     facts: dict[str, Any] = {"format": form, "rows": len(found.entries), "openids": with_openids}
     facts |= {"board": board.key, "period": found.period.key}
-    act = Act(operator_of(request))
+    act = Actor(operator_of(request))
     act.record("export", group, app_id=group.app_id, group=group.pk, **facts)
     answer = HttpResponse(b"".join(_written(form, fields, found.entries)))
     return _as_download(answer, f"{group.open_gid}-{board.key}-{found.period.key}", form)

@@ -17,14 +17,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import trail
-from accounts.audit import Act
-from accounts.causes import CAUSES, Cause
-from accounts.models import Attempt, AuditEvent, Watch, WeChatUser
+from accounts.models import WeChatUser
+from audit import attempts
+from audit.actors import Actor
+from audit.attempts import KINDS
+from audit.causes import CAUSES, Cause
+from audit.models import Attempt, AuditEvent, Watch
 from wechat.client import Client
 from wechat.crypto import is_opaque_id
 from wechat.errors import WeChatError
@@ -36,16 +37,6 @@ SHOWN = 20
 FOUND = 10
 TESTS_A_MINUTE = 10
 
-STEP_NAMES = {
-    "code": pgettext_lazy("step", "code"),
-    "openid": _("openid"),
-    "scene": _("scene"),
-    "envelope": _("encrypted data"),
-    "watermark": _("watermark"),
-    "group": pgettext_lazy("step", "group"),
-    "membership": pgettext_lazy("step", "membership"),
-    "ticket": _("ticket"),
-}
 FACT_NAMES = {
     "scene": _("scene"),
     "key": _("opened by the key"),
@@ -90,11 +81,18 @@ class Card:
     attempt: Attempt
 
     @property
+    def kind(self) -> Any:
+        """Return what it was, in the reader's language."""
+        kind = KINDS.get(self.attempt.kind)
+        return kind.label if kind else self.attempt.kind
+
+    @property
     def steps(self) -> Iterator[Step]:
         told = {step["step"]: step["ok"] for step in self.attempt.steps}
-        for name in trail.STEPS.get(self.attempt.kind, ()):
+        kind = KINDS.get(self.attempt.kind)
+        for name, label in kind.steps.items() if kind else ():
             state = "open" if name not in told else "passed" if told[name] else "failed"
-            yield Step(STEP_NAMES[name], state)
+            yield Step(label, state)
 
     @property
     def cause(self) -> Cause | None:
@@ -123,7 +121,7 @@ def _plain(name: str, value: Any) -> Any:
 def attempts_for(asked: Any) -> QuerySet[Attempt]:
     """The latest day's, of whom the query asks for; log-ins that failed before anybody was known
     are everybody's."""
-    rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - trail.KEPT)
+    rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - attempts.KEPT)
     if request_id := _word(asked, "request"):
         return rows.filter(request_id=request_id[:32])
     if app_id := _word(asked, "app"):
@@ -146,7 +144,7 @@ def cards(rows: QuerySet[Attempt]) -> list[Card]:
     return [Card(row) for row in rows.order_by("-pk")[:SHOWN]]
 
 
-@operators_only("accounts.view_attempt")
+@operators_only("audit.view_attempt")
 @require_safe
 def check(request: HttpRequest) -> HttpResponse:
     """Who is followed, and how their log-ins and binds went: `?member=&app=&request=&tester=`."""
@@ -161,8 +159,8 @@ def check(request: HttpRequest) -> HttpResponse:
         "testers": _testers(asked["tester"]),
         "watches": Watch.objects.running().select_related("user").order_by("pk")[:SHOWN],
         "live": "" if asked["request"] else f"{reverse('check-live')}?{urlencode(chosen)}",
-        "may_watch": request.user.has_perm("accounts.add_watch"),
-        "may_test": request.user.has_perm("accounts.test_credentials"),
+        "may_watch": request.user.has_perm("audit.add_watch"),
+        "may_test": request.user.has_perm("audit.test_credentials"),
     }
     return TemplateResponse(request, "console/check.html", context)
 
@@ -177,7 +175,7 @@ def _testers(text: str) -> list[WeChatUser]:
     return list(WeChatUser.objects.filter(wanted).order_by("-pk")[:FOUND])
 
 
-@operators_only("accounts.view_attempt")
+@operators_only("audit.view_attempt")
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     """What has come since the attempt of number `since`: their cards alone, or 204."""
@@ -187,24 +185,24 @@ def live(request: HttpRequest) -> HttpResponse:
     return render(request, "console/_attempts.html", {"cards": found})
 
 
-@operators_only("accounts.view_attempt", "accounts.add_watch")
+@operators_only("audit.view_attempt", "audit.add_watch")
 def watch(request: HttpRequest) -> HttpResponse:
     """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
     if request.method != "POST":  # signed in anew, one comes back with a GET
         return HttpResponseRedirect(reverse("check"))
-    act = Act(operator_of(request))
+    act = Actor(operator_of(request))
     if stop := _number(request.POST.get("stop", "")):
-        trail.unwatch(act, get_object_or_404(Watch, pk=stop))
+        attempts.unwatch(act, get_object_or_404(Watch, pk=stop))
         return HttpResponseRedirect(reverse("check"))
     if member := _number(request.POST.get("member", "")):
         user = get_object_or_404(WeChatUser, pk=member)
-        trail.watch(act, user.app_id, user)
+        attempts.watch(act, user.app_id, user.pk)
         return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'member': user.pk})}")
     app_id = request.POST.get("app", "")
     if app_id not in settings.WECHAT_APPS:
         messages.error(request, _("This mini-program is not configured here."))
         return HttpResponseRedirect(reverse("check"))
-    trail.watch(act, app_id, everybody=request.POST.get("whom") == "everybody")
+    attempts.watch(act, app_id, everyone=request.POST.get("who") == "everyone")
     return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'app': app_id})}")
 
 
@@ -251,7 +249,7 @@ class CredentialsForm(forms.Form):
 
 
 @sensitive_post_parameters("secret")
-@operators_only("accounts.test_credentials")
+@operators_only("audit.test_credentials")
 @require_http_methods(["GET", "HEAD", "POST"])
 def credentials(request: HttpRequest) -> HttpResponse:
     """Whether WeChat takes an appid and its secret from this server; the secret is not shown."""
@@ -276,13 +274,13 @@ def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
     """What WeChat says, for the page; recorded without what was pasted, which may be a secret in
     the wrong field."""
     cause = ""
-    facts: trail.Facts = {}
+    facts: attempts.Facts = {}
     try:
         client.try_credentials()
     except WeChatError as error:
-        cause, facts = trail.wechat_cause(error)
+        cause, facts = attempts.wechat_cause(error)
     known = client.app_id if client.app_id in settings.WECHAT_APPS else ""
-    Act(operator_of(request)).record(
+    Actor(operator_of(request)).record(
         "test_credentials", "wechat", app_id=known, outcome=cause or "ok"
     )
     named = [(FACT_NAMES[name], value) for name, value in facts.items()]

@@ -9,8 +9,7 @@ from django.db import models
 from django_otp.models import Device, ThrottlingMixin
 from django_otp.oath import TOTP
 
-from accounts.models import digest_of
-from accounts.vault import lock_away, take_out
+from core.vault import decrypt, digest_of, encrypt
 
 BACKUP_CODES = 10
 TOLERANCE = 1  # steps of 30 s that a phone's clock may be off, either way
@@ -24,6 +23,7 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
     under FIELD_KEYS. Backup codes are random enough for a plain digest.
     """
 
+    user = models.OneToOneField(User, models.CASCADE)
     sealed_key = models.CharField(max_length=255)
     last_step = models.BigIntegerField(default=-1)
     backup_digests = models.JSONField(default=list)
@@ -33,7 +33,6 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
 
     class Meta:
         default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["user"], name="one_factor_per_operator")]
 
     def __str__(self) -> str:
         return f"second factor {self.pk}"
@@ -48,7 +47,7 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
         if step is None:
             return None
         codes = new_backup_codes()
-        kept = {"sealed_key": lock_away(key), "last_step": step}
+        kept = {"sealed_key": encrypt(key), "last_step": step}
         kept |= {"backup_digests": [digest_of(each) for each in codes]}
         factor, created = cls.objects.get_or_create(user=operator, defaults=kept)
         return (factor, codes) if created else None
@@ -67,11 +66,11 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
         return True
 
     def _takes_code(self, token: str) -> bool:
-        key = take_out(self.sealed_key)
+        key = decrypt(self.sealed_key)
         step = step_of(key, token, after=self.last_step) if key else None
         if key is None or step is None:
             return False
-        self.last_step, self.sealed_key = step, lock_away(key)  # under the newest of FIELD_KEYS
+        self.last_step, self.sealed_key = step, encrypt(key)  # under the newest of FIELD_KEYS
         return True
 
     def _takes_backup(self, token: str) -> bool:

@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from accounts.audit import LONGEST_REASON, Act
+from audit.actors import Actor
+from audit.models import MAX_REASON
 
 from .review import (
     ITEMS_PER_PAGE,
@@ -55,7 +56,7 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         "ticked": "ticked" in request.GET,
         "total": sum(each.count for each in counts.values()),
         "reasons": REASONS,
-        "max_reason": LONGEST_REASON,
+        "max_reason": MAX_REASON,
         "several_apps": len(settings.WECHAT_APPS) > 1,
     }
     return TemplateResponse(request, "console/queue.html", context)
@@ -98,7 +99,7 @@ def _decide(request: HttpRequest) -> None:
     elif verdict != "approve" and not reason:
         messages.error(request, _("Say why; nothing has been changed."))
     else:
-        act = Act(operator_of(request), reason)
+        act = Actor(operator_of(request), reason)
         _tell(request, verdict, Counter(settle(seen, verdict, act) for seen in chosen))
 
 

@@ -21,10 +21,10 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.audit import Act
-from accounts.media import avatar_path
+from accounts.avatars.storage import avatar_path
 from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import State
+from audit.actors import Actor
 from groups.models import Group, Membership, describe
 
 from .actions import ACTIONS, DECISIONS, Action, Text
@@ -217,7 +217,7 @@ class Seen:
         return cls(KINDS[parts[1]], int(parts[2]), parts[3])
 
 
-def settle(seen: Seen, verdict: str, act: Act) -> Outcome:
+def settle(seen: Seen, verdict: str, act: Actor) -> Outcome:
     """Do as an operator says about a value; nothing, where it is no longer what they saw."""
     with transaction.atomic():
         row = _locked(seen.kind, seen.pk)

@@ -15,7 +15,8 @@ from django.contrib.auth.models import Permission, User
 from django.db.models import Model, Q, QuerySet
 
 READ = {
-    "accounts": ("wechatuser", "auditevent"),
+    "accounts": ("wechatuser",),
+    "audit": ("auditevent",),
     "groups": ("group", "membership", "board", "score"),
 }
 
@@ -26,15 +27,15 @@ MODERATOR = [
     "groups.change_group",
     "groups.change_membership",
     "groups.delete_score",
-    "accounts.view_attempt",
-    "accounts.add_watch",
+    "audit.view_attempt",
+    "audit.add_watch",
 ]
 MANAGER = [
     *MODERATOR,
     "accounts.delete_wechatuser",
     "accounts.see_openids",
-    "accounts.test_credentials",
-    *(f"accounts.{verb}_serverkey" for verb in ("add", "change", "view")),
+    "audit.test_credentials",
+    *(f"groups.{verb}_serverkey" for verb in ("add", "change", "view")),
     *(f"groups.{verb}_board" for verb in ("add", "change", "delete")),
     "groups.change_score",
     *(f"groups.{verb}_verificationfile" for verb in ("add", "change", "delete", "view")),

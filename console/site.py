@@ -19,7 +19,7 @@ from django.utils.http import urlencode
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import Act
+from audit.actors import Actor
 
 from . import dashboard
 from .miniprograms import chosen_app, mini_programs
@@ -30,7 +30,7 @@ View = Callable[..., HttpResponseBase]
 SECTIONS = (
     (_("Groups and members"), ("groups.Group", "accounts.WeChatUser", "groups.Membership")),
     (_("Rankings"), ("groups.Board", "groups.Score")),
-    (_("Console"), ("accounts.AuditEvent", "auth.User", "auth.Group", "accounts.ServerKey")),
+    (_("Console"), ("audit.AuditEvent", "auth.User", "auth.Group", "groups.ServerKey")),
 )
 
 
@@ -69,7 +69,7 @@ class ConsoleSite(admin.AdminSite):
         response = super().login(request, extra_context)
         if request.method == "POST" and response.status_code == 302:
             operator = operator_of(request)
-            Act(operator).record("sign_in", operator, way="password")
+            Actor(operator).record("sign_in", operator, way="password")
         return response
 
     def password_change(
@@ -82,7 +82,7 @@ class ConsoleSite(admin.AdminSite):
         with transaction.atomic():
             response: Any = super().password_change(request, extra_context)
             if response.status_code == 302:
-                Act(operator).record("change_password", operator)
+                Actor(operator).record("change_password", operator)
                 return response
         if response.context_data["form"].has_error("old_password", "password_incorrect"):
             who = {"username": operator.get_username()}

@@ -15,8 +15,9 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
-from accounts.models import AuditEvent, ServerKey, Watch, WeChatUser
-from groups.models import Board, Group, Membership, Score, VerificationFile
+from accounts.models import WeChatUser
+from audit.models import AuditEvent, Watch
+from groups.models import Board, Group, Membership, Score, ServerKey, VerificationFile
 
 from .review import union
 from .roles import may_view

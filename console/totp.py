@@ -30,8 +30,8 @@ from django.views.decorators.http import require_http_methods
 from django_otp import login as remember_factor
 from django_otp import verify_token
 
-from accounts.audit import Act
-from accounts.vault import lock_away, take_out
+from audit.actors import Actor
+from core.vault import decrypt, encrypt
 
 from .models import SecondFactor, new_key
 
@@ -78,16 +78,16 @@ def second_factor(request: HttpRequest) -> HttpResponse:
 def _enrol(request: HttpRequest, operator: User) -> HttpResponse:
     """Show a secret to scan, and keep it once a code proves that it was."""
     # Of this session alone: who else knows the password does not see what is enrolled here.
-    key = take_out(request.session.get(ENROLMENT, "")) or new_key()
+    key = decrypt(request.session.get(ENROLMENT, "")) or new_key()
     form = CodeForm(request.POST or None)
     if form.is_valid():
         with transaction.atomic():
             made = SecondFactor.enrol(operator, key, form.cleaned_data["code"])
             if made:
-                Act(operator).record("enrol_totp", operator)
+                Actor(operator).record("enrol_totp", operator)
                 return _let_in(request, operator, made[0], "code", made[1])
         form.add_error("code", _("This is not the code that your app shows now."))
-    request.session[ENROLMENT] = lock_away(key)
+    request.session[ENROLMENT] = encrypt(key)
     return _page(request, "enrol", form=form, key=_in_fours(key), qr=_picture(request, key))
 
 
@@ -105,11 +105,11 @@ def _renew(request: HttpRequest, operator: User, factor: SecondFactor) -> HttpRe
     if form.is_valid() and _verified(request, operator, factor, form):
         if "remove" in request.POST:
             with transaction.atomic():
-                Act(operator).record("reset_totp", operator)
+                Actor(operator).record("reset_totp", operator)
                 factor.delete()
             return redirect("console-otp")
         with transaction.atomic():
-            Act(operator).record("backup_codes", operator)
+            Actor(operator).record("backup_codes", operator)
             codes = factor.renew_backup_codes()
         return _page(request, "codes", codes=map(_in_fours, codes), next=way_on(request))
     return _page(request, "renew", form=form, left=_left(factor))
@@ -145,7 +145,7 @@ def _let_in(
     request.session.pop(ENROLMENT, None)
     request.session.cycle_key()
     remember_factor(request, factor)
-    Act(operator).record("sign_in", operator, way=way)
+    Actor(operator).record("sign_in", operator, way=way)
     if codes:
         return _page(request, "codes", codes=map(_in_fours, codes), next=way_on(request))
     return HttpResponseRedirect(way_on(request))

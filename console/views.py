@@ -15,7 +15,8 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
-from accounts.audit import LONGEST_REASON, Act
+from audit.actors import Actor
+from audit.models import MAX_REASON
 
 from .actions import ACTIONS, Action
 from .site import operator_of, operators_only
@@ -29,7 +30,7 @@ class ReasonForm(forms.Form):
 
     reason = forms.CharField(
         label=_("reason"),
-        max_length=LONGEST_REASON,
+        max_length=MAX_REASON,
         help_text=REASON_HELP,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
@@ -41,7 +42,7 @@ class ReasonForm(forms.Form):
 
 def reason_of(request: HttpRequest) -> str:
     """The same where a page asks it beside something else; "" where none was given."""
-    return request.POST.get("reason", "").replace("\0", "").strip()[:LONGEST_REASON]
+    return request.POST.get("reason", "").replace("\0", "").strip()[:MAX_REASON]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -68,7 +69,7 @@ def _done(
 ) -> HttpResponseRedirect:
     pk, own = row.pk, page_of(action.model, row.pk)
     try:
-        done = action.run(row, Act(operator_of(request), reason))
+        done = action.run(row, Actor(operator_of(request), reason))
     except ObjectDoesNotExist:
         raise Http404 from None
     if not done:

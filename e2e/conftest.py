@@ -1,7 +1,7 @@
-"""A browser, a server of its own, and the cast: Alice, Bob, Charlie (members), Olga (operator).
+"""Provide a browser, a server, and the cast: Alice, Bob, Charlie (members), Olga (operator).
 
-Run with `make e2e`. Every page opened here must keep quiet: no CSP violation, no script error, no
-dialog, no request to another host.
+Run with `make e2e`. A page must cause no CSP violation, script error, dialog, or request to another
+host.
 """
 
 import os
@@ -24,6 +24,8 @@ from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 from tests.settings import APP_ID
 
+from .accessibility import assert_accessible
+from .cast import HOSTILE_NAMES, NAMES
 from .phones import (  # noqa: F401
     backend,
     django_db_modify_db_settings,
@@ -70,19 +72,19 @@ def chromium(browser_path: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """A browser window of some size and colour scheme that notes whatever a page does wrong."""
+    """A browser window with a size and a colour scheme, which records the problems of its pages."""
 
     def __init__(self, context: BrowserContext, base_url: str) -> None:
         self.base_url = base_url
-        self.troubles: list[str] = []
-        context.expose_function("noteTrouble", lambda trouble: self.troubles.append(trouble))
+        self.problems: list[str] = []
+        context.expose_function("addProblem", lambda problem: self.problems.append(problem))
         context.add_init_script(
             "addEventListener('securitypolicyviolation', e =>"
-            " noteTrouble(`CSP: ${e.violatedDirective} ${e.blockedURI}`))"
+            " addProblem(`CSP: ${e.violatedDirective} ${e.blockedURI}`))"
         )
         context.on("request", self._watch_request)
         self.page: Page = context.new_page()
-        self.page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("console", self._watch_console)
         self.page.on("dialog", self._watch_dialog)
 
@@ -102,28 +104,35 @@ class Visitor:
         )
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
 
+    def assert_accessible(self) -> None:
+        problems = list(self.problems)
+        assert_accessible(self.page)
+        self.page.wait_for_timeout(50)
+        # axe itself writes a style, which the CSP of the console blocks.
+        self.problems[:] = problems
+
     def _watch_request(self, request) -> None:
         if not request.url.startswith((self.base_url, "data:")):
-            self.troubles.append(f"request to another host: {request.url}")
+            self.problems.append(f"request to another host: {request.url}")
 
     def _watch_console(self, message) -> None:
         if message.type not in {"error", "warning"}:
             return
-        # Chromium also logs the status of the page itself, which each test asserts; and Django's
-        # admin has no icon.
+        # Chromium also logs the status of the page itself, which each test asserts, and the missing
+        # icon of Django's admin.
         url = message.location["url"]
         expected = url == self.page.url or url == f"{self.base_url}/favicon.ico"
         if not (expected and message.text.startswith("Failed to load resource")):
-            self.troubles.append(f"console: {message.text} {url}")
+            self.problems.append(f"console: {message.text} {url}")
 
     def _watch_dialog(self, dialog) -> None:
-        self.troubles.append(f"dialog: {dialog.message}")
+        self.problems.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
 
 @pytest.fixture
 def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
-    """Makes visitors, and in the end asserts that no page they saw did anything wrong."""
+    """Yield a function that creates visitors, and assert that their pages had no problems."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
@@ -154,7 +163,7 @@ def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
     yield visit
     for context in contexts:
         context.close()
-    assert [trouble for visitor in visitors for trouble in visitor.troubles] == []
+    assert [problem for visitor in visitors for problem in visitor.problems] == []
 
 
 @pytest.fixture
@@ -163,7 +172,7 @@ def olga(transactional_db) -> User:
 
 
 class Crowd:
-    """A group under construction."""
+    """A group that tests fill with members."""
 
     def __init__(self, label: str = "", board: Board | None = None) -> None:
         self.now = timezone.now()
@@ -179,7 +188,7 @@ class Crowd:
         before: int | None = None,
         hidden: bool = False,
     ) -> WeChatUser:
-        """Somebody with a score in every current period, and one in the periods before."""
+        """Add a member with a score in every current period, and one in the previous periods."""
         number = len(self.members)
         user = WeChatUser.objects.create(
             app_id=APP_ID, openid=f"o-{self.group.pk}-{number}", nickname=nickname
@@ -215,7 +224,7 @@ class Crowd:
 
 @pytest.fixture
 def points(transactional_db) -> Board:
-    """A game's board, with scores that need separators."""
+    """Return the board of a game, with scores that need thousands separators."""
     return Board.objects.create(
         app_id=APP_ID, key="points", title_zh="积分", title_en="Points", unit_zh="分", unit_en="pts"
     )
@@ -224,3 +233,18 @@ def points(transactional_db) -> Board:
 @pytest.fixture
 def crowd(transactional_db):
     return Crowd
+
+
+@pytest.fixture
+def family(crowd, points):
+    """Return a group with every kind of name, and some unlisted members."""
+    family = crowd("产品设计交流群", points)
+    for place, name in enumerate(NAMES + HOSTILE_NAMES):
+        family.add(name, 9781 - 97 * place)
+    for name in ("躲起来的人", "被隐藏的人", "被封禁的人"):
+        family.add(name, 5)
+    hider, withheld, blocked = family.members[-3:]
+    Membership.objects.filter(user=hider).update(hidden=True)
+    Membership.objects.filter(user=withheld).update(withheld=True)
+    WeChatUser.objects.filter(pk=blocked.pk).update(status="blocked", nickname_state="pending")
+    return family

@@ -1,7 +1,7 @@
-"""People's phones with a mini-program open, the site it talks to, and a sandbox as WeChat.
+"""Provide phones that run a mini-program, the site it calls, and a sandbox instead of WeChat.
 
-A phone is a browser window running what `miniprogram/harness` makes of a mini-program's folder:
-its own templates, styles and scripts on WeChat's component framework, with real HTTP.
+A phone is a browser window with a mini-program that `miniprogram/harness` has built: its own
+templates, styles and scripts on WeChat's component framework, with real HTTP.
 """
 
 import base64
@@ -22,7 +22,7 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import connections
 from playwright.sync_api import Browser, Locator, expect
 
-from groupsite import throttles
+from core import limits
 from groupsite.wsgi import application
 from tests.conftest import needs
 from tests.settings import APP_ID, REDIS_URL
@@ -32,11 +32,10 @@ from wechat.sandbox import Sandbox, open_gid_of
 MINIPROGRAM = Path(__file__).resolve().parent.parent / "miniprogram"
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 WIDTH, HEIGHT = 375, 812
-PATIENCE = 20_000  # milliseconds; the game alone takes ten seconds
-BUILD_SECONDS = 120
+TIMEOUT = 20_000  # milliseconds; the game alone takes ten seconds
 
-CARD_WITH_TICKET, CARD_WITHOUT_TICKET, SINGLE_CHAT, FROM_SEARCH = 1044, 1008, 1007, 1053
-GROUP_CHAT, CHAT_OF_TWO = 3, 1
+CARD_WITH_TICKET, CARD_WITHOUT_TICKET, FROM_SEARCH = 1044, 1008, 1053
+GROUP_CHAT, SINGLE_CHAT = 3, 1
 
 Launch = dict[str, Any]
 
@@ -69,17 +68,17 @@ class _Server(ThreadedWSGIServer):
 
     def server_close(self) -> None:
         super().server_close()
-        # Kept connections would go on answering for a site that is down.
+        # Open connections would still be answered although the site is down.
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a phone that hung up; what the site itself does wrong, it logs and answers
+        pass  # the phone closed the connection; the site itself reports its own errors
 
 
 class Backend:
-    """The whole site on one port; it can go down and come back."""
+    """The site on one port; tests can stop it and start it again."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -103,7 +102,7 @@ class Backend:
 def django_db_modify_db_settings(
     django_db_modify_db_settings: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """SQLite in a file: in memory, all threads of a server would share one connection."""
+    """Put SQLite into a file: in memory, all threads of a server would share one connection."""
     default = connections["default"]
     if default.vendor == "sqlite" and default.is_in_memory_db():
         file = tmp_path_factory.mktemp("database") / "tests.sqlite3"
@@ -112,12 +111,12 @@ def django_db_modify_db_settings(
 
 @pytest.fixture(scope="session", autouse=True)
 def file_before_server(django_db_setup: None) -> None:
-    """`live_server` looks once whether the database is in memory: it has to be in its file then."""
+    """Create the database before `live_server` checks whether it is in memory."""
 
 
 @pytest.fixture(scope="session")
 def port() -> int:
-    """Where every test's site listens: built apps have the address in them."""
+    """Return the port of every test's site; built mini-programs contain the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -127,13 +126,13 @@ def port() -> int:
 def backend(
     port: int, wechat: Sandbox, settings: LazySettings, transactional_db: None
 ) -> Iterator[Backend]:
-    throttles.limiter_on.cache_clear()
-    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+    limits.limiter_on.cache_clear()
+    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()
     backend = Backend(port)
     channel = settings.WECHAT_PUSH[APP_ID]
     push_url = f"{backend.url}/wechat/push/{APP_ID}/"
-    wechat.world.push_to(APP_ID, push_url, channel["TOKEN"], channel["AES_KEY"])
+    wechat.state.push_to(APP_ID, push_url, channel["TOKEN"], channel["AES_KEY"])
     yield backend
     backend.stop()
 
@@ -150,7 +149,7 @@ def wechat(settings: LazySettings) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """Node, with what the harness needs beside it."""
+    """Return the path of Node, and require the packages of the harness."""
     path = needs("node")
     if not (MINIPROGRAM / "node_modules").is_dir():
         missing = "miniprogram/node_modules is missing (npm ci)"
@@ -160,17 +159,20 @@ def node() -> str:
     return path
 
 
-def run(*command: str | Path, cwd: Path = MINIPROGRAM) -> str:
-    """What a command prints; fails with it."""
-    done = subprocess.run(
+def run(
+    *command: str | Path, cwd: Path = MINIPROGRAM, timeout: int = 120, **environment: str
+) -> str:
+    """Run a command and return its output; fail with the output if the command fails."""
+    completed = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=BUILD_SECONDS,
+        timeout=timeout,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -180,7 +182,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def installed(node: str, app: Path, out: Path) -> Iterator[str]:
-    """The mini-program in the folder `app`, built into `out`: the address phones open it at."""
+    """Build the mini-program in `app` into `out`, serve it, and yield its address."""
     run(node, MINIPROGRAM / "harness" / "build.mjs", app, out)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(out)))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -196,7 +198,7 @@ def installed(node: str, app: Path, out: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def native_browser(chromium: Browser, browser_path: str) -> Iterator[Browser]:
-    """A browser without CORS: `wx.request` has none."""
+    """Yield a browser without CORS, because `wx.request` has none."""
     from .conftest import FLAGS
 
     browser = chromium.browser_type.launch(
@@ -237,15 +239,15 @@ class Phone:
             locale=str(settings.get("language", "zh_CN")).replace("_", "-"),
             timezone_id="Asia/Shanghai",
         )
-        self._context.set_default_timeout(PATIENCE)
+        self._context.set_default_timeout(TIMEOUT)
         self.page = self._context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(f"{person}: {error}"))
         self.page.on("console", self._watch_console)
 
-    # Ways in and out
+    # Opening and closing
 
     def card_in(self, chat: str, scene: int = CARD_WITH_TICKET, card: Any = None) -> Launch:
-        """The launch that tapping a card in `chat` would be; `card` as `share` gives it."""
+        """Return the launch options of a tap on a card in `chat`; `card` is one from `share`."""
         path, _, query = (card or {"path": ""})["path"].lstrip("/").partition("?")
         if card and not card["withShareTicket"] and scene == CARD_WITH_TICKET:
             scene = CARD_WITHOUT_TICKET
@@ -258,17 +260,18 @@ class Phone:
         self.open(self.card_in(chat, scene, card))
 
     def open_single(self) -> None:
-        self.open(self.wechat.open_single() | {"chatType": CHAT_OF_TWO})
+        self.open(self.wechat.open_single() | {"chatType": SINGLE_CHAT})
 
     def open_outside(self) -> None:
         self.open({"scene": FROM_SEARCH, "query": {}})
 
     def open(self, launch: Launch) -> None:
-        """A cold start, or a warm one where the mini-program still runs in the background."""
+        """Start the mini-program, or bring it back if it still runs in the background."""
         if self.running:
             self.home()
             self.set(chats=self.settings["chats"])
-            return self._tell("show", {"path": self._first_page()} | launch)
+            first_page = self.evaluate("miniProgram.app.pages[0]")
+            return self._device("show", {"path": first_page} | launch)
         self.running = True
         self.page.goto(self.app_url)
         return self.page.evaluate(
@@ -276,53 +279,53 @@ class Phone:
         )
 
     def home(self, *, interrupting: bool = False) -> None:
-        """To the background; `interrupting` what is still under way, as after five seconds."""
-        self._tell("hide", {"interrupting": interrupting})
+        """Go to the background; `interrupting` ends requests, as WeChat does after five seconds."""
+        self._device("hide", {"interrupting": interrupting})
 
     def resume(self) -> None:
-        """From the background to where one was, with the old scene and ticket, as on Android."""
-        self._tell("show", None)
+        """Return from the background with the old scene and ticket, as on Android."""
+        self._device("show", None)
 
     def kill(self) -> None:
-        """WeChat ends the mini-program; what it stored stays."""
+        """End the mini-program as WeChat does; its storage stays."""
         self.page.goto("about:blank")
         self.running = False
 
     def back(self) -> None:
-        self._tell("back")
+        self._device("back")
 
     def pull_down(self) -> None:
-        self._tell("pullDown")
+        self._device("pullDown")
         self.page.wait_for_function("!device.isRefreshing()")
 
     def share(self) -> Any:
-        """The card that 转发 in the menu makes."""
-        return self._tell("share")
+        """Share with 转发 in the menu, and return the card."""
+        return self._device("share")
 
-    # What one sees and does
+    # Looking and tapping
 
     def find(self, text: str, *, exact: bool = False) -> Locator:
         return self.page.get_by_text(text, exact=exact).locator("visible=true").first
 
     def see(self, *texts: str) -> None:
         for text in texts:
-            expect(self.find(text)).to_be_visible(timeout=PATIENCE)
+            expect(self.find(text)).to_be_visible(timeout=TIMEOUT)
 
-    def miss(self, *texts: str) -> None:
-        """None of that is on the screen, at the latest in a moment."""
+    def not_see(self, *texts: str) -> None:
+        """Expect that the texts are not on the screen, or disappear in time."""
         for text in texts:
             visible = self.page.get_by_text(text).locator("visible=true")
-            expect(visible).to_have_count(0, timeout=PATIENCE)
+            expect(visible).to_have_count(0, timeout=TIMEOUT)
 
     def tap(self, text: str) -> None:
         self.find(text, exact=True).click()
 
-    def tap_on(self, selector: str) -> None:
-        """Where there is nothing to read on it, as on `wx-switch`."""
+    def tap_selector(self, selector: str) -> None:
+        """Tap an element without text, such as `wx-switch`."""
         self.page.locator(selector).locator("visible=true").first.click()
 
     def tap_fast(self, selector: str, times: int) -> None:
-        """As fast as fingers are, on a machine that is not."""
+        """Tap many times within one call, because a slow machine could not keep up."""
         self.page.locator(selector).locator("visible=true").first.evaluate(
             """(element, times) => {
               const types = Array.from({ length: times }, () => ['mousedown', 'mouseup', 'click'])
@@ -336,17 +339,14 @@ class Phone:
     def type_in(self, placeholder: str, text: str) -> None:
         self.page.get_by_placeholder(placeholder).locator("visible=true").fill(text)
 
-    def suggest(self, placeholder: str, text: str) -> None:
-        """The keyboard's suggestion is in the field, and no input event tells so."""
+    def fill_suggestion(self, placeholder: str, text: str) -> None:
+        """Fill a field as the keyboard's suggestion does, without an input event."""
         field = self.page.get_by_placeholder(placeholder).locator("visible=true")
         field.evaluate("(field, text) => { field.value = text }", text)
 
-    def offer_picture(self, picture: bytes) -> None:
-        """What a `chooseAvatar` button gives from now on."""
+    def set_next_picture(self, picture: bytes) -> None:
+        """Set the picture that a `chooseAvatar` button gives from now on."""
         self.set(nextPicture=base64.b64encode(picture).decode())
-
-    def toasts(self) -> list[str]:
-        return self.page.evaluate("device.toasts")
 
     def photograph(self, name: str) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)
@@ -356,31 +356,31 @@ class Phone:
         )
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
-    # What is under the hood
+    # The device and its requests
 
     def set(self, **settings: Any) -> None:
         self.settings |= settings
         if self.running:
-            self._tell("set", settings)
+            self._device("set", settings)
 
-    def offline(self, off: bool = True) -> None:
-        self._context.set_offline(off)
+    def offline(self, offline: bool = True) -> None:
+        self._context.set_offline(offline)
 
     @property
     def calls(self) -> list[dict[str, Any]]:
-        """What the mini-program asked `wx` for since it started, requests with their status."""
+        """Return the `wx` calls since the start; requests have their status."""
         return self.page.evaluate("device.calls")
 
     def requests(self, ending: str = "") -> list[tuple[str, str, int | None]]:
-        """Requests whose path ends so: method, path, and status where there was an answer."""
+        """Return the requests whose path ends so: method, path, and status after a response."""
         return [
             (call["method"], call["path"], call.get("status"))
             for call in self.calls
             if "path" in call and call["path"].endswith(ending)
         ]
 
-    def wait_for_answers(self, ending: str, status: int, times: int = 1) -> None:
-        """Until requests whose path ends so have been answered so often."""
+    def wait_for_responses(self, ending: str, status: int, times: int = 1) -> None:
+        """Wait until requests whose path ends so have had this status so many times."""
         self.page.wait_for_function(
             """([ending, status, times]) => times <= device.calls.filter(
                  call => (call.path || '').endsWith(ending) && call.status === status).length""",
@@ -393,22 +393,19 @@ class Phone:
     def close(self) -> None:
         self._context.close()
 
-    def _first_page(self) -> str:
-        return str(self.page.evaluate("miniProgram.app.pages[0]"))
-
-    def _tell(self, order: str, argument: Any = None) -> Any:
+    def _device(self, method: str, argument: Any = None) -> Any:
         return self.page.evaluate(
-            "([order, argument]) => device[order](argument ?? undefined)", [order, argument]
+            "([method, argument]) => device[method](argument ?? undefined)", [method, argument]
         )
 
     def _watch_console(self, message: Any) -> None:
         if message.type != "error":
             return
         url = message.location["url"]
-        # Refusals and outages are what the tests are about; a missing picture is not.
-        answered = "/api/v1/" in url or "/phone/" in url
+        # Tests provoke errors of the API and outages on purpose, but never a missing picture.
+        is_call = "/api/v1/" in url or "/phone/" in url
         if message.text.startswith("Failed to load resource") and (
-            answered or "net::ERR_" in message.text
+            is_call or "net::ERR_" in message.text
         ):
             return
         self.errors.append(f"{self.person}: {message.text} {url}")
@@ -419,16 +416,16 @@ MakePhone = Callable[..., Phone]
 
 @pytest.fixture
 def phone_of(native_browser: Browser, wechat: Sandbox) -> Iterator[MakePhone]:
-    """Makes phones, `phone_of(app_url, person, **settings)`; none of them may see an error."""
+    """Yield `phone_of(app_url, person, **settings)`; fail if any of its phones logs an error."""
     with ExitStack() as stack:
-        made: list[Phone] = []
+        phones: list[Phone] = []
 
         def phone_of(app_url: str, person: str, **settings: Any) -> Phone:
             phone = Phone(native_browser, app_url, wechat, person, **settings)
             stack.callback(phone.close)
-            made.append(phone)
+            phones.append(phone)
             return phone
 
         yield phone_of
-        errors = [error for phone in made for error in phone.errors]
+        errors = [error for phone in phones for error in phone.errors]
     assert errors == []

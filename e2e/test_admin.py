@@ -1,4 +1,4 @@
-"""The console's lists and pages in a real browser: phone and desk, light and dark."""
+"""Test the console's lists and pages on a phone and a desktop, in light and in dark."""
 
 import re
 
@@ -7,68 +7,42 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from accounts.models import WeChatUser
 from groups.models import Group, Membership
 from tests.settings import APP_ID, OTHER_APP_ID
 
-from .axe import violations
-from .conftest import Visitor
-from .test_pages import HOSTILE, NAMES, both_schemes, fits
+from .cast import HOSTILE_NAMES, NAMES, both_schemes
 
 WIDTHS = (390, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)
 
 
-def looks_right(visitor: Visitor) -> None:
-    page, troubles = visitor.page, list(visitor.troubles)
-    assert fits(page)
-    assert violations(page) == []
-    page.wait_for_timeout(50)
-    visitor.troubles[:] = troubles  # without those of axe itself, which writes a style
-
-
-@pytest.fixture
-def family(crowd, points):
-    """A group of people with every kind of name, some of them not listed."""
-    family = crowd("产品设计交流群", points)
-    for place, name in enumerate(NAMES + HOSTILE):
-        family.add(name, 9781 - 97 * place)
-    for name in ("躲起来的人", "被隐藏的人", "被封禁的人"):
-        family.add(name, 5)
-    hider, withheld, blocked = family.members[-3:]
-    Membership.objects.filter(user=hider).update(hidden=True)
-    Membership.objects.filter(user=withheld).update(withheld=True)
-    WeChatUser.objects.filter(pk=blocked.pk).update(status="blocked", nickname_state="pending")
-    return family
-
-
 @every_width
 @both_schemes
-def test_a_groups_page_shows_its_ranking_and_whom_it_does_not_list(
+def test_a_groups_page_shows_its_ranking_and_unlisted_members(
     visit, family, olga: User, width: int, scheme: str
 ) -> None:
     visitor = visit(width, scheme, operator=olga)
     page = visitor.open(f"/admin/groups/group/{family.group.pk}/change/?board=points")
-    expect(page.locator(".standings li")).to_have_count(len(NAMES + HOSTILE))
+    expect(page.locator(".standings li")).to_have_count(len(NAMES + HOSTILE_NAMES))
     visitor.photograph(f"admin-group-page-{width}-{scheme}", whole=True)
-    looks_right(visitor)
+    visitor.assert_accessible()
     page.click("a[href$='#unlisted']")
     expect(page.locator("#unlisted + .standings li")).to_have_count(3)
     page.locator(".more").last.click()
     visitor.photograph(f"admin-group-unlisted-{width}-{scheme}", whole=True)
-    looks_right(visitor)
+    visitor.assert_accessible()
 
 
 @every_width
 @both_schemes
-def test_a_members_page_shows_groups_scores_and_what_was_done(
+def test_a_members_page_shows_groups_scores_and_audit_events(
     visit, family, olga: User, width: int, scheme: str
 ) -> None:
     for member in (family.members[len(NAMES) + 3], family.members[-1]):
         visitor = visit(width, scheme, operator=olga)
         visitor.open(f"/admin/accounts/wechatuser/{member.pk}/change/")
         visitor.photograph(f"admin-member-{member.status}-{width}-{scheme}", whole=True)
-        looks_right(visitor)
+        visitor.assert_accessible()
 
 
 @both_schemes
@@ -80,16 +54,14 @@ def test_an_operator_hides_a_member_from_the_groups_page(
     page.locator(".standings .acts .button").first.click()
     page.fill("[name=reason]", "举报属实")
     visitor.photograph(f"admin-act-390-{scheme}", whole=True)
-    looks_right(visitor)
+    visitor.assert_accessible()
     page.click(".submit-row button")
     expect(page.locator(".standings li").first).not_to_contain_text("郑辰嘉")
     assert Membership.objects.get(user=family.members[0], group=family.group).withheld
 
 
 @every_width
-def test_what_can_be_done_to_a_membership_is_in_reach(
-    visit, family, olga: User, width: int
-) -> None:
+def test_a_memberships_page_links_to_its_actions(visit, family, olga: User, width: int) -> None:
     membership = Membership.objects.get(user=family.members[0])
     page = visit(width, operator=olga).open(f"/admin/groups/membership/{membership.pk}/change/")
     page.click("a[href*='/act/hide/']")
@@ -107,7 +79,7 @@ def test_an_operator_labels_groups_in_bulk(visit, crowd, olga: User, width: int)
     page.select_option("[name=action]", "label_groups")
     page.locator(".actions button").click()
     visitor.photograph(f"admin-labels-{width}", whole=True)
-    looks_right(visitor)
+    visitor.assert_accessible()
     page.locator("[name^=label-]").first.fill("新名称")
     page.click("[name=apply]")
     expect(page.locator("#result_list")).to_contain_text("新名称")
@@ -125,7 +97,7 @@ def test_lists_follow_the_chosen_mini_program(
     page.locator("#mini-program button").click()
     expect(page.locator("#result_list")).to_have_count(0)
     visitor.photograph(f"admin-switch-{width}", whole=True)
-    looks_right(visitor)
+    visitor.assert_accessible()
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "en-US"])
@@ -149,17 +121,17 @@ def test_the_groups_pages_follow_the_scheme_chosen_in_the_console(
         page.evaluate(f"localStorage.setItem('theme', '{choice}')")
         page = visitor.open(f"/groups/{family.group.pk}/")
         colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        looks_right(visitor)
+        visitor.assert_accessible()
     assert len(colours) == 1
 
 
-def test_in_english_no_order_of_the_groups_runs_into_the_next(visit, family, olga: User) -> None:
+def test_the_sort_links_of_the_groups_do_not_overlap_in_english(visit, family, olga: User) -> None:
     page = visit(360, operator=olga, language="en-US").open("/groups/")
     for tab in page.locator(".tools .tabs a").all():
         assert tab.evaluate("e => e.scrollWidth - e.clientWidth") == 0
 
 
-def test_a_name_on_a_groups_page_leads_to_the_member(visit, family, olga: User) -> None:
+def test_a_name_on_a_groups_page_links_to_the_member(visit, family, olga: User) -> None:
     Group.objects.filter(pk=family.group.pk).update(hidden=True)
     page = visit(1280, operator=olga).open(f"/groups/{family.group.pk}/?board=points")
     pill = page.locator(".tag.off").bounding_box()

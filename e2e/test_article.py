@@ -1,4 +1,4 @@
-"""The way of the 2018 article, as miniprogram/article keeps it, against today's site."""
+"""Test miniprogram/article, the flow of the 2018 article, with today's site."""
 
 import re
 import shutil
@@ -12,12 +12,12 @@ from groups.models import Membership
 from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
-WAY = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]
+STEPS = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]
 
 
 @pytest.fixture(scope="session")
 def article(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The article's mini-program, with this test's site as its server."""
+    """Build the article's mini-program with this test's site as its server."""
     folder = tmp_path_factory.mktemp("article")
     shutil.copytree(MINIPROGRAM / "article", folder / "app")
     script = folder / "app" / "app.js"
@@ -28,10 +28,10 @@ def article(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> I
         yield url
 
 
-def way(phone: Phone) -> list[str]:
-    """What it asked WeChat and the site for, in order; of paths the last word."""
-    steps = [call["path"] if "path" in call else call["name"] for call in phone.calls]
-    return [word for step in steps if (word := re.sub(".*/", "/", step)) in WAY]
+def steps(phone: Phone) -> list[str]:
+    """Return the calls of WeChat and the site in order, with the last part of each path."""
+    calls = [call["path"] if "path" in call else call["name"] for call in phone.calls]
+    return [step for call in calls if (step := re.sub(".*/", "/", call)) in STEPS]
 
 
 def test_alice_and_bob_open_a_card_and_see_each_other(
@@ -41,12 +41,16 @@ def test_alice_and_bob_open_a_card_and_see_each_other(
     alice.tap_card("family")
     alice.see("1 人的群")
     bob.tap_card("family", card=alice.share())
-    bob.see("2 人的群")
+    bob.see("2 人的群", "微信用户")
     assert Membership.objects.count() == 2
-    assert way(bob) == WAY
+    assert steps(bob) == STEPS
+    bob.photograph("miniprogram-article")
+    bob.tap_card("work")
+    bob.see("1 人的群")
+    assert Membership.objects.count() == 3
 
 
-def test_a_log_in_elsewhere_sends_it_round_once_more(
+def test_after_a_log_in_elsewhere_it_starts_again_once(
     article: str, backend: Backend, phone_of: MakePhone
 ) -> None:
     alice = phone_of(article, "alice")
@@ -58,7 +62,7 @@ def test_a_log_in_elsewhere_sends_it_round_once_more(
     alice.page.route("**/phone/share-info", seal_with_a_newer_key, times=1)
     alice.tap_card("family")
     alice.see("1 人的群")
-    assert way(alice) == [*WAY[:4], *WAY]
+    assert steps(alice) == [*STEPS[:4], *STEPS]
 
 
 def test_outside_a_group_and_without_a_ticket_it_says_what_to_do(
@@ -72,7 +76,9 @@ def test_outside_a_group_and_without_a_ticket_it_says_what_to_do(
     assert not Membership.objects.exists()
 
 
-def test_without_a_network_it_says_so(article: str, backend: Backend, phone_of: MakePhone) -> None:
+def test_without_a_network_it_shows_a_message(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
     alice = phone_of(article, "alice")
     launch = alice.card_in("family")
     alice.open_outside()

@@ -1,4 +1,4 @@
-"""The integration check in a real browser, while a phone logs in and binds."""
+"""Test the integration check in a browser, while a phone logs in and binds."""
 
 import json
 from typing import Any
@@ -14,8 +14,8 @@ from tests.settings import APP_ID
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
 
-from .axe import violations
-from .test_pages import both_schemes, fits
+from .accessibility import assert_accessible
+from .cast import both_schemes
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 
@@ -25,8 +25,8 @@ def post(address: str, body: dict[str, Any], token: str = "") -> tuple[int, Any]
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        with urlopen(Request(address, json.dumps(body).encode(), headers)) as answer:
-            return answer.status, json.load(answer)
+        with urlopen(Request(address, json.dumps(body).encode(), headers)) as response:
+            return response.status, json.load(response)
     except HTTPError as error:
         return error.code, json.load(error)
 
@@ -56,17 +56,16 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
     expect(page.locator("article")).to_have_count(2)
     expect(page.locator("article").first.locator("li.passed")).to_have_count(5)
     forged = seal("QUJDREVGR0hJSktMTU5PUA==", {"openGId": "tGxForged"})
-    status, heard = post(api + "groups/bind", forged, session["token"])
-    assert (status, heard["code"]) == (409, "session_stale")
+    status, refusal = post(api + "groups/bind", forged, session["token"])
+    assert (status, refusal["code"]) == (409, "session_stale")
     newest = page.locator("article").first
-    expect(newest).to_contain_text(heard["requestId"])
+    expect(newest).to_contain_text(refusal["requestId"])
     expect(newest.locator("li.failed")).to_have_count(1)
     expect(newest).to_contain_text("wx.login")
     assert page.evaluate("window.sameDocument")
 
     visitor.photograph(f"check-{width}-{scheme}", whole=True)
-    assert fits(page)
-    assert violations(page) == []
+    assert_accessible(page)
 
 
 @every_width
@@ -86,5 +85,4 @@ def test_an_operator_tests_a_secret(
     expect(page.locator("[role=status]")).to_contain_text("40125")
     assert "a-secret-mistyped" not in page.content()
     visitor.photograph(f"credentials-{width}-{scheme}", whole=True)
-    assert fits(page)
-    assert violations(page) == []
+    assert_accessible(page)

@@ -1,4 +1,4 @@
-"""The console in a real browser: boards with their preview, server keys, the season's download."""
+"""Test boards and their preview, server keys, and the download of a season in a browser."""
 
 import re
 
@@ -6,11 +6,11 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from accounts.models import ServerKey
-from groups.models import Board
+from groups.models import Board, ServerKey
 from tests.settings import APP_ID
 
-from .test_pages import NAMES, both_schemes, fits
+from .accessibility import fits
+from .cast import NAMES, both_schemes
 
 WIDTHS = (360, 1280)
 every_width = pytest.mark.parametrize("width", WIDTHS)
@@ -46,7 +46,7 @@ def test_an_operator_previews_a_board_before_saving_it(
 @both_schemes
 def test_a_server_key_is_shown_once(visit, olga: User, width: int, scheme: str) -> None:
     visitor = visit(width, scheme, operator=olga)
-    page = visitor.open("/admin/accounts/serverkey/add/")
+    page = visitor.open("/admin/groups/serverkey/add/")
     page.fill("[name=name]", "结算服务")
     page.click("[name=_save]")
     text = page.inner_text("#key-text")

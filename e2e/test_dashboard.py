@@ -1,4 +1,4 @@
-"""The console's front page and its queue of what awaits review, in a real browser."""
+"""Test the console's front page and its review queue in a browser."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,28 +6,24 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from accounts.models import AuditEvent, AvatarCheck, WeChatUser
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import Reviewed, State
+from audit.models import AuditEvent
 from groups.models import Board, Membership, Score
 from groups.periods import day_of
 from tests.settings import APP_ID
 
-from .axe import violations
-from .test_pages import HOSTILE, NAMES, both_schemes, fits, paint
+from .accessibility import assert_accessible
+from .cast import HOSTILE_NAMES, NAMES, both_schemes, paint
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 
 
-def flawless(page: Page) -> None:
-    assert fits(page)
-    assert violations(page) == []
-
-
 @pytest.fixture
 def busy(crowd: Any) -> Any:
-    """A month of people who come, enter a group and come back, some of them."""
+    """Create a month of members who log in, enter a group, and in part come back."""
     family, now = crowd("全家福"), timezone.now()
     for number in range(40):
         came = now - timedelta(days=number * 7 % 30, hours=1)
@@ -58,12 +54,12 @@ def propose(record: Reviewed, name: str, value: str, **age: float) -> None:
 
 @pytest.fixture
 def waiting(crowd: Any) -> list[WeChatUser]:
-    """Nicknames, faces and names in a group that await review."""
+    """Create nicknames, avatars and aliases that wait for review."""
     family = crowd("产品设计交流群")
-    for name in (*NAMES[:4], *HOSTILE[:7]):
+    for name in (*NAMES[:4], *HOSTILE_NAMES[:7]):
         family.add(name, 1)
     people: list[WeChatUser] = family.members
-    for place, draft in enumerate(("加V信领红包", *HOSTILE[:6])):
+    for place, draft in enumerate(("加V信领红包", *HOSTILE_NAMES[:6])):
         propose(people[place], "nickname", draft, hours=30 - place)
     for place, colour in enumerate([(220, 60, 40), (40, 120, 220), (230, 200, 30)], start=7):
         paint(people[place], "avatar_draft", colour)
@@ -88,7 +84,7 @@ def waiting(crowd: Any) -> list[WeChatUser]:
 
 @every_width
 @both_schemes
-def test_an_operator_sees_what_is_going_on(
+def test_an_operator_sees_the_current_activity(
     visit: Any, busy: Any, waiting: Any, olga: User, width: int, scheme: str, settings: Any
 ) -> None:
     settings.CONTENT_SAFETY = False
@@ -106,27 +102,27 @@ def test_an_operator_sees_what_is_going_on(
     expect(page.locator(".figures li")).to_have_count(4)
     expect(page.locator(".chart svg")).to_have_count(2)
     visitor.photograph(f"dashboard-{width}-{scheme}", whole=True)
-    flawless(page)
+    assert_accessible(page)
     page.locator(".chart summary").first.click()
     expect(page.locator(".chart table").first.locator("tbody tr")).to_have_count(30)
-    flawless(page)
+    assert_accessible(page)
     page.locator(".figures a").last.click()
     page.wait_for_url("**/admin/review/")
 
 
-def test_a_site_without_anybody_looks_right_too(visit: Any, olga: User) -> None:
+def test_a_site_without_members_is_accessible(visit: Any, olga: User) -> None:
     visitor = visit(360, operator=olga)
     page = visitor.open("/admin/")
     visitor.photograph("dashboard-empty", whole=True)
-    flawless(page)
+    assert_accessible(page)
     page = visitor.open("/admin/review/")
     expect(page.locator(".nothing")).to_be_visible()
-    flawless(page)
+    assert_accessible(page)
 
 
 @every_width
 @both_schemes
-def test_an_operator_decides_on_faces_and_names(
+def test_an_operator_reviews_avatars_and_names(
     visit: Any, waiting: list[WeChatUser], olga: User, width: int, scheme: str
 ) -> None:
     visitor = visit(width, scheme, operator=olga)
@@ -134,14 +130,14 @@ def test_an_operator_decides_on_faces_and_names(
     cards = page.locator(".queue > li")
     expect(cards).to_have_count(11)
     visitor.photograph(f"queue-{width}-{scheme}", whole=True)
-    flawless(page)
+    assert_accessible(page)
     assert page.evaluate("[...document.images].every(one => !one.complete || one.naturalWidth > 0)")
 
     card = cards.filter(has_text="加V信领红包")
     card.locator("summary").click()
     card.locator("[name=reason]").fill("广告")
     visitor.photograph(f"queue-refuse-{width}-{scheme}")
-    flawless(page)
+    assert_accessible(page)
     card.locator("[value=refuse]").click()
     expect(cards).to_have_count(10)
     waiting[0].refresh_from_db()
@@ -156,7 +152,7 @@ def test_an_operator_decides_on_faces_and_names(
     assert AuditEvent.objects.filter(action__startswith="approve_").count() == 4
 
 
-def test_enter_in_the_reason_refuses_and_never_approves(
+def test_enter_in_the_reason_field_refuses_and_never_approves(
     visit: Any, waiting: list[WeChatUser], olga: User
 ) -> None:
     visitor = visit(1280, operator=olga)
@@ -170,11 +166,11 @@ def test_enter_in_the_reason_refuses_and_never_approves(
     card.locator("[name=reason]").fill("冒充")
     card.locator("[name=reason]").press("Enter")
     expect(page.locator(".queue > li")).to_have_count(5)
-    told = AuditEvent.objects.order_by("pk").values_list("action", "reason")
-    assert list(told) == [("refuse_nickname", "广告"), ("refuse_nickname", "冒充")]
+    events = AuditEvent.objects.order_by("pk").values_list("action", "reason")
+    assert list(events) == [("refuse_nickname", "广告"), ("refuse_nickname", "冒充")]
 
 
-def test_the_queue_asks_for_a_reason_before_anything_is_taken_away(
+def test_the_queue_requires_a_reason_to_reset(
     visit: Any, waiting: list[WeChatUser], olga: User
 ) -> None:
     visitor = visit(360, operator=olga)

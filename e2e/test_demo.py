@@ -1,4 +1,4 @@
-"""A newcomer's first minute: clone, `make demo`, three addresses, one curl, Ctrl-C, again."""
+"""Test `make demo` in a fresh clone: three addresses, one curl, Ctrl-C, and again."""
 
 import os
 import re
@@ -15,22 +15,21 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "Ctrl-C stops all of it"
-PATIENCE = 300
+TIMEOUT = 300  # seconds
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone, with an environment in which nothing of ours is set."""
+    """Return a fresh clone, with an `.env` for production that the demo must ignore."""
     target = tmp_path_factory.mktemp("newcomer") / "groupsite"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
-    # Somebody's settings for production must not get in the demo's way.
     (target / ".env").write_text("DEBUG=False\nNUM_PROXIES=1\nALLOWED_HOSTS=example.com\n")
     return target
 
 
 @contextmanager
 def demo(clone: Path, port: int) -> Iterator[str]:
-    """A running `make demo` and what it printed; ended as Ctrl-C does."""
+    """Run `make demo`, yield what it printed, and end it as Ctrl-C does."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -47,7 +46,7 @@ def demo(clone: Path, port: int) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while READY not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -75,13 +74,13 @@ def test_make_demo_serves_what_it_prints_and_can_be_run_again(clone: Path) -> No
     with demo(clone, port) as printed:
         sign_in, ranking, docs = addresses(printed)
         assert requests.get(sign_in, timeout=10).status_code == 200
-        assert "<button" in requests.get(sign_in, timeout=10).text  # looking did not use it up
+        assert "<button" in requests.get(sign_in, timeout=10).text  # a GET does not use it up
         assert "产品设计交流群" in requests.get(ranking, timeout=10).text
         assert "swagger-ui" in requests.get(docs, timeout=10).text
         [curl] = re.findall(r"^ +(curl .+)$", printed, re.MULTILINE)
         for _again in range(2):
-            answer = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True)
-            assert '"token":"' in answer.stdout
+            completed = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True)
+            assert '"token":"' in completed.stdout
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "Ctrl-C left something running"
     with demo(clone, port) as printed:

@@ -1,4 +1,4 @@
-"""Coming in with a second factor, and the page before a download, in a real browser."""
+"""Test signing in with a second factor, and the page of an export, in a browser."""
 
 from base64 import b32decode
 
@@ -6,30 +6,25 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from django_otp.oath import TOTP
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from console.models import SecondFactor
-from groupsite import throttles
+from core import limits
 
-from .axe import violations
-from .test_pages import both_schemes, fits
+from .accessibility import assert_accessible
+from .cast import both_schemes
 
 every_width = pytest.mark.parametrize("width", [360, 1280])
 PASSWORD = "a password only olga knows"
 
 
-def well_made(page: Page) -> None:
-    assert fits(page)
-    assert violations(page) == []
-
-
 @every_width
 @both_schemes
-def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
+def test_an_operator_sets_up_a_second_factor_and_signs_in(
     visit, olga: User, settings, width: int, scheme: str
 ) -> None:
     settings.OPERATOR_TOTP = True
-    throttles.limiter_on.cache_clear()
+    limits.limiter_on.cache_clear()
     olga.set_password(PASSWORD)
     olga.save()
     visitor = visit(width, scheme)
@@ -41,7 +36,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
     qr = page.locator(".qr img")
     assert qr.evaluate("image => image.complete && image.naturalWidth > 0")
     visitor.photograph(f"otp-enrol-{width}-{scheme}", whole=True)
-    well_made(page)
+    assert_accessible(page)
 
     page.fill("[name=code]", "000000")
     page.click("#login-form [type=submit]")
@@ -50,7 +45,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
     page.click("#login-form [type=submit]")
     expect(page.locator(".codes li")).to_have_count(10)
     visitor.photograph(f"otp-codes-{width}-{scheme}", whole=True)
-    well_made(page)
+    assert_accessible(page)
     code = page.locator(".codes code").first.inner_text()
     page.locator("a.default").click()
     page.wait_for_url("**/admin/")
@@ -58,7 +53,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
 
     visitor.open("/admin/otp/")
     visitor.photograph(f"otp-renew-{width}-{scheme}", whole=True)
-    well_made(page)
+    assert_accessible(page)
 
     SecondFactor.objects.update(throttling_failure_timestamp=timezone.now())
     other = visit(width, scheme, operator=olga)
@@ -67,7 +62,7 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
     page.click("#login-form [type=submit]")
     expect(page.locator(".errorlist")).to_be_visible()
     other.photograph(f"otp-enter-{width}-{scheme}", whole=True)
-    well_made(page)
+    assert_accessible(page)
     page.wait_for_timeout(1100)
     page.fill("[name=code]", code.upper())
     page.click("#login-form [type=submit]")
@@ -76,8 +71,8 @@ def test_an_operator_sets_up_a_phone_and_comes_in_with_its_code(
 
 @every_width
 @both_schemes
-def test_whoever_guesses_is_told_to_wait(visit, olga: User, width: int, scheme: str) -> None:
-    throttles.limiter_on.cache_clear()
+def test_guessing_passwords_is_slowed_down(visit, olga: User, width: int, scheme: str) -> None:
+    limits.limiter_on.cache_clear()
     visitor = visit(width, scheme)
     page = visitor.open("/admin/login/")
     for _ in range(6):
@@ -87,22 +82,20 @@ def test_whoever_guesses_is_told_to_wait(visit, olga: User, width: int, scheme: 
         page.wait_for_load_state()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     visitor.photograph(f"guesses-{width}-{scheme}", whole=True)
-    well_made(page)
-    throttles.limiter_on.cache_clear()
+    assert_accessible(page)
+    limits.limiter_on.cache_clear()
 
 
 @every_width
 @both_schemes
-def test_a_list_is_downloaded_as_it_is_filtered(
-    visit, crowd, olga: User, width: int, scheme: str
-) -> None:
+def test_a_filtered_list_is_downloaded(visit, crowd, olga: User, width: int, scheme: str) -> None:
     family = crowd("全家福")
     for name in ("小明", "小红", "李雷"):
         family.add(name, 7)
     visitor = visit(width, scheme, operator=olga)
     page = visitor.open("/admin/export/members/?q=小")
     visitor.photograph(f"export-{width}-{scheme}", whole=True)
-    well_made(page)
+    assert_accessible(page)
     page.check("[name=openids]")
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()

@@ -1,5 +1,5 @@
-"""Every page of the console there is a route for, on a small phone, a phone and a desk, in light
-and in dark: nothing sticks out, everybody can read it, and it keeps quiet."""
+"""Open every page of the console on small phones, phones and desktops, in light and in dark: each
+must fit, be accessible, and cause no problems."""
 
 import re
 
@@ -7,14 +7,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from accounts.models import AuditEvent, ServerKey
-from groups.models import Group, VerificationFile
+from audit.models import AuditEvent
+from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
 from tests.test_roles import PAGES
 from tests.test_security import admin_path
 
-from .test_admin import family, looks_right  # noqa: F401
-from .test_pages import both_schemes, fits
+from .accessibility import fits
+from .cast import both_schemes
 
 WIDTHS = (1280, 390, 360)
 NO_PAGES = (
@@ -27,18 +27,18 @@ NO_PAGES = (
 
 
 @pytest.fixture
-def lived(family) -> None:  # noqa: F811
-    """A row of everything that has a page, under names of every kind."""
+def rows(family) -> None:
+    """Create a row for every kind of page, with names of every kind."""
     ServerKey.objects.issue(APP_ID, "backend", timezone.now())
     user = family.members[0]
     AuditEvent.objects.create(action="block", target="wechatuser", target_id=user.pk)
     VerificationFile.objects.create(name="abc.txt", content="abc")
 
 
-def paths(least: str) -> dict[str, str]:
-    """By name, the pages that open from that role on; those below /groups/ with the viewer's."""
-    found = {route: admin_path(route) for route in PAGES[least] if route not in NO_PAGES}
-    if least == "viewer":
+def paths(role: str) -> dict[str, str]:
+    """Return the pages that a role adds, by name; a viewer's include those below /groups/."""
+    found = {route: admin_path(route) for route in PAGES[role] if route not in NO_PAGES}
+    if role == "viewer":
         found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{Group.objects.get().pk}/"}
     return {
         re.sub(r"\W+", "-", re.sub(r"<\w+:\w+>", "", name)).strip("-"): path
@@ -47,14 +47,14 @@ def paths(least: str) -> dict[str, str]:
 
 
 @both_schemes
-@pytest.mark.parametrize("least", PAGES)
-def test_every_page_fits_and_is_readable(visit, lived, olga: User, least: str, scheme: str) -> None:
+@pytest.mark.parametrize("role", PAGES)
+def test_every_page_fits_and_is_accessible(visit, rows, olga: User, role: str, scheme: str) -> None:
     visitor = visit(WIDTHS[0], scheme, operator=olga)
-    for name, path in paths(least).items():
+    for name, path in paths(role).items():
         page = visitor.open(path)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900 if width > 800 else 740})
             visitor.photograph(f"every-{name}-{width}-{scheme}", whole=True)
             assert fits(page), (path, width)
-        looks_right(visitor)
+        visitor.assert_accessible()
         page.set_viewport_size({"width": WIDTHS[0], "height": 900})

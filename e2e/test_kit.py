@@ -1,27 +1,24 @@
-"""The client kit in Node: by itself, and against the real site and the real sandbox."""
+"""Run the client kit's own tests in Node, alone and with the real site and sandbox."""
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import needs
 from tests.settings import APP_ID
 from tests.test_races import Site, scratch_database, serving
 from wechat.sandbox import Sandbox
 
-KIT = Path(__file__).resolve().parent.parent / "miniprogram"
+from .phones import MINIPROGRAM, run
+
 APP_SECRET = "secret-of-the-test-app"
-PATIENCE = 300  # seconds
 
 PREPARE = f"""
 import django
 django.setup()
 from django.utils import timezone
-from accounts.models import ServerKey
+from groups.models import ServerKey
 from groups.models import Board
 Board.objects.create(
     app_id="{APP_ID}", key="points", title_zh="积分", policy=Board.Policy.SUM,
@@ -33,7 +30,7 @@ print(ServerKey.objects.issue("{APP_ID}", "backend", timezone.now())[0])
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server process of its own: a test's live server shares one connection among threads."""
+    """Run a server process, because a live server shares one connection among its threads."""
     directory = tmp_path_factory.mktemp("kit")
     with Sandbox({APP_ID: APP_SECRET}) as sandbox, scratch_database(directory) as database:
         environment = os.environ | {
@@ -48,49 +45,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield site
 
 
-@pytest.fixture(scope="session")
-def node_path() -> str:
-    """Node, with what the kit is checked with beside it."""
-    if not (KIT / "node_modules").is_dir():
-        missing = "miniprogram/node_modules is not installed (npm ci)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return needs("node")
-
-
-def report_of(*command: str, **environment: str) -> str:
-    """What a command of Node's says; a failure, with all of that, where it fails."""
-    done = subprocess.run(
-        command,
-        cwd=KIT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def counted(report: str) -> dict[str, int]:
-    return {name: int(count) for name, count in re.findall(r"(?m)^# (\w+) (\d+)$", report)}
-
-
-def test_the_kit_does_what_its_tests_say_also_with_the_real_site(
-    node_path: str, site: Site
-) -> None:
-    report = report_of(
-        node_path,
+def test_the_kits_own_tests_pass_also_with_the_real_site(node: str, site: Site) -> None:
+    report = run(
+        node,
         "--test",
         "--test-reporter=tap",
-        *sorted(str(path) for path in KIT.glob("tests/*.test.mjs")),
+        *sorted(str(path) for path in MINIPROGRAM.glob("tests/*.test.mjs")),
+        timeout=300,
         SITE_URL=site.urls[0],
         SANDBOX_URL=site.sandbox.url,
         SERVER_KEY=site.run("-c", PREPARE).strip(),
         APP_ID=APP_ID,
         APP_SECRET=APP_SECRET,
     )
-    counts = counted(report)
+    counts = {name: int(count) for name, count in re.findall(r"(?m)^# (\w+) (\d+)$", report)}
     assert counts["pass"] == counts["tests"] > 150, report
     assert "Traceback" not in site.said()

@@ -1,98 +1,30 @@
-from io import BytesIO
+"""Test the web pages of operators and members on small phones, phones and desktops."""
 
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from django.utils.translation import gettext, override
-from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from accounts.media import store_avatar
-from accounts.models import WeChatUser
-from accounts.pictures import avatar_files
-from accounts.review import State
-from accounts.signin import sign_in_path
+from console.sign_in import sign_in_path
 from groups.models import Group, Membership
 from tests.settings import APP_ID
 
+from .accessibility import assert_readable, fits
+from .cast import HOSTILE_NAMES, NAMES, both_schemes, chinese, paint
+
 WIDTHS = (320, 360, 1280)
-SCHEMES = ("light", "dark")
-
 LONGEST_SCORE = 2**53 - 1
-NAMES = [
-    "郑辰嘉",
-    "许文博",
-    "Olivia",
-    "韩梅梅",
-    "老王",
-    "褚思远",
-    "小明",
-    "Bob",
-    "李雷",
-    "钱多多",
-    "卫庄",
-]
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "李雷\u202e他不叫这个名字",
-    "👨‍👩‍👧‍👦" * 32,
-    "Donaudampfschifffahrtsgesellschaft",
-    "K\u0353\u0306\u0322\u035b\u0340r\u0489\u0334\u0335a\u0316\u030b\u034a\u0489zy" + "\u0308" * 40,
-    "مرحبا بالعالم الكبير والجميل جدا",
-    '"><img src=x onerror=alert(1)>',
-    "꧁༺ＫＩＮＧ༻꧂𒐫𒐫𒐫𒐫𒐫",
-    "﷽﷽﷽﷽﷽﷽﷽﷽",
-    "",
-]
 
-both_schemes = pytest.mark.parametrize("scheme", SCHEMES)
 every_width = pytest.mark.parametrize("width", WIDTHS)
-
-
-def text(msgid: str) -> str:
-    with override("zh-hans"):
-        return gettext(msgid)
-
-
-def fits(page: Page) -> bool:
-    """Nothing reaches past the right edge, whatever is cut off or wrapped."""
-    return page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-
-
-def faint_texts(page: Page) -> list[str]:
-    """The texts that WCAG AA calls too faint for their background."""
-    return page.evaluate(
-        """() => {
-          const rgb = css => css.match(/[\\d.]+/g).map(Number);
-          const light = css => rgb(css).slice(0, 3)
-            .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-          const solid = css => (rgb(css)[3] ?? 1) === 1;
-          const background = el =>
-            !el ? 'rgb(255, 255, 255)'
-            : solid(getComputedStyle(el).backgroundColor) ? getComputedStyle(el).backgroundColor
-            : background(el.parentElement);
-          const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-          return [...document.body.querySelectorAll('*')]
-            .filter(el => [...el.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
-            .filter(el => contrast(light(getComputedStyle(el).color), light(background(el))) < 4.5)
-            .map(el => el.outerHTML);
-        }"""
-    )
-
-
-def looks_right(page: Page) -> None:
-    assert fits(page)
-    assert faint_texts(page) == []
 
 
 @every_width
 @both_schemes
-def test_an_operator_sees_every_group(visit, crowd, olga: User, width: int, scheme: str) -> None:
+def test_an_operator_sees_all_groups(visit, crowd, olga: User, width: int, scheme: str) -> None:
     crowd("产品设计交流群").add("小明", 3)
-    quiet = Group.objects.create(app_id=APP_ID, open_gid="tGxNobodyIsHereAnyMore")
+    quiet = Group.objects.create(app_id=APP_ID, open_gid="tGxGroupWithoutMembers")
     unlabelled = crowd()
-    for nickname in HOSTILE[:2]:
+    for nickname in HOSTILE_NAMES[:2]:
         unlabelled.add(nickname)
     for number, name in enumerate(("周末爬山", "W" * 60, "三年二班家长群 🎒")):
         group = crowd(name)
@@ -103,7 +35,7 @@ def test_an_operator_sees_every_group(visit, crowd, olga: User, width: int, sche
     expect(page.locator("tbody tr")).to_have_count(6)
     visitor.photograph(f"list-{width}-{scheme}", whole=True)
     expect(page.get_by_text(quiet.open_gid)).to_be_visible()
-    looks_right(page)
+    assert_readable(page)
 
 
 @every_width
@@ -112,15 +44,15 @@ def test_an_operator_sees_a_groups_ranking(
     visit, crowd, olga: User, width: int, scheme: str
 ) -> None:
     group = crowd("产品设计交流群")
-    for number, nickname in enumerate(HOSTILE[:1] + NAMES + HOSTILE[1:]):
+    for number, nickname in enumerate(HOSTILE_NAMES[:1] + NAMES + HOSTILE_NAMES[1:]):
         group.add(nickname, 7 - number // 4 if number < 19 else None, 6 if number % 3 else 1)
     visitor = visit(width, scheme, olga)
     page = visitor.open(f"/groups/{group.group.pk}/")
     visitor.photograph(f"group-{width}-{scheme}")
     rows = page.get_by_role("listitem")
-    expect(rows).to_have_count(len(NAMES + HOSTILE))
+    expect(rows).to_have_count(len(NAMES + HOSTILE_NAMES))
     expect(rows.first).to_contain_text("<script>alert(1)</script>")
-    looks_right(page)
+    assert_readable(page)
 
 
 @every_width
@@ -143,32 +75,23 @@ def test_a_member_sees_the_podium_and_their_own_row(
     mine = page.locator(".mine")
     expect(mine).to_contain_text("64")
     expect(mine).to_be_in_viewport(ratio=1)
-    looks_right(page)
+    assert_readable(page)
 
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     visitor.photograph(f"member-end-{width}-{scheme}")
-    page.get_by_role("link", name=text("Next page")).click()
+    page.get_by_role("link", name=chinese("Next page")).click()
     expect(page.locator(".podium")).to_have_count(0)
     expect(page.locator(".rows li.me")).to_have_count(1)
     expect(page.locator(".mine")).to_have_count(0)
-    looks_right(page)
+    assert_readable(page)
 
 
 PAINTED = {"郑辰嘉": (200, 60, 40), "许文博": (40, 120, 220), "老王": (120, 80, 200)}
 
 
-def paint(member: WeChatUser, column: str, colour: tuple[int, int, int]) -> None:
-    """An avatar of one colour, as others see it or as it awaits review."""
-    out = BytesIO()
-    Image.new("RGB", (300, 200), colour).save(out, "PNG")
-    key = store_avatar(avatar_files(out.getvalue()))
-    state = {"avatar": State.APPROVED, "avatar_draft": State.PENDING}[column]
-    WeChatUser.objects.filter(pk=member.pk).update(**{column: key, "avatar_state": state})
-
-
 @every_width
 @both_schemes
-def test_faces_are_the_ones_that_have_been_approved(visit, crowd, width: int, scheme: str) -> None:
+def test_only_approved_avatars_are_shown(visit, crowd, width: int, scheme: str) -> None:
     family = crowd("全家福")
     for place, name in enumerate(NAMES):
         member = family.add(name, 9000 - place)
@@ -185,21 +108,21 @@ def test_faces_are_the_ones_that_have_been_approved(visit, crowd, width: int, sc
     assert sum(source.endswith("-192.webp") for source in podium) == 2
     assert sum(source.endswith("-96.webp") for source in rows) == 1
     assert page.evaluate("[...document.images].every(one => !one.complete || one.naturalWidth > 0)")
-    looks_right(page)
+    assert_readable(page)
 
 
 @every_width
 @both_schemes
-def test_hostile_names_run_nothing_and_widen_nothing(
+def test_hostile_names_run_no_script_and_widen_no_row(
     visit, crowd, points, width: int, scheme: str
 ) -> None:
     group = crowd("ﷺ" * 20 + "W" * 40, points)
-    for number, nickname in enumerate(HOSTILE * 2):
+    for number, nickname in enumerate(HOSTILE_NAMES * 2):
         group.add(nickname, (LONGEST_SCORE >> number * 3) * (-1 if number > 14 else 1), number)
     visitor = visit(width, scheme)
     page = visitor.open(group.path_for(group.members[12]))
     visitor.photograph(f"hostile-{width}-{scheme}", whole=True)
-    looks_right(page)
+    assert_readable(page)
     for row in page.locator(".rows li").all():
         row.scroll_into_view_if_needed()
         box = row.bounding_box()
@@ -208,7 +131,7 @@ def test_hostile_names_run_nothing_and_widen_nothing(
         assert row.evaluate("li => li.scrollWidth <= li.clientWidth")
 
 
-def test_tabs_are_tall_enough_for_a_thumb_and_lead_to_the_other_periods(visit, crowd) -> None:
+def test_tabs_are_large_enough_to_tap_and_show_other_periods(visit, crowd) -> None:
     group = crowd()
     alice = group.add("Alice", 3)
     page = visit(320, language="en").open(group.path_for(alice))
@@ -225,8 +148,8 @@ def test_tabs_are_tall_enough_for_a_thumb_and_lead_to_the_other_periods(visit, c
     assert page.url.endswith("?period=all")
 
 
-def test_nothing_on_the_pages_needs_a_script(visit, crowd, olga: User) -> None:
-    """The operators' have the one that keeps to the scheme they chose; the member's has none."""
+def test_the_pages_need_no_script(visit, crowd, olga: User) -> None:
+    """The only script is on operators' pages: it applies the scheme that they chose."""
     group = crowd()
     alice = group.add("Alice", 3)
     visitor = visit(operator=olga)
@@ -239,12 +162,12 @@ def test_nothing_on_the_pages_needs_a_script(visit, crowd, olga: User) -> None:
 
 
 @both_schemes
-def test_the_list_says_what_to_do_while_there_is_no_group(visit, olga: User, scheme: str) -> None:
+def test_the_empty_list_of_groups_says_what_to_do(visit, olga: User, scheme: str) -> None:
     visitor = visit(360, scheme, olga)
     page = visitor.open("/groups/")
     visitor.photograph(f"list-empty-360-{scheme}")
-    expect(page.get_by_role("heading", level=2)).to_have_text(text("No group yet"))
-    looks_right(page)
+    expect(page.get_by_role("heading", level=2)).to_have_text(chinese("No group yet"))
+    assert_readable(page)
 
 
 def test_a_long_list_of_groups_has_pages(visit, olga: User) -> None:
@@ -256,27 +179,27 @@ def test_a_long_list_of_groups_has_pages(visit, olga: User) -> None:
     visitor = visit(1280, operator=olga)
     page = visitor.open("/groups/")
     expect(page.locator("tbody tr")).to_have_count(50)
-    page.get_by_role("link", name=text("Next page")).click()
-    page.get_by_role("link", name=text("Next page")).click()
+    page.get_by_role("link", name=chinese("Next page")).click()
+    page.get_by_role("link", name=chinese("Next page")).click()
     expect(page.locator("tbody tr")).to_have_count(20)
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     visitor.photograph("list-last-page-1280")
 
 
 @both_schemes
-def test_a_ranking_before_anybody_scored_is_friendly(visit, crowd, scheme: str) -> None:
+def test_a_ranking_without_scores_has_a_message(visit, crowd, scheme: str) -> None:
     group = crowd("新的一周")
     alice, *_others = [group.add(name) for name in ("Alice", "Bob", "Charlie")]
     visitor = visit(360, scheme)
     page = visitor.open(group.path_for(alice))
     visitor.photograph(f"member-empty-360-{scheme}")
-    expect(page.get_by_role("heading", level=2)).to_have_text(text("Nobody has scored yet"))
+    expect(page.get_by_role("heading", level=2)).to_have_text(chinese("Nobody has scored yet"))
     expect(page.locator(".rows li")).to_have_count(3)
-    looks_right(page)
+    assert_readable(page)
 
 
 @both_schemes
-def test_the_only_member_stands_in_the_middle(visit, crowd, scheme: str) -> None:
+def test_the_only_member_is_in_the_middle(visit, crowd, scheme: str) -> None:
     group = crowd()
     alice = group.add("Alice", 3)
     visitor = visit(360, scheme)
@@ -285,11 +208,11 @@ def test_the_only_member_stands_in_the_middle(visit, crowd, scheme: str) -> None
     box = page.locator(".podium li").bounding_box()
     assert box is not None
     assert box["x"] + box["width"] / 2 == pytest.approx(180, abs=1)
-    looks_right(page)
+    assert_readable(page)
 
 
 @both_schemes
-def test_a_hidden_member_sees_their_own_row_alone(visit, crowd, scheme: str) -> None:
+def test_a_hidden_member_sees_only_their_own_row(visit, crowd, scheme: str) -> None:
     group = crowd("产品设计交流群")
     bob = group.add("Bob", 5)
     alice = group.add("Alice", 7, hidden=True)
@@ -298,13 +221,13 @@ def test_a_hidden_member_sees_their_own_row_alone(visit, crowd, scheme: str) -> 
     visitor.photograph(f"member-hidden-360-{scheme}")
     expect(page.locator(".mine")).to_contain_text("Alice")
     expect(page.locator(".hint").first).to_be_visible()
-    looks_right(page)
+    assert_readable(page)
     page = visit().open(group.path_for(bob))
     assert "Alice" not in page.content()
 
 
 @both_schemes
-def test_whom_an_operator_has_hidden_is_told_so_and_nobody_else_sees_them(
+def test_only_a_member_hidden_by_an_operator_sees_their_row_with_a_hint(
     visit, crowd, scheme: str
 ) -> None:
     group = crowd("产品设计交流群")
@@ -314,22 +237,22 @@ def test_whom_an_operator_has_hidden_is_told_so_and_nobody_else_sees_them(
     page = visitor.open(group.path_for(alice))
     visitor.photograph(f"member-withheld-360-{scheme}")
     expect(page.locator(".mine")).to_contain_text("Alice")
-    told = text("An operator has hidden you here: only you see your row.")
-    expect(page.locator(".hint").first).to_have_text(told)
-    looks_right(page)
+    hint = chinese("An operator has hidden you here: only you see your row.")
+    expect(page.locator(".hint").first).to_have_text(hint)
+    assert_readable(page)
     assert "Alice" not in visit().open(group.path_for(bob)).content()
 
 
 @both_schemes
-def test_a_group_that_an_operator_has_hidden_is_not_there(visit, crowd, scheme: str) -> None:
+def test_a_group_hidden_by_an_operator_is_not_found(visit, crowd, scheme: str) -> None:
     group = crowd("产品设计交流群")
     path = group.path_for(group.add("Alice", 7))
     Group.objects.filter(pk=group.group.pk).update(hidden=True)
     visitor = visit(360, scheme)
     page = visitor.open(path, status=404)
-    expect(page.get_by_role("heading")).to_have_text(text("There is no such page"))
+    expect(page.get_by_role("heading")).to_have_text(chinese("There is no such page"))
     assert "产品设计交流群" not in page.content()
-    looks_right(page)
+    assert_readable(page)
 
 
 def test_my_row_sticks_to_the_bottom_and_then_to_the_top(visit, crowd, points) -> None:
@@ -347,38 +270,38 @@ def test_my_row_sticks_to_the_bottom_and_then_to_the_top(visit, crowd, points) -
     assert box["y"] + box["height"] == pytest.approx(740, abs=1)
     page.locator(".rows li").last.scroll_into_view_if_needed()
     visitor.photograph("member-mine-at-the-top")
-    assert page.evaluate("document.body.scrollHeight") == height, "rows jump as they come into view"
+    assert page.evaluate("document.body.scrollHeight") == height, (
+        "rows change their height when they come into view"
+    )
     box = mine.bounding_box()
     assert box is not None
     assert box["y"] == pytest.approx(0, abs=1)
 
 
 @both_schemes
-def test_an_expired_link_says_where_to_get_another(visit, crowd, settings, scheme: str) -> None:
+def test_an_expired_link_says_how_to_get_a_new_one(visit, crowd, settings, scheme: str) -> None:
     group = crowd()
     path = group.path_for(group.add("Alice", 3))
     settings.LINK_MAX_AGE = -1
     visitor = visit(360, scheme)
     page = visitor.open(path, status=410)
     visitor.photograph(f"expired-360-{scheme}")
-    expect(page.get_by_role("heading")).to_have_text(text("This link has expired"))
-    looks_right(page)
+    expect(page.get_by_role("heading")).to_have_text(chinese("This link has expired"))
+    assert_readable(page)
 
 
 @both_schemes
-def test_an_altered_link_leads_nowhere(visit, crowd, scheme: str) -> None:
+def test_an_altered_link_is_not_found(visit, crowd, scheme: str) -> None:
     group = crowd()
     path = group.path_for(group.add("Alice", 3))
     visitor = visit(360, scheme)
     page = visitor.open(path.replace(":", ":x", 1), status=404)
     visitor.photograph(f"not-found-360-{scheme}")
-    looks_right(page)
+    assert_readable(page)
 
 
 @both_schemes
-def test_a_sign_in_link_signs_in_once_and_only_when_the_button_is_pressed(
-    visit, olga: User, scheme: str
-) -> None:
+def test_a_sign_in_link_works_once_and_only_with_its_button(visit, olga: User, scheme: str) -> None:
     path = sign_in_path(olga)
     previewing, olgas, stranger = visit(), visit(360, scheme), visit(360, scheme)
 
@@ -386,21 +309,21 @@ def test_a_sign_in_link_signs_in_once_and_only_when_the_button_is_pressed(
     previewing.open(path)
     olgas.open(path)
     olgas.photograph(f"sign-in-360-{scheme}")
-    looks_right(olgas.page)
+    assert_readable(olgas.page)
     stranger.open(path)
     olgas.page.get_by_role("button").click()
     olgas.page.wait_for_url("**/groups/")
-    expect(olgas.page.get_by_role("heading", level=1)).to_have_text(text("Groups"))
+    expect(olgas.page.get_by_role("heading", level=1)).to_have_text(chinese("Groups"))
 
     stranger.page.get_by_role("button").click()
-    expect(stranger.page.get_by_role("heading")).to_have_text(text("This link no longer works"))
+    expect(stranger.page.get_by_role("heading")).to_have_text(chinese("This link no longer works"))
     stranger.photograph(f"sign-in-used-360-{scheme}")
-    looks_right(stranger.page)
+    assert_readable(stranger.page)
     stranger.open(path, status=410)
     assert stranger.open("/groups/").url.startswith(f"{stranger.base_url}/admin/login/")
 
 
-def test_the_bar_keeps_to_one_line_in_english_on_a_small_phone(visit, olga: User) -> None:
+def test_the_bar_fits_one_line_in_english_on_a_small_phone(visit, olga: User) -> None:
     visitor = visit(320, operator=olga, language="en")
     page = visitor.open("/groups/")
     visitor.photograph("list-english-320")
@@ -412,11 +335,11 @@ def test_the_bar_keeps_to_one_line_in_english_on_a_small_phone(visit, olga: User
 
 def test_an_operator_signs_out_from_the_bar(visit, olga: User) -> None:
     visitor = visit(operator=olga)
-    visitor.open("/groups/").get_by_role("button", name=text("Sign out")).click()
+    visitor.open("/groups/").get_by_role("button", name=chinese("Sign out")).click()
     assert visitor.open("/groups/").url.startswith(f"{visitor.base_url}/admin/login/")
 
 
-def test_the_api_docs_list_the_calls_without_another_host(visit, transactional_db) -> None:
+def test_the_api_docs_work_without_another_host(visit, transactional_db) -> None:
     visitor = visit(1280)
     page = visitor.open("/api/docs/")
     expect(page.locator(".opblock").first).to_be_visible()

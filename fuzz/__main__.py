@@ -1,6 +1,6 @@
 """`make fuzz`: schemathesis tries our own OpenAPI schema on the whole site, over a real socket.
 
-One process serves the site, on an SQLite database that nobody keeps, with a sandbox in WeChat's
+One process serves the site, on an SQLite database that is not kept, with a sandbox in WeChat's
 place; another runs schemathesis with fuzz/schemathesis.toml and fuzz/hooks.py. Fails with
 schemathesis, with any 5xx, and with an operation that never once succeeded: it would not be tried.
 """
@@ -49,7 +49,7 @@ def main() -> int:
 
 @contextmanager
 def site() -> Iterator[tuple[str, Tally]]:
-    """A site full of invented people, served by threads of this process: its address and tally."""
+    """Serve a site full of invented people from this process; yield its address and tally."""
     import django
 
     django.setup()
@@ -71,7 +71,7 @@ def site() -> Iterator[tuple[str, Tally]]:
 
 
 def add_board() -> None:
-    """A board that takes whatever a phone sends; that of the demo has a largest score."""
+    """Create a board that takes every score a phone sends; that of the demo has a largest one."""
     from groups.models import Board
 
     Board.objects.create(
@@ -86,17 +86,17 @@ def add_board() -> None:
 
 
 def server_key() -> str:
-    """What a team's own back end sends as its Authorization."""
+    """Return what a team's own back end sends as its Authorization."""
     from django.utils import timezone
 
-    from accounts.models import ServerKey
+    from groups.models import ServerKey
 
     text, _row = ServerKey.objects.issue(APP_ID, "fuzz", timezone.now())
     return f"Key {text}"
 
 
 def cast_of(sandbox_url: str, url: str, folder: Path) -> dict[str, str]:
-    """Who calls: Alice, member of every group, and Charlie, who must never see what she sees."""
+    """Log in the callers: Alice, in every group, and Charlie, who must never see what she sees."""
     tokens = {}
     for name in ("alice", "charlie"):
         code = Phone(sandbox_url, f"demo-{name}").login()
@@ -119,7 +119,7 @@ def cast_of(sandbox_url: str, url: str, folder: Path) -> dict[str, str]:
 
 
 def run(url: str, environment: dict[str, str], folder: str, tally: Tally, *options: str) -> int:
-    """Runs schemathesis where its files are in nobody's way; its exit status."""
+    """Run schemathesis in a directory of its own; return its exit status."""
     command = [str(Path(sys.executable).parent / "schemathesis")]
     command += ["--config-file", str(HERE / "schemathesis.toml"), "run", f"{url}/api/schema/"]
     process = subprocess.Popen([*command, *options], env=environment, cwd=folder)  # noqa: S603
@@ -132,7 +132,7 @@ def run(url: str, environment: dict[str, str], folder: str, tally: Tally, *optio
 
 
 def report(tally: Tally, operations: Iterable[str]) -> list[str]:
-    """Prints how often each operation answered what; the complaints about that, printed too."""
+    """Print how often each operation gave which status; return what is wrong with that."""
     complaints = []
     for operation in operations:
         answers = tally.counts[operation]
@@ -148,7 +148,7 @@ def report(tally: Tally, operations: Iterable[str]) -> list[str]:
 
 
 def operations(url: str) -> list[str]:
-    """Every operation of our schema, as `POST /api/v1/login`."""
+    """Return every operation of our schema, as `POST /api/v1/login`."""
     answer = http_session().get(f"{url}/api/schema/", headers={"Accept": "application/json"})
     paths = answer.json()["paths"]
     return [f"{method.upper()} {path}" for path, calls in paths.items() for method in calls]

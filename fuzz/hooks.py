@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from requests import Response
 from schemathesis import Case, HookContext
 
-from accounts.avatars import default_avatar
-from accounts.pictures import TYPES as PICTURE_TYPES
+from accounts.avatars.drawn import default_avatar
+from accounts.avatars.pictures import TYPES as PICTURE_TYPES
 from groupsite.demo import APP_ID
 from wechat.sandbox import Phone, open_gid_of
 from wechat.transport import http_session
@@ -44,7 +44,7 @@ for _name in PICTURE_TYPES:
 
 
 class Newcomer:
-    """Somebody who has just logged in for the first time."""
+    """A person who has just logged in for the first time."""
 
     def __init__(self) -> None:
         self.phone = Phone(SANDBOX, f"demo-newcomer-{next(newcomers)}")
@@ -59,7 +59,7 @@ class Newcomer:
         return self.phone.share_info(self.phone.open_card(chat)["shareTicket"])
 
     def ticket(self) -> dict[str, Any]:
-        """What `groups/resolve` answers; nothing to somebody who is locked already."""
+        """Return what `groups/resolve` answers; nothing if the caller is locked already."""
         resolved = self.post("groups/resolve", self.envelope()).json()
         return {key: resolved[key] for key in ("openGId", "openid", "ticket") if key in resolved}
 
@@ -70,12 +70,12 @@ def numbered(number: int) -> Newcomer:
 
 
 def sender(case: Case[Any]) -> Newcomer:
-    """Ten envelopes that do not open lock their sender, so each sends only so many."""
+    """Return a person who has sent few envelopes that do not open: ten would lock them."""
     return numbered(next(envelopes) // ENVELOPES_A_PERSON)
 
 
 def leaver(case: Case[Any]) -> Newcomer:
-    """A member of the group that is left, if there is one."""
+    """Return a member of the group that is left, if there is one."""
     person = Newcomer()
     chat = CHATS.get(case.path_parameters.get("openGId", ""))
     if chat:
@@ -85,7 +85,7 @@ def leaver(case: Case[Any]) -> Newcomer:
 
 @schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:
-    """JSON Schema calls 1044.0 an integer; the API does not, and no client spells one so."""
+    """Write 1044.0 as 1044: JSON Schema calls it an integer; the API does not, nor any client."""
     if not isinstance(body, dict):
         return body
     return {
@@ -96,13 +96,13 @@ def map_body(context: HookContext, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_body(context: HookContext, body: Any) -> bool:
-    """A form has no part for an empty list: an unknown key that holds one is never sent."""
+    """Drop unknown keys with an empty list: a form has no part for it, so it is never sent."""
     operation = context.operation
     is_form = operation is not None and operation.definition.raw["operationId"] == "update_avatar"
     return not (is_form and isinstance(body, dict) and [] in body.values())
 
 
-# Calls that use their caller up: each is made by somebody else than Alice.
+# Calls that use their caller up: each is made by another person than Alice.
 CALLERS: dict[str, Callable[[Case[Any]], Newcomer]] = {
     "logout": lambda case: Newcomer(),
     "erase_me": lambda case: Newcomer(),
@@ -140,7 +140,7 @@ def use_genuine(case: Case[Any], name: str, person: Newcomer | None) -> None:
 
 
 def next_page(case: Case[Any]) -> dict[str, str]:
-    """The cursor that the first page of this list gives; nothing where it gives none."""
+    """Return the cursor that the first page of this list gives, if it gives one."""
     rest = {key: value for key, value in case.query.items() if key not in {"cursor", "limit"}}
     url = os.environ["FUZZ_SITE"] + case.formatted_path
     answer = http_session().get(url, params=rest, headers={"Authorization": ALICE}, timeout=60)

@@ -10,7 +10,7 @@ from django.urls import Resolver404, resolve
 
 
 class Tally:
-    """A WSGI application that counts the statuses of another, by operation."""
+    """Wraps a WSGI application and counts its statuses by operation."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
@@ -31,7 +31,7 @@ class Tally:
 
 
 def operation_of(environ: WSGIEnvironment) -> str:
-    """The request as OpenAPI names it: `GET /api/v1/groups/{openGId}`."""
+    """Return the request as OpenAPI names it: `GET /api/v1/groups/{openGId}`."""
     path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
     try:
         template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", resolve(path).route)

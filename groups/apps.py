@@ -36,4 +36,10 @@ class GroupsConfig(AppConfig):
     verbose_name = pgettext_lazy("WeChat", "Groups")
 
     def ready(self) -> None:
+        from accounts.privacy import LASTING_COUNTS
+
+        from . import causes  # noqa: F401
+        from .services import FOUNDINGS, lasting_foundings
+
+        LASTING_COUNTS[FOUNDINGS] = lasting_foundings
         post_migrate.connect(ensure_active_days, sender=self)

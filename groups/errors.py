@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 
-from accounts.errors import RetryLater
+from core.errors import RetryLater
 
 
 class NotAGroup(APIException):
@@ -47,3 +47,7 @@ class InvalidScore(ValidationError):
 
     def __init__(self, field: str, sentence: Any) -> None:
         super().__init__({field: [sentence]})
+
+
+class UnreadableCursor(ValueError):
+    """Not a cursor of this list."""

@@ -1,26 +1,29 @@
 """Signed links to a group's web page: they carry who asked, and open for LINK_MAX_AGE seconds."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 from django.conf import settings
-from django.core import signing
+
+from core.signed import sign, unsign
 
 SALT = "groups.link"
 
 
 @dataclass(frozen=True)
 class Link:
-    """Whose view of which group a link opens, on which board (by key)."""
+    """A link that opens a group's page as one member sees it, on one board (by key)."""
 
     user_id: int
     group_id: int
     board: str
 
     def sign(self) -> str:
-        return signing.dumps([self.user_id, self.group_id, self.board], salt=SALT)
+        """Return the text that stands in the address."""
+        return sign([self.user_id, self.group_id, self.board], SALT)
 
     @classmethod
     def open(cls, text: str) -> Self:
-        """Raises signing.SignatureExpired, and signing.BadSignature for anything altered."""
-        return cls(*signing.loads(text, salt=SALT, max_age=settings.LINK_MAX_AGE))
+        """Return the link that `sign` wrote. Raises UnreadableSignature."""
+        return cls(*unsign(text, SALT, timedelta(seconds=settings.LINK_MAX_AGE)))

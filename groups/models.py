@@ -1,5 +1,6 @@
 """Groups, who is in them, and what they compare."""
 
+import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +18,11 @@ from django.utils import timezone
 from django.utils.translation import get_language, gettext, ngettext, pgettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from accounts.fields import NicknameField, OpaqueIdField
+from accounts.fields import NicknameField
 from accounts.models import WeChatUser
 from accounts.review import Reviewed, StateField
+from core.fields import OpaqueIdField, PersonalTextField
+from core.vault import digest_of
 from wechat.crypto import OPAQUE_ID
 
 from .periods import Period, Window
@@ -64,7 +67,7 @@ class Group(models.Model):
 
     app_id = OpaqueIdField(_("appid"))
     open_gid = OpaqueIdField(_("openGId"))
-    label = models.CharField(
+    label = PersonalTextField(
         _("label"),
         max_length=60,
         blank=True,
@@ -73,14 +76,17 @@ class Group(models.Model):
     hidden = models.BooleanField(
         _("hidden"),
         default=False,
-        db_default=False,
         editable=False,
         help_text=_("By an operator: for its members it is not there."),
     )
     founded_by = models.ForeignKey(
-        WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+"
+        WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False
     )
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, editable=False)
+    # Not used yet: the moment from which its periods count, earlier where a group was imported.
+    seen_from = models.DateTimeField(default=timezone.now, editable=False)
+    # Not used yet: raised by every change of what its rankings show, for a cache to compare.
+    version = models.PositiveBigIntegerField(default=0, editable=False)
 
     # Set by `describe`.
     title: str
@@ -197,6 +203,15 @@ class Absence(models.TextChoices):
     GROUP_HIDDEN = "group-hidden", _("the group is hidden")
 
 
+class Proof(models.TextChoices):
+    """How a membership was proven."""
+
+    ENVELOPE = "envelope", _("encrypted data")
+    TICKET = "ticket", _("ticket")
+    CLOUD = "cloud", _("WeChat Cloud Run")
+    IMPORT = "import", _("import")
+
+
 class Membership(Reviewed):
     """A person in a group, as proven by an envelope only WeChat could have made.
 
@@ -208,21 +223,22 @@ class Membership(Reviewed):
         models.CASCADE,
         related_name="memberships",
         verbose_name=pgettext_lazy("WeChat", "group"),
+        db_index=False,
     )
     user = models.ForeignKey(
-        WeChatUser, models.CASCADE, related_name="memberships", verbose_name=_("member")
+        WeChatUser,
+        models.CASCADE,
+        related_name="memberships",
+        verbose_name=_("member"),
+        db_index=False,
     )
     joined_at = models.DateTimeField(_("joined"))
     verified_at = models.DateTimeField(_("last proven entry"))
     left_at = models.DateTimeField(_("left"), null=True, blank=True)
     hidden = models.BooleanField(_("hidden"), default=False)
-    withheld = models.BooleanField(
-        _("hidden by an operator"), default=False, db_default=False, editable=False
-    )
+    withheld = models.BooleanField(_("hidden by an operator"), default=False, editable=False)
     alias = NicknameField(_("name in this group"))
-    alias_draft = NicknameField(
-        _("new name in this group"), default="", db_default="", editable=False
-    )
+    alias_draft = NicknameField(_("new name in this group"), default="", editable=False)
     alias_state = StateField(_("review of the name in this group"))
     scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
     watermarked = models.BooleanField(
@@ -230,6 +246,10 @@ class Membership(Reviewed):
         default=True,
         help_text=_("Whether the last proof carried WeChat's watermark."),
     )
+
+    # Not used yet: how the last entry was proven, and the member's id within this very group.
+    proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    group_openid = OpaqueIdField(blank=True, editable=False)
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -309,9 +329,7 @@ class WindowsField(models.CharField[str, str]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         every = ",".join(Window.values)
-        super().__init__(
-            *args, **{"max_length": 20, "default": every, "db_default": every, **kwargs}
-        )
+        super().__init__(*args, **{"max_length": 20, "default": every, **kwargs})
 
 
 class Board(models.Model):
@@ -375,7 +393,6 @@ class Board(models.Model):
         max_length=11,
         choices=RankStyle.choices,
         default=RankStyle.COMPETITION,
-        db_default=RankStyle.COMPETITION.value,
     )
     windows = WindowsField(_("windows"))
     default_window = models.CharField(
@@ -388,7 +405,6 @@ class Board(models.Model):
         max_length=6,
         choices=Writer.choices,
         default=Writer.SERVER,
-        db_default=Writer.SERVER.value,
     )
     active_from = models.DateTimeField(_("active from"), null=True, blank=True)
     active_to = models.DateTimeField(
@@ -494,14 +510,24 @@ class ScoreManager(models.Manager["Score"]):
         rows meanwhile; what is written is decided in the database all the same. Raises
         ScoreTooLarge, for a sum, with nothing to be kept of the transaction.
         """
-        keys = [Period.current(window, now).key for window in board.counted_windows]
+        periods = [Period.current(window, now) for window in board.counted_windows]
+        keys = [period.key for period in periods]
         rows = self.filter(board=board, user=user, scope=scope, period__in=keys)
         before = dict(rows.values_list("period", "value"))
         new = {"achieved_at": now, "source": source}
         self._meet(board, rows, value, new)
         self.bulk_create(
-            Score(board=board, scope=scope, user=user, period=key, value=value, **new)
-            for key in sorted(set(keys) - before.keys())
+            Score(
+                board=board,
+                window=period.window,
+                period=period.key,
+                scope=scope,
+                user=user,
+                value=value,
+                **new,
+            )
+            for period in periods
+            if period.key not in before
         )
         after = dict(rows.values_list("period", "value"))
         return [Submitted(key, after[key], before.get(key) != after[key]) for key in keys]
@@ -540,15 +566,22 @@ class Submitted:
 class Score(models.Model):
     """A person's value on a board within one period; exact integers, never floats."""
 
-    board = models.ForeignKey(Board, models.PROTECT, related_name="scores", verbose_name=_("board"))
-    period = OpaqueIdField(_("period"), max_length=10)
+    board = models.ForeignKey(
+        Board, models.PROTECT, related_name="scores", verbose_name=_("board"), db_index=False
+    )
+    window = models.CharField(_("window"), max_length=5, choices=Window.choices)
+    period = OpaqueIdField(_("period"), max_length=24)
     scope = models.BigIntegerField(
         _("scope"),
         default=ALL_GROUPS,
         help_text=_("The group's id, or 0 on boards where a member has one score for all groups."),
     )
     user = models.ForeignKey(
-        WeChatUser, models.CASCADE, related_name="scores", verbose_name=_("member")
+        WeChatUser,
+        models.CASCADE,
+        related_name="scores",
+        verbose_name=_("member"),
+        db_index=False,
     )
     value = models.BigIntegerField(_("score"))
     achieved_at = models.DateTimeField(_("achieved"))
@@ -557,7 +590,6 @@ class Score(models.Model):
         max_length=8,
         choices=Source.choices,
         default=Source.ENTRY,
-        db_default=Source.ENTRY.value,
     )
 
     objects: ClassVar[ScoreManager] = ScoreManager()
@@ -589,7 +621,9 @@ class IdempotencyKey(models.Model):
     Whose keys they are counts: a mini-program cannot use up one of the server's.
     """
 
-    user = models.ForeignKey(WeChatUser, models.CASCADE, related_name="idempotency_keys")
+    user = models.ForeignKey(
+        WeChatUser, models.CASCADE, related_name="idempotency_keys", db_index=False
+    )
     source = models.CharField(max_length=8, choices=Source.choices)
     key = OpaqueIdField(max_length=64)
     digest = models.CharField(max_length=64)
@@ -631,3 +665,46 @@ class VerificationFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ServerKeyManager(models.Manager["ServerKey"]):
+    def issue(self, app_id: str, name: str, now: datetime) -> tuple[str, "ServerKey"]:
+        """A new key and its row; the text exists nowhere else afterwards."""
+        key = ServerKey(app_id=app_id, name=name)
+        return key.rotate(now), key
+
+    def valid(self, text: str) -> "ServerKey | None":
+        """The row of a key that has not been revoked."""
+        return self.filter(digest=digest_of(text), revoked_at=None).first()
+
+
+class ServerKey(models.Model):
+    """What a team's own back end calls with, for one mini-program; only its SHA-256 is kept."""
+
+    app_id = OpaqueIdField(_("appid"))
+    name = models.CharField(
+        _("name"), max_length=40, help_text=_("Which server or job uses it, for you to tell apart.")
+    )
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("made"), editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+    # Not used yet: the first characters of the text, and when it was last used.
+    prefix = models.CharField(max_length=8, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar[ServerKeyManager] = ServerKeyManager()
+
+    is_authenticated = True  # what DRF's IsAuthenticated asks of request.user
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("server key")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def rotate(self, now: datetime) -> str:
+        """A new text for this key, saved; the old one ends at once."""
+        text = secrets.token_urlsafe(32)
+        self.digest, self.created_at = digest_of(text), now
+        self.save()
+        return text

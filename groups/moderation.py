@@ -4,25 +4,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
-from accounts.audit import Act
 from accounts.models import WeChatUser
 from accounts.moderation import clear, settle
+from audit.actors import Actor
 
-from .models import Group, Membership, Score, Source
-from .privacy import erase
+from .models import Group, Membership, Score, ServerKey, Source
 
 
-def hide(membership: Membership, act: Act) -> bool:
+def hide(membership: Membership, act: Actor) -> bool:
     """Take a member off one group's ranking, whatever they themselves choose; `show` undoes it."""
     return _withhold(membership, act, "hide", True)
 
 
-def show(membership: Membership, act: Act) -> bool:
+def show(membership: Membership, act: Actor) -> bool:
     return _withhold(membership, act, "show", False)
 
 
-def _withhold(membership: Membership, act: Act, action: str, withheld: bool) -> bool:
+def _withhold(membership: Membership, act: Actor, action: str, withheld: bool) -> bool:
     with transaction.atomic():
         WeChatUser.objects.lock(membership.user_id)
         rows = Membership.objects.filter(pk=membership.pk, withheld=not withheld)
@@ -32,20 +32,20 @@ def _withhold(membership: Membership, act: Act, action: str, withheld: bool) -> 
     return done
 
 
-def reset_alias(membership: Membership, act: Act) -> bool:
+def reset_alias(membership: Membership, act: Actor) -> bool:
     """Take away the name a member has in this group, and the one that waits."""
     return _review(membership, act, "reset_alias")
 
 
-def approve_alias(membership: Membership, act: Act) -> bool:
+def approve_alias(membership: Membership, act: Actor) -> bool:
     return _review(membership, act, "approve_alias", approved=True)
 
 
-def refuse_alias(membership: Membership, act: Act) -> bool:
+def refuse_alias(membership: Membership, act: Actor) -> bool:
     return _review(membership, act, "refuse_alias", approved=False)
 
 
-def _review(membership: Membership, act: Act, action: str, approved: bool | None = None) -> bool:
+def _review(membership: Membership, act: Actor, action: str, approved: bool | None = None) -> bool:
     with transaction.atomic():
         WeChatUser.objects.lock(membership.user_id)
         locked = Membership.objects.select_related("user").get(pk=membership.pk)
@@ -55,12 +55,12 @@ def _review(membership: Membership, act: Act, action: str, approved: bool | None
     return done
 
 
-def _record(act: Act, action: str, membership: Membership) -> None:
+def _record(act: Actor, action: str, membership: Membership) -> None:
     app_id, member = membership.user.app_id, membership.user_id
     act.record(action, membership, app_id=app_id, member=member, group=membership.group_id)
 
 
-def remove_score(score: Score, act: Act) -> bool:
+def remove_score(score: Score, act: Actor) -> bool:
     """Delete one score, of one period; the others, and the member, stay."""
     with transaction.atomic():
         user = WeChatUser.objects.lock(score.user_id)
@@ -70,7 +70,7 @@ def remove_score(score: Score, act: Act) -> bool:
     return done
 
 
-def change_score(score: Score, value: int, act: Act) -> bool:
+def change_score(score: Score, value: int, act: Actor) -> bool:
     """Correct one score: the one way in which a finished period changes. The audit keeps neither
     the old value nor the new one. Raises ObjectDoesNotExist for one that is gone."""
     with transaction.atomic():
@@ -84,21 +84,21 @@ def change_score(score: Score, value: int, act: Act) -> bool:
     return done
 
 
-def _record_score(act: Act, action: str, score: Score, user: WeChatUser) -> None:
+def _record_score(act: Actor, action: str, score: Score, user: WeChatUser) -> None:
     whose: dict[str, Any] = {"app_id": user.app_id, "member": user.pk, "group": score.scope or None}
     act.record(action, score, **whose, board=score.board.key, period=score.period)
 
 
-def hide_group(group: Group, act: Act) -> bool:
+def hide_group(group: Group, act: Actor) -> bool:
     """Take a group away from its members, who cannot enter it either; `show_group` undoes it."""
     return _hide_group(group, act, "hide_group", True)
 
 
-def show_group(group: Group, act: Act) -> bool:
+def show_group(group: Group, act: Actor) -> bool:
     return _hide_group(group, act, "show_group", False)
 
 
-def _hide_group(group: Group, act: Act, action: str, hidden: bool) -> bool:
+def _hide_group(group: Group, act: Actor, action: str, hidden: bool) -> bool:
     with transaction.atomic():
         done = bool(Group.objects.filter(pk=group.pk, hidden=not hidden).update(hidden=hidden))
         if done:
@@ -106,7 +106,7 @@ def _hide_group(group: Group, act: Act, action: str, hidden: bool) -> bool:
     return done
 
 
-def label(groups: Iterable[Group], text: str, act: Act) -> int:
+def label(groups: Iterable[Group], text: str, act: Actor) -> int:
     """Give groups a label, or take it back with ""; how many had another."""
     with transaction.atomic():
         locked = Group.objects.select_for_update().filter(pk__in=[group.pk for group in groups])
@@ -118,9 +118,11 @@ def label(groups: Iterable[Group], text: str, act: Act) -> int:
     return len(others)
 
 
-def erase_member(user: WeChatUser, act: Act) -> bool:
-    """Erase a person as `DELETE me` does. Raises StorageUnavailable; nothing is changed then."""
+def revoke(key: ServerKey, act: Actor) -> bool:
+    """End a server key for good."""
     with transaction.atomic():
-        act.record("erase", user, app_id=user.app_id, member=user.pk)
-        erase(user)
-    return True
+        rows = ServerKey.objects.filter(pk=key.pk, revoked_at=None)
+        done = bool(rows.update(revoked_at=timezone.now()))
+        if done:
+            act.record("revoke", key, app_id=key.app_id)
+    return done

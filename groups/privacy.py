@@ -2,14 +2,9 @@
 
 from typing import Any
 
-from django.db import transaction
-from django.utils import timezone
-
-from accounts.media import delete_avatar
-from accounts.models import Remnant, WeChatUser
+from accounts.models import WeChatUser
 
 from .models import Group, Score
-from .services import FOUNDING_WINDOW, founded_lately
 
 
 def data_about(user: WeChatUser) -> dict[str, Any]:
@@ -37,23 +32,3 @@ def _scores_of(user: WeChatUser) -> list[Score]:
         group = groups.get(score.scope)
         score.open_gid = group.open_gid if group else None  # type: ignore[attr-defined]
     return scores
-
-
-def erase(user: WeChatUser) -> None:
-    """Remove a person from the storage and the database, at once and for good.
-
-    What stays is a keyed digest, where a block or a lock must not be shed (accounts.Remnant).
-    Raises StorageUnavailable, with the database as it was, and WeChatUser.DoesNotExist for
-    somebody erased meanwhile.
-    """
-    for key in (user.avatar, user.avatar_draft):
-        delete_avatar(key)
-    now = timezone.now()
-    with transaction.atomic():
-        user = WeChatUser.objects.lock(user.pk)
-        foundings = founded_lately(user, now)
-        Remnant.objects.replace(user, foundings.count, now + FOUNDING_WINDOW)
-        user.delete()
-    # Where another avatar was sent meanwhile; mostly there is nothing left.
-    for key in (user.avatar, user.avatar_draft):
-        delete_avatar(key)

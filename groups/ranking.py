@@ -13,16 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 from zlib import crc32
 
-from django.core import signing
 from django.db.models import Case, F, FilteredRelation, Q, When
 from django.db.models import Window as Over
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from accounts.media import SMALL, avatar_path
+from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
+from core.signed import UnreadableSignature, sign, unsign
 
+from .errors import UnreadableCursor
 from .models import (
     ALL_GROUPS,
     EVERY_APP,
@@ -54,10 +55,6 @@ SortKey = tuple[int, ...]
 
 # Of a user's id and a period's key: value and time, or the default where there is no score.
 _Scores = Callable[[tuple[int, str | None], tuple[None, None]], tuple[Any, Any]]
-
-
-class UnreadableCursor(ValueError):
-    """Not a cursor of this ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,13 +297,13 @@ class _Cursor:
     @classmethod
     def read(cls, text: str, group: Group, board: Board) -> Self:
         try:
-            period, *key = signing.loads(text, salt=cls.salt(group, board))
-        except signing.BadSignature:
+            period, *key = unsign(text, cls.salt(group, board))
+        except UnreadableSignature:
             raise UnreadableCursor from None
         return cls(period, tuple(key))
 
     def write(self, group: Group, board: Board) -> str:
-        return signing.dumps([self.period, *self.key], salt=self.salt(group, board))
+        return sign([self.period, *self.key], self.salt(group, board))
 
     @staticmethod
     def salt(group: Group, board: Board) -> str:

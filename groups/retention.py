@@ -14,13 +14,14 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Length
 
-from accounts import trail
-from accounts.media import FOLDER
-from accounts.models import Attempt, AvatarCheck, Remnant, Token, Watch, WeChatUser
+from accounts.avatars.storage import FOLDER
+from accounts.models import AvatarCheck, Token, Tombstone, WeChatUser
+from accounts.privacy import erase
+from audit import attempts
+from audit.models import Attempt, Watch
 
 from .models import IdempotencyKey, Membership, Score
 from .periods import KEYS, Period, day_of
-from .privacy import erase
 from .services import KEYS_REMEMBERED
 
 SCORES_KEPT = MEMBERSHIPS_KEPT = PEOPLE_KEPT = timedelta(days=400)  # a year, and time to look back
@@ -102,8 +103,8 @@ def erase_people(rows: QuerySet[WeChatUser]) -> int:
     return len(people)
 
 
-def lapsed_remnants(now: datetime) -> QuerySet[Remnant]:
-    return Remnant.objects.filter(blocked=False, expires_at__lte=now)
+def lapsed_remnants(now: datetime) -> QuerySet[Tombstone]:
+    return Tombstone.objects.filter(blocked=False, expires_at__lte=now)
 
 
 class OrphanRule:
@@ -143,7 +144,7 @@ RULES: dict[str, Rule | OrphanRule] = {
         lambda now: IdempotencyKey.objects.filter(created_at__lte=now - KEYS_REMEMBERED)
     ),
     "remnants": Rule(lapsed_remnants),
-    "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - trail.KEPT)),
+    "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - attempts.KEPT)),
     "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),
     "files": OrphanRule(),
 }

@@ -9,45 +9,36 @@ from typing import Any, cast
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api import JsonView, LoginOutput
-from accounts.authentication import KeyAuthentication
 from accounts.errors import UserBlocked
-from accounts.models import ServerKey, WeChatUser
-from accounts.serializers import Nickname, StrictSerializer, Text, Time
+from accounts.models import WeChatUser
+from accounts.serializers import LoginOutput
 from accounts.services import begin_session
+from core.views import JsonView
 from wechat.client import Session
-from wechat.crypto import IV_PATTERN, decode_session_key
 
 from . import ranking
-from .api import (
-    BoardHead,
-    BoardQuery,
-    GroupHead,
+from .authentication import KeyAuthentication
+from .models import Board, Group, Membership, ServerKey, Source
+from .serializers import (
     GroupsOutput,
-    MemberOutput,
-    Number,
-    OpaqueId,
     PageQuery,
-    PeriodOutput,
     RankingOutput,
     RankingQuery,
-    ScoreInput,
-    SubmittedOutput,
-    Word,
-    groups_of,
+    ServerScoresInput,
+    ServerScoresOutput,
+    SessionInput,
+    WinnersOutput,
+    WinnersQuery,
     unreadable,
     unreadable_is_invalid,
 )
-from .models import Board, Group, Membership, Source
-from .services import Submission, submit_score
+from .services import Submission, groups_of, submit_score
 
 MAX_SCORES = 500
 DEFAULT_PLACES, MAX_PLACES = 3, 100
@@ -77,34 +68,6 @@ class ServerView(JsonView):
 
 
 # Scores
-
-
-class ServerScoreInput(ScoreInput):
-    """A score of one person; the idempotency key makes sending it again harmless."""
-
-    openid = OpaqueId()
-    idempotencyKey = Text(trim_whitespace=False, max_length=64)
-
-
-class ServerScoresInput(StrictSerializer):
-    scores = serializers.ListField(child=ServerScoreInput(), max_length=MAX_SCORES)
-
-
-class ServerScoreOutput(serializers.Serializer[Any]):
-    """What became of one score: its periods, or the code, detail and fields of an error."""
-
-    openid = serializers.CharField()
-    board = serializers.CharField()
-    periods = SubmittedOutput(many=True, required=False)
-    code = serializers.CharField(required=False)
-    detail = serializers.CharField(required=False)
-    fields = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.ListField(child=serializers.CharField()), required=False
-    )
-
-
-class ServerScoresOutput(serializers.Serializer[Any]):
-    results = ServerScoreOutput(many=True)
 
 
 class ServerScoresView(ServerView):
@@ -154,25 +117,6 @@ def refusal(error: APIException) -> dict[str, Any]:
 # Log-ins
 
 
-class SessionInput(StrictSerializer):
-    """Whom your server has logged in itself, with what WeChat's code2Session told it."""
-
-    openid = OpaqueId()
-    # Like an iv, the key of AES-128 is base64 of 16 bytes.
-    sessionKey = Text(required=False, trim_whitespace=False, pattern=IV_PATTERN)
-    unionid = OpaqueId(required=False)
-    nickname = Nickname(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            if "sessionKey" in attrs:
-                decode_session_key(attrs["sessionKey"])
-        except ValueError:
-            sentence = _("Not as WeChat gives it: base64 of 16 bytes.")
-            raise ValidationError({"sessionKey": [sentence]}) from None
-        return attrs
-
-
 class ServerSessionsView(ServerView):
     @extend_schema(request=SessionInput, responses=LoginOutput, operation_id="server_session")
     def post(self, request: Request) -> Response:
@@ -209,45 +153,6 @@ class ServerRankingView(ServerView):
         with unreadable_is_invalid():
             found = ranking.standings(group, board, **asked)
         return self.answer(RankingOutput, found)
-
-
-class WinnersQuery(BoardQuery):
-    period = Word(required=True, help_text=_("The key of a period that has ended."))
-    places = Number(default=DEFAULT_PLACES, min_value=1, max_value=MAX_PLACES)
-
-
-class WinnerMemberOutput(MemberOutput):
-    openid = serializers.SerializerMethodField()
-
-    def get_openid(self, member: ranking.Member) -> str:
-        return str(self.context["openids"][member.id])
-
-
-class WinnerOutput(serializers.Serializer[ranking.Standing]):
-    id = serializers.SerializerMethodField(
-        help_text=_("The same for ever, so that a prize can be given once.")
-    )
-    rank = serializers.IntegerField()
-    member = WinnerMemberOutput()
-    score = serializers.IntegerField()
-    scoreText = serializers.CharField(source="score_text")
-    achievedAt = Time(source="achieved_at")
-
-    def get_id(self, standing: ranking.Standing) -> str:
-        found: ranking.Ranking = self.context["ranking"]
-        where = (found.board.key, found.period.key, found.group.open_gid)
-        return ":".join([*where, str(standing.member.id)])
-
-
-class WinnersOutput(serializers.Serializer[ranking.Ranking]):
-    """The first places of a finished period; who ties shares a place, so there may be more."""
-
-    group = GroupHead()
-    board = BoardHead()
-    period = PeriodOutput(source="*")
-    serverTime = Time(source="server_time")
-    total = serializers.IntegerField()
-    winners = WinnerOutput(many=True, source="entries")
 
 
 class WinnersView(ServerView):

@@ -2,24 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts import trail
-from accounts.models import GroupProof, Remnant, WeChatUser
+from accounts.models import GroupProof, Tombstone, WeChatUser
+from accounts.privacy import LastingCount
 from accounts.services import judge_name, write_name
+from audit import attempts
+from core.signed import UnreadableSignature, sign, unsign
 from wechat.crypto import Envelope
 
-from .errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
+from .errors import (
+    FoundedTooMany,
+    GroupHidden,
+    GroupNotProven,
+    InvalidScore,
+    NotAGroup,
+    UnreadableCursor,
+)
 from .models import (
     ALL_GROUPS,
     Board,
@@ -30,13 +38,16 @@ from .models import (
     ScoreTooLarge,
     Source,
     Submitted,
+    describe,
 )
 from .periods import day_of
 
 TICKET_LIFETIME = timedelta(seconds=300)
 TICKET_SALT = "groups.ticket"
 FOUNDING_LIMIT = 100
+FOUNDINGS = "foundings"
 FOUNDING_WINDOW = timedelta(days=1)
+GROUPS_PER_PAGE = 20
 KEYS_REMEMBERED = timedelta(days=7)
 
 
@@ -65,34 +76,30 @@ def resolve(user: WeChatUser, envelope: Envelope) -> Entry:
     proof: GroupProof = user.unseal_group(envelope)
     if proof.open_gid is None:
         raise NotAGroup("single_chat" if proof.single_chat else "no_group")
-    trail.passed("group")
+    attempts.passed("group")
     return Entry(proof.open_gid, proof.watermarked)
 
 
 def ticket_for(user: WeChatUser, entry: Entry) -> str:
     """A signed memory of `resolve`: good for this user, this group and 300 seconds."""
-    proof = {"user": user.pk, "group": entry.open_gid, "watermarked": entry.watermarked}
-    return signing.dumps(proof, salt=TICKET_SALT)
+    return sign([user.pk, entry.open_gid, entry.watermarked], TICKET_SALT)
 
 
 def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> Entry:
     """The proof in a ticket. Raises GroupNotProven unless all of it fits, BindLocked as resolve."""
     user.refuse_when_locked(timezone.now())
     try:
-        proof: Mapping[str, Any] = signing.loads(ticket, salt=TICKET_SALT, max_age=TICKET_LIFETIME)
-    except signing.SignatureExpired:
-        raise GroupNotProven("ticket_expired") from None
-    except signing.BadSignature:
-        raise GroupNotProven("ticket_altered") from None
-    for cause, fits in {
-        "ticket_of_another": user.pk == proof["user"],
-        "other_openid": user.openid == openid,
-        "other_group": open_gid == proof["group"],
-    }.items():
-        if not fits:
-            raise GroupNotProven(cause)
-    trail.passed("ticket")
-    return Entry(open_gid, proof["watermarked"])
+        owner, group, watermarked = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
+    except UnreadableSignature as error:
+        raise GroupNotProven("ticket_expired" if error.expired else "ticket_altered") from None
+    if user.pk != owner:
+        raise GroupNotProven("ticket_of_another")
+    if user.openid != openid:
+        raise GroupNotProven("other_openid")
+    if open_gid != group:
+        raise GroupNotProven("other_group")
+    attempts.passed("ticket")
+    return Entry(open_gid, watermarked)
 
 
 def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
@@ -120,7 +127,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
         if counts:
             board = Board.objects.active_days()
             Score.objects.submit(board, user, board.scope_in(group), 1, now, Source.ENTRY)
-    trail.passed("membership", group=group.pk, created=created)
+    attempts.passed("membership", group=group.pk, created=created)
     return Bound(membership, created)
 
 
@@ -165,13 +172,18 @@ def founded_lately(user: WeChatUser, now: datetime) -> Foundings:
     """Those of `user`, and those from before an erasure."""
     lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
     found = lately.aggregate(count=Count("pk"), first=Min("created_at"))
-    before = Remnant.objects.of(user.app_id, user.openid)
+    before = Tombstone.objects.of(user.app_id, user.openid)
     ends = [found["first"] + FOUNDING_WINDOW] if found["first"] else []
     count = found["count"]
     if before and before.expires_at > now:
         ends.append(before.expires_at)
-        count += before.foundings
+        count += before.counts.get(FOUNDINGS, 0)
     return Foundings(count, min(ends, default=now))
+
+
+def lasting_foundings(user: WeChatUser, now: datetime) -> LastingCount:
+    """Return what an erasure must not reset: see accounts/privacy.py."""
+    return LastingCount(founded_lately(user, now).count, now + FOUNDING_WINDOW)
 
 
 def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Membership:
@@ -303,3 +315,34 @@ def _remember(
             "created_at": now,
         },
     )
+
+
+# Reading
+
+
+def attach(memberships: Sequence[Membership], now: datetime) -> list[Group]:
+    """The groups of one person's memberships, described, each with its `membership`."""
+    groups = [membership.group for membership in memberships]
+    describe(groups, now)
+    for group, membership in zip(groups, memberships, strict=True):
+        group.membership = membership
+    return groups
+
+
+def groups_of(user: WeChatUser, cursor: str | None) -> dict[str, Any]:
+    """A page of somebody's groups, the one visited last first. Raises UnreadableCursor."""
+    now, salt = timezone.now(), f"groups.mine.{user.pk}"
+    mine = Membership.objects.of(user, now).select_related("group")
+    rows = mine.order_by("-verified_at", "-pk")
+    if cursor:
+        try:
+            visited, pk = unsign(cursor, salt)
+        except UnreadableSignature:
+            raise UnreadableCursor from None
+        moment = datetime.fromisoformat(visited)
+        rows = rows.filter(Q(verified_at__lt=moment) | Q(verified_at=moment, pk__lt=pk))
+    page, following = list(rows[: GROUPS_PER_PAGE + 1]), None
+    if len(page) > GROUPS_PER_PAGE:
+        page, last = page[:GROUPS_PER_PAGE], page[GROUPS_PER_PAGE - 1]
+        following = sign([last.verified_at.isoformat(), last.pk], salt)
+    return {"groups": attach(page, now), "next": following}

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -10,8 +9,10 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from accounts.models import WeChatUser
+from core.signed import UnreadableSignature
 
 from . import ranking
+from .errors import UnreadableCursor
 from .links import Link
 from .models import Board, Group, Membership, VerificationFile
 from .periods import CURRENT_TITLES, UnreadablePeriod
@@ -22,9 +23,9 @@ def member_page(request: HttpRequest, signed: str) -> HttpResponse:
     """A group's ranking for whoever holds the link, as the member who asked for it sees it."""
     try:
         link = Link.open(signed)
-    except signing.SignatureExpired:
-        return render(request, "groups/expired.html", status=410)
-    except signing.BadSignature:
+    except UnreadableSignature as error:
+        if error.expired:
+            return render(request, "groups/expired.html", status=410)
         raise Http404 from None
     viewer = get_object_or_404(WeChatUser, pk=link.user_id)
     group = get_object_or_404(Group.objects.visible_to(viewer, timezone.now()), pk=link.group_id)
@@ -46,7 +47,7 @@ def ranking_context(
     period, cursor = request.GET.get("period"), request.GET.get("cursor")
     try:
         found = ranking.standings(group, board, period, viewer, cursor=cursor)
-    except (UnreadablePeriod, ranking.UnreadableCursor):
+    except (UnreadablePeriod, UnreadableCursor):
         raise Http404 from None
     return {"ranking": found, "windows": [(w, CURRENT_TITLES[w]) for w in board.counted_windows]}
 

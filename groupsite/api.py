@@ -1,4 +1,4 @@
-"""What holds for every call of the API: how bodies are read and how errors are answered."""
+"""How the API reads every body and answers every error."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
-from accounts.caller import request_id
+from core.context import request_id
 from wechat.errors import WeChatError
 
 from .errors import ServerError, TooLarge, as_api_exception
@@ -28,7 +28,7 @@ MAX_BODY = 256 * 1024
 
 
 class StrictJSONParser(BaseParser):
-    """JSON in UTF-8 (RFC 8259) of bounded size; what json.loads takes too kindly is refused."""
+    """Reads JSON in UTF-8 (RFC 8259) of bounded size, without the liberties of json.loads."""
 
     media_type = "application/json"
 
@@ -44,7 +44,11 @@ class StrictJSONParser(BaseParser):
 
 
 def loads_strictly(text: str) -> Any:
-    """Raises ValueError for NaN, Infinity and lone surrogates, RecursionError for deep nesting."""
+    """Return the value of a JSON text.
+
+    Raises ValueError, also for NaN, Infinity and lone surrogates, and RecursionError for deep
+    nesting.
+    """
     data = json.loads(text, parse_constant=_refuse_constant)
     if "\\u" in text:
         json.dumps(data, ensure_ascii=False).encode()
@@ -56,7 +60,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
-    """DRF's EXCEPTION_HANDLER: the one place where an exception becomes an answer."""
+    """Turn an exception into an answer: DRF's EXCEPTION_HANDLER, the one place that does."""
     refusal = as_api_exception(error)
     if isinstance(refusal, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
@@ -69,7 +73,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def answer_body(error: APIException) -> dict[str, Any]:
-    """The contract's error object; `fields` only for `invalid`, `retryAfter` only with a wait."""
+    """Return the error object; `fields` only for `invalid`, `retryAfter` only with a wait."""
     body: dict[str, Any] = {
         "code": error.default_code,
         "detail": str(error.detail),
@@ -86,7 +90,7 @@ def answer_body(error: APIException) -> dict[str, Any]:
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Nested serializers' errors as `{"scores.3.value": [sentence]}`; "" is the whole body."""
+    """Yield nested errors as `("scores.3.value", [sentence])`; "" is the whole body."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
             step = "" if name == "non_field_errors" else str(name)
@@ -108,9 +112,9 @@ def answer_headers(error: APIException) -> dict[str, str]:
 
 
 def answer(request: HttpRequest, error: APIException) -> HttpResponse:
-    """An error for whoever is not inside DRF: the contract's object below /api/, else a page.
+    """Return an error from outside DRF: the error object below /api/, elsewhere a page.
 
-    Needs neither the database nor another middleware; pages are templates named by their status.
+    It needs neither the database nor another middleware; pages are templates named by status.
     """
     headers = answer_headers(error)
     with translation.override(translation.get_language_from_request(request)):

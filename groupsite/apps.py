@@ -10,6 +10,6 @@ class GroupsiteConfig(AppConfig):
     def ready(self) -> None:
         from . import checks  # noqa: F401
 
-        # Where there is trouble, a check says so and nothing is served.
-        if settings.SENTRY_DSN and not reports.trouble_with(settings.SENTRY_DSN):
+        # If there is a problem, a check says so and nothing is served.
+        if settings.SENTRY_DSN and not reports.problem_with(settings.SENTRY_DSN):
             reports.start(settings.SENTRY_DSN)

@@ -8,15 +8,16 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from limits.errors import ConfigurationError
 
-from .reports import trouble_with
-from .throttles import limits_in, redis_storage
+from core.limits import limits_in, redis_storage
+
+from .reports import problem_with
 
 WEAK_PREFIX = "django-insecure-"
 MIN_LENGTH = 50
 MIN_UNIQUE = 5
 
-# `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are everybody's.
-EVERYBODYS_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
+# `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are anyone's.
+ANYONES_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
 
 # Settings that count something, and the least they can be.
 LEAST = {
@@ -29,7 +30,7 @@ LEAST = {
 
 @register
 def production_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """With DEBUG off: strong keys of one's own, hosts by name, HTTPS."""
+    """Check, with DEBUG off, for strong keys of one's own, hosts by name, and HTTPS."""
     if settings.DEBUG:
         return []
     return [
@@ -52,7 +53,7 @@ def _secret_key(key: str) -> list[CheckMessage]:
 
 
 def _hosts(hosts: Sequence[str]) -> list[CheckMessage]:
-    if hosts and not any(EVERYBODYS_HOSTS.fullmatch(host) for host in hosts):
+    if hosts and not any(ANYONES_HOSTS.fullmatch(host) for host in hosts):
         return []
     hint = "Name your domains 请写明域名: ALLOWED_HOSTS=api.example.com"
     return [Error("ALLOWED_HOSTS is empty or allows any host.", hint, id="groupsite.E002")]
@@ -77,7 +78,7 @@ def _origins(origins: Sequence[str]) -> list[CheckMessage]:
 
 @register
 def numbers(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """What is counted in proxies, seconds or days is not negative, and long enough to be of use."""
+    """Check that numbers of proxies, seconds or days are large enough to be of use."""
     return [
         Error(
             f"{name} is too small.",
@@ -91,7 +92,7 @@ def numbers(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 @register
 def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """THROTTLES can be read, and lets through what clients rely on."""
+    """Check that THROTTLES can be read, and lets through what clients rely on."""
     try:
         limits_in(settings.THROTTLES)
     except ValueError as error:
@@ -102,7 +103,7 @@ def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 @register
 def redis(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """REDIS_URL can be read, and there is something to read it; Redis itself may be away."""
+    """Check that REDIS_URL can be read, and redis is installed; Redis itself may be away."""
     try:
         if settings.REDIS_URL:
             redis_storage(settings.REDIS_URL)
@@ -117,20 +118,20 @@ def redis(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 @register
 def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """SENTRY_DSN, where it is set, works."""
-    trouble = settings.SENTRY_DSN and trouble_with(settings.SENTRY_DSN)
-    if not trouble:
+    """Check that SENTRY_DSN, if it is set, works."""
+    problem = settings.SENTRY_DSN and problem_with(settings.SENTRY_DSN)
+    if not problem:
         return []
     hint = (
         "Copy the DSN from the project's settings 请从 Sentry 项目设置复制 DSN, and 并 "
         "pip install --require-hashes -r requirements/sentry.txt"
     )
-    return [Error(trouble, hint, id="groupsite.E009")]
+    return [Error(problem, hint, id="groupsite.E009")]
 
 
 @register(Tags.security, deploy=True)
 def second_factor(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """In production a password alone does not open the console."""
+    """Check that in production a password alone does not open the console."""
     if settings.OPERATOR_TOTP or settings.DEBUG:
         return []
     hint = "Leave OPERATOR_TOTP out, or set it to True 请删除 OPERATOR_TOTP 或设为 True。"

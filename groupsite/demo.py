@@ -1,4 +1,4 @@
-"""`make demo`: a whole site on one machine, with a sandbox in WeChat's place; asks nothing.
+"""`make demo`: a whole site on one machine, with a sandbox instead of WeChat; asks nothing.
 
 One process: the sandbox in a thread, the site in another, an SQLite database of its own.
 """
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def set_environment(sandbox_url: str, home: Path = HOME) -> None:
-    """The demo's own settings, whatever `.env` says; its keys last as long as its database."""
+    """Set the demo's own settings, whatever `.env` says; its keys last as long as its database."""
     home.mkdir(exist_ok=True)
     push_key = kept(home / "demo.push", secrets.token_hex(22)[:43])
     os.environ |= {
@@ -72,7 +72,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
 
 
 def kept(path: Path, fresh: str) -> str:
-    """What that file holds, which is `fresh` the first time."""
+    """Return the content of a file, which is `fresh` the first time."""
     if not path.exists() or not path.read_text():
         path.touch(mode=0o600)
         path.write_text(fresh)
@@ -85,7 +85,7 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
-    from accounts.models import Watch
+    from audit.models import Watch
     from groups.models import Group
 
     try:
@@ -99,11 +99,11 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     if not Group.objects.exists():
         say("Inventing people and groups 生成演示数据")
         call_command("seed_demo")
-    Watch.objects.begin(APP_ID, everybody=True, lasting=timedelta(days=7))
+    Watch.objects.begin(APP_ID, everyone=True, lasting=timedelta(days=7))
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
-    sandbox.world.push_to(
+    sandbox.state.push_to(
         APP_ID,
         f"{base_url}/wechat/push/{APP_ID}/",
         PUSH_TOKEN,
@@ -124,8 +124,8 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
 
 
 def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
-    """A few people log in and tap a card in each group, over HTTP from end to end."""
-    from accounts.avatars import default_avatar
+    """Let a few people log in and tap a card in each group, over HTTP from end to end."""
+    from accounts.avatars.drawn import default_avatar
 
     http, api = http_session(), f"{base_url}/api/v1"
 
@@ -154,7 +154,7 @@ def print_addresses(base_url: str) -> None:
     from django.urls import reverse
 
     from accounts.models import WeChatUser
-    from accounts.signin import sign_in_path
+    from console.sign_in import sign_in_path
     from groups.links import Link
     from groups.models import ACTIVE_DAYS, Group
     from wechat.sandbox import openid_of
@@ -180,7 +180,7 @@ def print_addresses(base_url: str) -> None:
 
 
 def lan_address() -> str:
-    """This machine's address on its network; connecting a UDP socket sends nothing."""
+    """Return this machine's address on its network; connecting a UDP socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

@@ -1,7 +1,7 @@
-"""Every error of the API, once: its code, its status, when it comes, what the client should do.
+"""Every error of the API, once: its code, its status, when it occurs, what the client should do.
 
-An exception becomes one of these and nothing else. docs/errors.md and the OpenAPI schema are made
-from the same rows.
+Every exception becomes one of these. docs/errors.md and the OpenAPI schema are made from the same
+rows.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from accounts.errors import (
     InvalidCode,
     InvalidToken,
     PictureTooLarge,
-    RetryLater,
     RiskyName,
     SessionStale,
     StorageUnavailable,
@@ -26,6 +25,7 @@ from accounts.errors import (
     WeChatUnavailable,
 )
 from accounts.models import WeChatUser
+from core.errors import RetryLater
 from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidScore, NotAGroup
 from wechat import errors as wechat
 
@@ -58,12 +58,12 @@ class Unavailable(RetryLater):
 
 class ServerError(APIException):
     default_code = "server_error"
-    default_detail = _("Something went wrong on our side. Tell us the requestId.")
+    default_detail = _("Something went wrong on the server. Report the requestId.")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One code: the exceptions that carry it, when it comes, what the client should do."""
+class ErrorRow:
+    """One code: the exceptions that have it, when it occurs, what the client should do."""
 
     kinds: tuple[type[APIException], ...]
     when: str | Promise
@@ -79,91 +79,91 @@ class Row:
 
     @property
     def carries(self) -> str:
-        """The key of the answer that comes with this code only, or nothing."""
+        """Return the key that answers with this code have and others lack, or ""."""
         if issubclass(self.kinds[0], RetryLater):
             return "retryAfter"
         return "fields" if exceptions.ValidationError in self.kinds else ""
 
 
 CATALOGUE = (
-    Row(
+    ErrorRow(
         (Invalid, exceptions.ValidationError, RiskyName, InvalidScore),
         _(
             "The body is not JSON, a key is unknown or missing, or a value is not allowed; a name "
             "that WeChat's content check refuses is not."
         ),
-        _("Mend the request. `fields` says what is wrong where, if one place is to blame."),
+        _("Fix the request. `fields` names the fields that are wrong, if there are any."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.NotAuthenticated,),
-        _("The call wants a token, and none was sent in `Authorization`."),
+        _("The call needs a token, and none was sent in `Authorization`."),
         _("Log in, and send `Authorization: Bearer <token>`."),
     ),
-    Row(
+    ErrorRow(
         (InvalidToken,),
         _("The token has expired, was ended by a log-out, or never was one."),
         _("Log in again, then repeat the call once."),
     ),
-    Row(
+    ErrorRow(
         (InvalidCode,),
         _("WeChat says the log-in code is wrong, expired or already used."),
         _("Call `wx.login` again, and log in with the new code."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.PermissionDenied,),
-        _("Whoever calls may not do this."),
+        _("The caller may not do this."),
         _("Stop: the same call will be refused again."),
     ),
-    Row(
+    ErrorRow(
         (UserBlocked,),
         _("An operator has blocked this member, or WeChat refuses the account (its error 40226)."),
         _("Stop, and show `detail`."),
     ),
-    Row(
+    ErrorRow(
         (GroupNotProven,),
         _("The ticket has expired, was altered, or is for another member or group."),
         _("Stop using this ticket; a new one comes from `groups/resolve`."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.NotFound, GroupHidden),
         _("There is no such path, group or board, or it is not yours: both look the same."),
         _("Stop. A group is there again once the member enters from it."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.MethodNotAllowed,),
         _("The path exists, but not with this method."),
-        _("Mend the request: the header `Allow` names the methods."),
+        _("Fix the request: the header `Allow` lists the methods."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.NotAcceptable,),
         _("`Accept` rules out `application/json`, the only answer there is."),
-        _("Mend the request: accept `application/json`."),
+        _("Fix the request: accept `application/json`."),
     ),
-    Row(
+    ErrorRow(
         (SessionStale,),
         _(
             "The encrypted data is well formed but does not open: made under an earlier log-in, "
             "for another member or mini-program, too long ago, or not by WeChat. "
-            "Which of these is not told."
+            "The answer does not say which."
         ),
         _("Log in, fetch the encrypted data from WeChat **again**, and retry once."),
     ),
-    Row(
+    ErrorRow(
         (NotAGroup,),
         _("The encrypted data is genuine and names no group: the card was not opened in one."),
         _("Explain that the card must be opened in a group; do not retry."),
     ),
-    Row(
+    ErrorRow(
         (TooLarge, PictureTooLarge),
         _("The body is larger than 256 KiB, or an upload larger than 2 MiB."),
-        _("Send less."),
+        _("Reduce the size."),
     ),
-    Row(
+    ErrorRow(
         (exceptions.UnsupportedMediaType,),
         _("The body is of a type this call does not read, such as a form."),
-        _("Mend the request: send `Content-Type: application/json`, for a file multipart."),
+        _("Fix the request: send `Content-Type: application/json`, for a file multipart."),
     ),
-    Row(
+    ErrorRow(
         (Throttled, FoundedTooMany),
         _(
             "Too many calls, too many new groups in one day, or WeChat's own limit for this "
@@ -171,17 +171,17 @@ CATALOGUE = (
         ),
         _("Wait `retryAfter` seconds, then repeat the call."),
     ),
-    Row(
+    ErrorRow(
         (BindLocked,),
         _("Ten times within an hour encrypted data of this member did not open."),
         _("Wait `retryAfter` seconds, an hour at most. Logging in does not shorten it."),
     ),
-    Row(
+    ErrorRow(
         (ServerError,),
-        _("A fault of ours. The server's log has it under the same `requestId`."),
-        _("Tell us the `requestId`; do not retry at once."),
+        _("An error on the server. Its log has the details under the same `requestId`."),
+        _("Report the `requestId`; do not retry immediately."),
     ),
-    Row(
+    ErrorRow(
         (WeChatUnavailable,),
         _(
             "WeChat is busy, slow or out of quota, or refuses this site's appid, secret or "
@@ -189,7 +189,7 @@ CATALOGUE = (
         ),
         _("Wait `retryAfter` seconds, then repeat the call; a log-in with a new code."),
     ),
-    Row(
+    ErrorRow(
         (Unavailable, StorageUnavailable),
         _("The database, or the storage of avatars, does not answer at the moment."),
         _("Wait `retryAfter` seconds, then repeat the call."),
@@ -199,7 +199,7 @@ CODES = {row.code: row for row in CATALOGUE}
 
 
 def as_api_exception(error: Exception) -> APIException:
-    """The refusal that `error` means to the client; its code is one of CODES."""
+    """Return the refusal that `error` means to the client; its code is one of CODES."""
     match error:
         case exceptions.ParseError():
             return Invalid(error.detail)
@@ -221,11 +221,11 @@ def as_api_exception(error: Exception) -> APIException:
             return Invalid(_("The body ended early."))
         case _ if database_is_away(error):
             return Unavailable(wait=3)
-        case wechat.CodeRejected():
+        case wechat.InvalidCodeError():
             return InvalidCode()
-        case wechat.UserRefused():
+        case wechat.HighRiskUserError():
             return UserBlocked()
-        case wechat.TooFrequent():
+        case wechat.RateLimitError():
             return Throttled(wait=60)
         case wechat.WeChatError():
             return WeChatUnavailable(wait=3)
@@ -246,7 +246,7 @@ BY_STATUS: dict[int, type[APIException]] = {
 
 
 def of_status(status_code: int, method: str) -> APIException:
-    """The refusal that Django meant when it answered `method` with no more than a status."""
+    """Return the refusal that Django meant when it answered `method` with only a status."""
     if status_code == status.HTTP_405_METHOD_NOT_ALLOWED:
         return exceptions.MethodNotAllowed(method)
     if status_code == status.HTTP_503_SERVICE_UNAVAILABLE:

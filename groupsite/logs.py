@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.views.debug import SafeExceptionReporterFilter
 
-from accounts.caller import caller, request_id
+from core.context import caller, request_id
 
 from .outage import database_is_away
 
@@ -44,7 +44,7 @@ SECRET = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` with the values of WeChat's and our own secrets starred out."""
+    """Return `text` with the values of WeChat's and our own secrets replaced by ***."""
     return SECRET.sub(lambda match: f"{match[match.lastindex or 0]}***", text)
 
 
@@ -79,7 +79,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _context() -> dict[str, Any]:
-    """What is known of the request at hand."""
+    """Return what is known of the request at hand."""
     id, who = request_id.get(), caller.get()
     return {"requestId": None if id == "-" else id, "userId": who.user_id, "appid": who.app_id}
 
@@ -88,10 +88,10 @@ def _plain(value: Any) -> int | float | str:
     return value if isinstance(value, int | float) else redact(str(value))
 
 
-class Crashes(logging.Filter):
-    """Of Django's lines about requests only crashes: the access line says the rest.
+class CrashFilter(logging.Filter):
+    """Lets only crashes through of Django's lines about requests: the access line says the rest.
 
-    A database that is away is no crash, and has been warned of.
+    A database that is away is no crash, and has been logged as a warning.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from rest_framework.exceptions import APIException
 
-from accounts.caller import NOBODY, caller, request_id
+from core.context import ANONYMOUS, caller, request_id
 
 from .api import answer
 from .errors import Unavailable, of_status
@@ -23,7 +23,7 @@ logger = logging.getLogger("groupsite.request")
 
 DATABASE_AWAY = "groupsite.database_away"
 
-# What no page of ours needs, and no page that were to slip in may have.
+# What no page of ours needs, and no page that slips in may use.
 PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()"
     for feature in (
@@ -38,10 +38,10 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
-class RequestLog:
-    """Names each request in its log lines and in `X-Request-ID`, and writes its access line.
+class RequestLogMiddleware:
+    """Gives each request an id, in its log lines and in `X-Request-ID`, and logs its access line.
 
-    The line has the route's pattern, never the path, which may be a link that opens something.
+    The line has the route's pattern, never the path, which may be a secret link.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -50,7 +50,7 @@ class RequestLog:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # Not reset afterwards: Django logs an error answer after the last middleware is done.
         request_id.set(uuid.uuid4().hex)
-        caller.set(NOBODY)
+        caller.set(ANONYMOUS)
         start = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-ID"] = request_id.get()
@@ -69,11 +69,11 @@ def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
     }
 
 
-class Headers(SecurityMiddleware):
-    """Django's security headers and a Permissions-Policy on whatever is answered further in.
+class SecurityHeadersMiddleware(SecurityMiddleware):
+    """Puts Django's security headers and a Permissions-Policy on every answer.
 
-    SecurityMiddleware itself stands further in as well: it cannot see to an answer that its own
-    redirect to HTTPS ends in, such as the refusal of a host.
+    SecurityMiddleware itself comes later as well: it does not see an answer that another middleware
+    gives before it, such as the refusal of a host.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -84,9 +84,9 @@ class Headers(SecurityMiddleware):
         return super().process_response(request, response)
 
 
-class Errors:
-    """Gives every error below /api/ the contract's shape, also those raised before or beside DRF,
-    and everywhere makes a database that is away a 503.
+class ErrorsMiddleware:
+    """Gives every error below /api/ the shape of the API, also those raised outside of DRF, and
+    answers 503 everywhere while the database is away.
 
     Django's handler404 and handler500 are no place for this: they do not run with DEBUG on.
     """
@@ -116,9 +116,9 @@ def _is_shapeless(request: HttpRequest, response: HttpResponse) -> bool:
 
 @receiver(got_request_exception)
 def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
-    """Marks a request that crashed because of the database.
+    """Mark a request that crashed because of the database.
 
-    The one place that sees what a view, a template or any other middleware let through.
+    This is the one place that sees what a view, a template or any other middleware did not catch.
     """
     error = sys.exception()
     if request is not None and database_is_away(error):
@@ -126,8 +126,8 @@ def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) 
         logger.warning("%s: %s", type(error).__name__, error)
 
 
-class Private:
-    """What depends on who asks is kept by no cache on the way, refusals included.
+class PrivateCacheMiddleware:
+    """Keeps answers that depend on the caller out of shared caches, errors included.
 
     A member's page is for the holder of its link: not for search engines, not for the next site.
     """

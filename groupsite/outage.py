@@ -1,4 +1,4 @@
-"""What a database that is away looks like from the inside."""
+"""How a database that is away looks to the code."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from django.db import InterfaceError, OperationalError
 
 
 def database_is_away(error: BaseException | None) -> bool:
-    """Whether the database could not be reached, was lost, locked or too busy: try again later."""
+    """Return whether the database could not be reached, was lost, locked or too busy."""
     return isinstance(error, OperationalError | InterfaceError)
 
 
 class SessionStore(db.SessionStore):
-    """Django's, but a database that is away is not taken for a session that somebody deleted, and
-    a key that Django cannot have made is none: PostgreSQL fails at a NUL in it."""
+    """Django's, with two differences: a database that is away is not taken for a deleted session,
+    and a key that Django cannot have made is no key (PostgreSQL fails at a NUL in it)."""
 
     def _validate_session_key(self, key: str | None) -> bool:
         is_key: bool = super()._validate_session_key(key)  # type: ignore[misc]

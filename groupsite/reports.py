@@ -1,4 +1,4 @@
-"""Error reports to Sentry, or to whatever speaks its protocol: where, not about whom."""
+"""Error reports to Sentry, or to anything that speaks its protocol: without personal data."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from .logs import SECRET_NAME, redact
 
 
-def trouble_with(dsn: str) -> str:
-    """What keeps reports from being sent to `dsn`, as a sentence; empty where nothing does."""
+def problem_with(dsn: str) -> str:
+    """Return what prevents reports to `dsn`, as a sentence; "" if nothing does."""
     try:
         from sentry_sdk.utils import BadDsn, Dsn
     except ImportError:
@@ -20,7 +20,7 @@ def trouble_with(dsn: str) -> str:
 
 
 def start(dsn: str) -> None:
-    """Reports unhandled errors from now on: no bodies, cookies, headers, variables or people."""
+    """Report unhandled errors from now on: no bodies, cookies, headers, variables or people."""
     import sentry_sdk
     from sentry_sdk.integrations.logging import ignore_logger
 
@@ -38,7 +38,7 @@ def start(dsn: str) -> None:
 
 
 def clean(event: Any, hint: Any) -> Any:
-    """A report without what may be secret or personal; Sentry's `before_send`."""
+    """Return a report without what may be secret or personal: Sentry's `before_send`."""
     request = event.get("request", {})
     event["request"] = {
         "method": request.get("method", ""),
@@ -49,7 +49,7 @@ def clean(event: Any, hint: Any) -> Any:
 
 
 def redacted(value: Any) -> Any:
-    """The same with every string in it redacted, and whatever a secret's name stands before."""
+    """Return `value` with every string redacted, and every value under the name of a secret."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):

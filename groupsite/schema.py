@@ -7,7 +7,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
-from accounts.serializers import IGNORED_KEYS, StrictSerializer, Text
+from core.serializers import IGNORED_KEYS, StrictCharField, StrictSerializer
 
 from .errors import CATALOGUE
 
@@ -23,9 +23,8 @@ class ErrorOutput(serializers.Serializer[Any]):
 
 
 class ApiSchema(AutoSchema):
-    """Adds the contract's error object to every call as its `default` response, and says of input
-    what serializers enforce without telling: no unknown key, no empty text, no
-    text that does not match."""
+    """Adds the error object to every call as its `default` response, and to inputs what serializers
+    enforce: no unknown key, no empty text, no text that does not match its pattern."""
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
@@ -38,12 +37,12 @@ class ApiSchema(AutoSchema):
         self, field: Any, direction: Any, bypass_extensions: bool = False
     ) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
-        return schema | told_of(field) if isinstance(field, Text) else schema
+        return schema | refused_by(field) if isinstance(field, StrictCharField) else schema
 
     def _get_request_for_media_type(
         self, serializer: Any, direction: Literal["request", "response"] = "request"
     ) -> tuple[Any, bool]:
-        """Where there are several forms of a body, one of them must be sent."""
+        """Require a body where it has several forms: one of them must be sent."""
         schema, required = super()._get_request_for_media_type(serializer, direction)  # type: ignore[no-untyped-call]
         return schema, required or isinstance(serializer, PolymorphicProxySerializer)
 
@@ -56,8 +55,8 @@ class ApiSchema(AutoSchema):
         return bodies
 
 
-def told_of(field: Text) -> dict[str, Any]:
-    """What `field` refuses without having said so to drf-spectacular."""
+def refused_by(field: StrictCharField) -> dict[str, Any]:
+    """Return, as JSON Schema, what `field` refuses without drf-spectacular's knowledge."""
     if field.pattern:
         return {"pattern": field.pattern}
     if field.allow_blank:
@@ -74,7 +73,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "accounts.authentication.KeyAuthentication"
+    target_class = "groups.authentication.KeyAuthentication"
     name = "serverKey"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:

@@ -26,7 +26,7 @@ DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 
 
 def app_secrets(text: str) -> dict[str, dict[str, str]]:
-    """`appid:secret,…` as `{appid: {"SECRET": secret}}`; Django's error reports star SECRET out."""
+    """Read `appid:secret,…` as `{appid: {"SECRET": secret}}`; error reports hide SECRET."""
     pairs = [pair.strip().partition(":") for pair in text.split(",") if pair.strip()]
     if not all(app_id and secret for app_id, _colon, secret in pairs):
         raise ImproperlyConfigured("WECHAT_APPS must read appid:secret,appid:secret")
@@ -34,7 +34,7 @@ def app_secrets(text: str) -> dict[str, dict[str, str]]:
 
 
 def push_channels(text: str) -> dict[str, dict[str, str]]:
-    """`appid:token:encodingaeskey,…` as `{appid: {"TOKEN", "AES_KEY"}}`, both starred out too.
+    """Read `appid:token:encodingaeskey,…` as `{appid: {"TOKEN", "AES_KEY"}}`, both hidden too.
 
     Without its third part an entry takes the plain mode only.
     """
@@ -49,7 +49,7 @@ def push_channels(text: str) -> dict[str, dict[str, str]]:
 
 
 def origin(url: str) -> list[str]:
-    """The origin of an absolute address, for a Content-Security-Policy; nothing of a path."""
+    """Return the origin of an absolute URL, for a Content-Security-Policy; none of a path."""
     parts = urlsplit(url)
     return [f"{parts.scheme}://{parts.netloc}"] if parts.netloc else []
 
@@ -57,7 +57,7 @@ def origin(url: str) -> list[str]:
 def object_storage(
     bucket: str, endpoint_url: str, region: str, access_key: str, secret_key: str
 ) -> dict[str, Any]:
-    """A bucket of Amazon S3, or of what speaks its protocol (COS, OSS, MinIO), for STORAGES.
+    """Configure a bucket of Amazon S3, or of a compatible store (COS, OSS, MinIO), for STORAGES.
 
     Objects are readable or not as the bucket's policy says, and may be cached for a day. A store
     that does not answer is given up after two attempts of 3 s for connecting and each read.
@@ -89,7 +89,7 @@ def object_storage(
 
 
 def database(url: str) -> dict[str, Any]:
-    """DATABASE_URL as Django wants it. No error quotes it: it holds a password."""
+    """Read DATABASE_URL as Django needs it. No error quotes it: it has a password."""
     try:
         found = env.db_url_config(url) if url.partition(":")[0] in DATABASE_SCHEMES else {}
     except ValueError:
@@ -147,7 +147,9 @@ INSTALLED_APPS = [
     "console",
     "groups",
     "accounts",
+    "audit",
     "wechat",
+    "core",
     "console.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -161,15 +163,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # What goes on every answer, whoever gives it …
-    "groupsite.middleware.RequestLog",
-    "groupsite.middleware.Headers",
+    # What every answer gets, from wherever it comes …
+    "groupsite.middleware.RequestLogMiddleware",
+    "groupsite.middleware.SecurityHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "groupsite.middleware.Private",
-    "groupsite.middleware.Errors",
+    "groupsite.middleware.PrivateCacheMiddleware",
+    "groupsite.middleware.ErrorsMiddleware",
     # … and those who give them.
-    "groupsite.throttles.PerAddress",
+    "groupsite.throttles.AddressThrottleMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -179,7 +181,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "groupsite.throttles.PerOperator",
+    "console.guesses.GuessLimitMiddleware",
 ]
 
 ROOT_URLCONF = "groupsite.urls"
@@ -328,7 +330,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["groupsite.api.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "groupsite.schema.ApiSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.PerCaller"],
+    "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.CallerThrottle"],
     "EXCEPTION_HANDLER": "groupsite.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
@@ -367,7 +369,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"crashes": {"()": "groupsite.logs.Crashes"}},
+    "filters": {"crashes": {"()": "groupsite.logs.CrashFilter"}},
     "formatters": {"json": {"()": "groupsite.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -7,10 +7,11 @@ from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
-from accounts.views import avatar_view, default_avatar_view, sign_in, wechat_push
+from accounts.views import avatar_view, default_avatar_view, wechat_push
 from console import desk, exports, integration, pages, totp
 from console import views as console
 from console.queue import review_queue
+from console.sign_in import sign_in
 from groups import api as groups
 from groups import server_api as server
 from groups.views import member_page, verification_file
@@ -36,7 +37,7 @@ MEDIA = urlsplit(settings.MEDIA_URL).path.lstrip("/")  # also where a CDN asks u
 api = [
     path("login", accounts.LoginView.as_view()),
     path("logout", accounts.LogoutView.as_view()),
-    path("me", groups.MeView.as_view()),
+    path("me", accounts.MeView.as_view()),
     path("me/avatar", accounts.AvatarView.as_view()),
     path("me/consent", accounts.ConsentView.as_view()),
     path("me/data", groups.MyDataView.as_view()),
@@ -59,9 +60,9 @@ api = [
 
 urlpatterns = [
     path("api/v1/", include(api)),
-    path("api/schema/", views.Schema.as_view(), name="schema"),
-    path("api/docs/", views.Docs.as_view(url_name="schema"), name="docs"),
-    re_path(r"^api/", views.ApiNotFound.as_view()),
+    path("api/schema/", views.SchemaView.as_view(), name="schema"),
+    path("api/docs/", views.DocsView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/", views.ApiNotFoundView.as_view()),
     path("groups/", pages.group_list, name="group-list"),
     path("groups/<int:pk>/", pages.group_page, name="group-page"),
     path("groups/<int:pk>/season.csv", exports.export_ranking, {"form": "csv"}, "season-csv"),

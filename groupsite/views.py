@@ -15,8 +15,8 @@ from groups.models import Board
 
 
 @extend_schema(exclude=True)
-class ApiNotFound(APIView):
-    """Whatever is not a call of the API; a route, so that Django never redirects to one."""
+class ApiNotFoundView(APIView):
+    """Every path below /api/ that is no call; a route, so that Django never redirects to one."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -25,11 +25,11 @@ class ApiNotFound(APIView):
         raise NotFound
 
 
-class Schema(SpectacularAPIView):
+class SchemaView(SpectacularAPIView):
     http_method_names = ["get", "head"]
 
 
-class Docs(SpectacularSwaggerSplitView):
+class DocsView(SpectacularSwaggerSplitView):
     http_method_names = ["get", "head"]
 
 
@@ -37,7 +37,7 @@ class Docs(SpectacularSwaggerSplitView):
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
-    """The process answers."""
+    """Answer that the process is alive."""
     return JsonResponse({"status": "ok"})
 
 
@@ -45,7 +45,7 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """The process can do its work: the database answers, and has its tables."""
+    """Answer whether the process can work: the database answers, and has its tables."""
     try:
         Board.objects.exists()
     except Error:

@@ -1,6 +1,6 @@
 'use strict'
 
-// A phone has no browser: these exist in the developer tools at best.
+// Browser globals: the developer tools may have them, phones do not.
 const BROWSER = [
   'window', 'document', 'navigator', 'location', 'history', 'localStorage', 'sessionStorage', 'indexedDB',
   'fetch', 'XMLHttpRequest', 'WebSocket', 'FormData', 'Blob', 'File', 'FileReader', 'Image', 'Worker',
@@ -13,18 +13,18 @@ const PHONE = [
   'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'
 ]
 
-// The parser refuses newer syntax; these are newer methods, missing where base library 2.17.3 runs.
-const NEWER = [
+// The parser refuses newer syntax; these newer methods are missing on phones with base library 2.17.3.
+const NEWER_METHODS = [
   'finally', 'flat', 'flatMap', 'fromEntries', 'allSettled', 'any', 'matchAll', 'replaceAll', 'trimStart',
   'trimEnd', 'at', 'hasOwn', 'findLast', 'findLastIndex', 'toSorted', 'toReversed'
 ]
 
 const newerMethod = {
-  selector: `CallExpression > MemberExpression.callee[property.name=/^(${NEWER.join('|')})$/]`,
-  message: 'Newer than ES2017: old phones do not have it.'
+  selector: `CallExpression > MemberExpression.callee[property.name=/^(${NEWER_METHODS.join('|')})$/]`,
+  message: 'Newer than ES2017: old phones lack this method.'
 }
 
-// Since October 2018 nobody is told whether a share happened. Calls of `wx` itself have callbacks.
+// Since October 2018 WeChat calls no callback after a share. Calls of `wx` itself do have callbacks.
 const sharing = '/^(onShareAppMessage|onShareTimeline)$/'
 const callback = '/^(success|fail|complete)$/'
 const shareCallback = {
@@ -47,7 +47,7 @@ const style = {
   'max-len': ['error', { code: 120, ignoreStrings: true, ignoreTemplateLiterals: true, ignoreComments: false }]
 }
 
-const sense = {
+const correctness = {
   'no-unused-vars': ['error', { caughtErrors: 'none' }],
   'no-var': 'error',
   'prefer-const': 'error',
@@ -72,10 +72,10 @@ module.exports = [
       'no-restricted-syntax': ['error', newerMethod, shareCallback]
     }
   },
-  { files: ['groups/**/*.js', 'example/**/*.js'], rules: { ...style, ...sense } },
+  { files: ['groups/**/*.js', 'example/**/*.js'], rules: { ...style, ...correctness } },
   {
     files: ['tests/**/*.mjs', 'harness/**/*.mjs', 'harness/**/*.js'],
     languageOptions: { ecmaVersion: 'latest', sourceType: 'module' },
-    rules: { ...sense, semi: style.semi }
+    rules: { ...correctness, semi: style.semi }
   }
 ]

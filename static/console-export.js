@@ -1,29 +1,29 @@
-// While a file is made and downloaded: how many of its rows are done.
+// Show how many rows are done while a file is made and downloaded.
 const form = document.getElementById('export')
-const shown = document.getElementById('progress')
-const bar = shown.querySelector('progress')
-const told = shown.querySelector('output')
-const PATIENCE = 60 // seconds without news: no process that is asked knows of this download
-let left = 0
+const panel = document.getElementById('progress')
+const bar = panel.querySelector('progress')
+const output = panel.querySelector('output')
+const MAX_ATTEMPTS = 60 // without progress: the process that answers may not know this download
+let attemptsLeft = 0
 
-async function look () {
-  const answer = await fetch(form.dataset.progress)
-  const { rows } = await answer.json()
+async function refresh () {
+  const response = await fetch(form.dataset.progress)
+  const { rows } = await response.json()
   if (rows === null) return
-  if (rows > bar.value) left = PATIENCE
+  if (rows > bar.value) attemptsLeft = MAX_ATTEMPTS
   bar.value = rows
-  told.textContent = Math.min(rows, bar.max).toLocaleString('en')
-  if (rows >= bar.max) left = 0
+  output.textContent = Math.min(rows, bar.max).toLocaleString('en')
+  if (rows >= bar.max) attemptsLeft = 0
 }
 
-async function goOn () {
-  await look().catch(() => {})
-  if (--left > 0) setTimeout(goOn, 1000)
+async function poll () {
+  await refresh().catch(() => {})
+  if (--attemptsLeft > 0) setTimeout(poll, 1000)
 }
 
 form.addEventListener('submit', () => {
-  shown.hidden = false
+  panel.hidden = false
   bar.removeAttribute('value')
-  if (left <= 0) setTimeout(goOn, 300)
-  left = PATIENCE
+  if (attemptsLeft <= 0) setTimeout(poll, 300)
+  attemptsLeft = MAX_ATTEMPTS
 })

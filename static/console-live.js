@@ -1,21 +1,22 @@
-// New attempts appear on top of the list, every two seconds while the page is looked at.
+// Add new attempts to the top of the list, every two seconds while the page is visible.
 const list = document.getElementById('attempts')
 
-async function look () {
+/** Load new attempts; resolves to false if polling must stop, for example after signing out. */
+async function refresh () {
   const newest = list.querySelector('article')?.dataset.pk ?? 0
-  const answer = await fetch(`${list.dataset.live}&since=${newest}`)
-  if (answer.status !== 200 || answer.redirected) return answer.ok && !answer.redirected
-  const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  const response = await fetch(`${list.dataset.live}&since=${newest}`)
+  if (response.status !== 200 || response.redirected) return response.ok && !response.redirected
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html')
   list.prepend(...page.querySelectorAll('article'))
   document.getElementById('nothing')?.remove()
   for (const old of [...list.children].slice(30)) old.remove()
   return true
 }
 
-async function goOn () {
-  let signedIn = true
-  if (!document.hidden) signedIn = await look().catch(() => true)
-  if (signedIn) setTimeout(goOn, 2000)
+async function poll () {
+  let keepPolling = true
+  if (!document.hidden) keepPolling = await refresh().catch(() => true)
+  if (keepPolling) setTimeout(poll, 2000)
 }
 
-setTimeout(goOn, 2000)
+setTimeout(poll, 2000)

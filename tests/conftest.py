@@ -22,16 +22,16 @@ from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 
-from accounts import trail
-from accounts.models import AuditEvent, ServerKey, WeChatUser
-from accounts.vault import take_out
-from groups.models import Group, VerificationFile
-from groupsite import throttles
+from accounts.models import WeChatUser
+from audit import attempts
+from audit.models import AuditEvent
+from core import limits
+from core.vault import decrypt
+from groups.models import Group, ServerKey, VerificationFile
 from groupsite.logs import JsonFormatter
+from tests.settings import APP_ID, REDIS_URL
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
-
-from .settings import APP_ID, REDIS_URL
 
 API = "/api/v1/"
 
@@ -64,10 +64,10 @@ def sandbox(sandbox_server: Sandbox, settings: Any) -> Sandbox:
 @pytest.fixture(autouse=True)
 def _nothing_counted() -> None:
     """Whatever another test did, nobody has been throttled, and nobody is watched."""
-    trail.forget()
-    trail._pace = trail._Pace()
-    throttles.limiter_on.cache_clear()
-    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+    attempts.forget_watches()
+    attempts._pace = attempts._Pace()
+    limits.limiter_on.cache_clear()
+    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()
 
 
@@ -218,7 +218,7 @@ def sealed_for(
 ) -> dict[str, str]:
     """`payload` as WeChat would seal it for `person` now; `mark` changes its watermark."""
     watermark = {"appid": person.user.app_id, "timestamp": int(time.time()), **mark}
-    key = key or take_out(person.user.session_key) or ""
+    key = key or decrypt(person.user.session_key) or ""
     return seal(key, payload | ({"watermark": watermark} if marked else {}))
 
 

@@ -12,8 +12,7 @@ from django.utils.translation import override
 from accounts.models import WeChatUser
 from console.roles import asked_for
 from groups.models import Board, Group, Membership, Score
-
-from .conftest import Person
+from tests.conftest import Person
 
 
 def change(olga: Browser, row: Any, **values: Any) -> Any:

@@ -8,7 +8,7 @@ from statistics import median, quantiles
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from accounts.avatars import SIZE, default_avatar
+from accounts.avatars.drawn import SIZE, default_avatar
 
 pytestmark = pytest.mark.no_service
 

@@ -12,11 +12,10 @@ import time_machine
 from accounts.models import STALE_LIMIT, WeChatUser
 from groups.models import Group, Membership, Score
 from groups.services import FOUNDING_LIMIT
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID
+from tests.test_login import TIME
 from wechat.sandbox import Sandbox, open_gid_of
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID
-from .test_login import TIME
 
 FAMILY = open_gid_of(APP_ID, "family")
 NOON = datetime.fromisoformat("2026-11-18T12:00:00+08:00")  # a Wednesday

@@ -9,14 +9,14 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import AuditEvent, ServerKey, WeChatUser
-from groups.models import MAX_SCORE, Board, Group, Score
-
-from .conftest import API, Person
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_scores import make_board, submit
-from .test_security import everything_stored
+from accounts.models import WeChatUser
+from audit.models import AuditEvent
+from groups.models import MAX_SCORE, Board, Group, Score, ServerKey
+from tests.conftest import API, Person
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_scores import make_board, submit
+from tests.test_security import everything_stored
 
 __all__ = ["make_board"]
 
@@ -186,7 +186,7 @@ def test_the_board_of_every_mini_program_is_only_to_look_at(olga: Browser) -> No
 
 # Keys
 
-ADD_KEY = "/admin/accounts/serverkey/add/"
+ADD_KEY = "/admin/groups/serverkey/add/"
 
 
 def make_key(olga: Browser) -> tuple[str, Any]:
@@ -209,7 +209,7 @@ def test_a_key_is_shown_once_and_never_again(olga: Browser, console: Any) -> Non
     assert "no-store" in answer["Cache-Control"]
     key = ServerKey.objects.get()
     for path in ("", f"{key.pk}/change/", f"{key.pk}/history/"):
-        page = olga.get(f"/admin/accounts/serverkey/{path}").content.decode()
+        page = olga.get(f"/admin/groups/serverkey/{path}").content.decode()
         assert text not in page and key.digest not in page
     assert text not in str(everything_stored()) + console.getvalue() + str(olga.cookies)
 
@@ -218,7 +218,7 @@ def test_a_rotated_key_is_shown_once_and_ends_the_old_one(olga: Browser) -> None
     old, _answer = make_key(olga)
     key = ServerKey.objects.get()
     rotate = {"action": "rotate", "_selected_action": key.pk}
-    answer = olga.post("/admin/accounts/serverkey/", rotate)
+    answer = olga.post("/admin/groups/serverkey/", rotate)
     [new] = re.findall(r'id="key-text"[^>]*>([\w-]{43})<', answer.content.decode())
     assert new != old and works(new) and not works(old)
     assert AuditEvent.objects.latest("pk").action == "rotate"
@@ -228,23 +228,23 @@ def test_a_revoked_key_ends_at_once_and_stays_on_the_list(olga: Browser) -> None
     text, _answer = make_key(olga)
     key = ServerKey.objects.get()
     act = f"/admin/act/revoke/{key.pk}/"
-    assert act in olga.get(f"/admin/accounts/serverkey/{key.pk}/change/").content.decode()
+    assert act in olga.get(f"/admin/groups/serverkey/{key.pk}/change/").content.decode()
     for _twice in range(2):
         assert olga.post(act, {"reason": "泄露"}).status_code == 302
         assert not works(text)
     assert [event.reason for event in AuditEvent.objects.filter(action="revoke")] == ["泄露"]
     rotate = {"action": "rotate", "_selected_action": key.pk}
-    assert olga.post("/admin/accounts/serverkey/", rotate).status_code == 302
+    assert olga.post("/admin/groups/serverkey/", rotate).status_code == 302
     assert not AuditEvent.objects.filter(action="rotate").exists() and not works(text)
-    assert "结算服务" in olga.get("/admin/accounts/serverkey/").content.decode()
-    path = f"/admin/accounts/serverkey/{key.pk}/delete/"
+    assert "结算服务" in olga.get("/admin/groups/serverkey/").content.decode()
+    path = f"/admin/groups/serverkey/{key.pk}/delete/"
     assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 403
 
 
 def test_a_key_keeps_its_mini_program(olga: Browser) -> None:
     make_key(olga)
     key = ServerKey.objects.get()
-    path = f"/admin/accounts/serverkey/{key.pk}/change/"
+    path = f"/admin/groups/serverkey/{key.pk}/change/"
     olga.post(path, {"app_id": "wxother", "name": "另一个名字", "digest": "x"})
     before = key.digest
     key.refresh_from_db()
@@ -258,7 +258,7 @@ def test_who_may_only_look_makes_and_rotates_nothing(db: None, codename: str) ->
     browser = Browser()
     browser.force_login(clerk)
     _text, key = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
-    browser.post("/admin/accounts/serverkey/", {"action": "rotate", "_selected_action": key.pk})
+    browser.post("/admin/groups/serverkey/", {"action": "rotate", "_selected_action": key.pk})
     assert browser.post(f"/admin/act/revoke/{key.pk}/", {"reason": "x"}).status_code == 403
     assert browser.post(ADD_KEY, {"app_id": APP_ID, "name": "x"}).status_code == 403
     assert browser.post(ADD, STEPS).status_code == 403

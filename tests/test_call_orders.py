@@ -15,9 +15,8 @@ import requests
 from django.utils import timezone
 
 from accounts.models import WeChatUser
+from tests.settings import APP_ID
 from wechat.sandbox import Phone, Sandbox
-
-from .settings import APP_ID
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -1,4 +1,4 @@
-"""The line to WeChat, against a server that does what WeChat and networks do on bad days."""
+"""The client of WeChat, against a server that fails in the ways of WeChat and of networks."""
 
 import gzip
 import json
@@ -21,18 +21,15 @@ from groupsite.logs import redact
 from wechat import client as client_module
 from wechat.client import DEADLINE, MAX_ANSWER, Client, Session, Suggestion, Verdict
 from wechat.errors import (
-    CodeRejected,
-    PermanentError,
-    TemporaryError,
-    TokenRejected,
-    TooFrequent,
-    Unavailable,
-    UserInactive,
-    UserRefused,
+    AccessTokenError,
+    HighRiskUserError,
+    InactiveUserError,
+    InvalidCodeError,
+    RateLimitError,
+    UnavailableError,
     WeChatError,
 )
-from wechat.sandbox import Phone, Sandbox, openid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Phone, Sandbox, openid_of
 
 pytestmark = pytest.mark.no_service
 
@@ -43,18 +40,18 @@ SUCCESS = json.dumps({"openid": "o-alice", "session_key": SESSION_KEY}).encode()
 BUSY = b'{"errcode": -1, "errmsg": "system error, rid: 6650a1b2-3c4d5e6f-77778888"}'
 PATH = "/sns/jscode2session"
 
-Step = Callable[["Server", socket.socket], None]
+Reply = Callable[["ScriptedServer", socket.socket], None]
 
 
-class Server:
-    """Takes connections and lets each request be met by the next of `steps`, the last one for good.
+class ScriptedServer:
+    """A server that answers each request with the next of `replies`, and goes on with the last.
 
-    `requests` are the heads as they came, `bodies` what followed them, `connections` how many
-    lines there were.
+    `requests` are the heads it received, `bodies` what followed them, `connections` is the number
+    of connections made to it.
     """
 
-    def __init__(self, *steps: Step, listening: bool = True) -> None:
-        self.steps = list(steps)
+    def __init__(self, *replies: Reply, listening: bool = True) -> None:
+        self.replies = list(replies)
         self.requests: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
@@ -87,8 +84,8 @@ class Server:
                 with self._lock:
                     self.requests.append(head)
                     self.bodies.append(body)
-                    step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
-                step(self, line)
+                    reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                reply(self, line)
 
     def _read_head(self, line: socket.socket) -> bytes:
         head = b""
@@ -113,49 +110,49 @@ class Server:
         self._socket.close()
 
 
-def says(body: bytes, *headers: str, status: str = "200 OK") -> Step:
+def says(body: bytes, *headers: str, status: str = "200 OK") -> Reply:
     head = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
     return lambda server, line: line.sendall("\r\n".join(head).encode() + body)
 
 
-def sends(raw: bytes) -> Step:
-    """These bytes, and the end of the line."""
+def sends(raw: bytes) -> Reply:
+    """Return a reply of these bytes that then ends the connection."""
 
-    def step(server: Server, line: socket.socket) -> None:
+    def reply(server: ScriptedServer, line: socket.socket) -> None:
         line.sendall(raw)
         line.shutdown(socket.SHUT_RDWR)
 
-    return step
+    return reply
 
 
-def drips(raw: bytes, rest: bytes, pause: float = 0.05) -> Step:
-    """`raw` at once, then `rest` byte by byte."""
+def drips(raw: bytes, rest: bytes, pause: float = 0.05) -> Reply:
+    """Return a reply that sends `raw` at once, then `rest` byte by byte."""
 
-    def step(server: Server, line: socket.socket) -> None:
+    def reply(server: ScriptedServer, line: socket.socket) -> None:
         line.sendall(raw)
         for byte in rest:
             if server.over.wait(pause):
                 return
             line.sendall(bytes([byte]))
 
-    return step
+    return reply
 
 
-def hangs(server: Server, line: socket.socket) -> None:
+def hangs(server: ScriptedServer, line: socket.socket) -> None:
     server.over.wait(30)
 
 
-def hangs_up(server: Server, line: socket.socket) -> None:
+def hangs_up(server: ScriptedServer, line: socket.socket) -> None:
     line.shutdown(socket.SHUT_RDWR)
 
 
-def resets(server: Server, line: socket.socket) -> None:
+def resets(server: ScriptedServer, line: socket.socket) -> None:
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     line.close()
 
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
-SLOW: dict[str, Step] = {
+SLOW: dict[str, Reply] = {
     "the status line drips": drips(b"", OK_HEAD * 1000),
     "the headers drip": drips(OK_HEAD, b"X-Slow: " + b"x" * 10_000),
     "ever more headers": drips(OK_HEAD, b"X-Slow: x\r\n" * 1000, pause=0.01),
@@ -173,22 +170,22 @@ def ask(url: str, timeout: float = 1.0) -> Session:
     return Client(APP, SECRET, url, timeout).code_to_session(CODE)
 
 
-def failure(server: Server | Sandbox, timeout: float = 1.0) -> WeChatError:
-    """What the caller gets; it never holds a secret and never takes longer than agreed."""
+def failure(server: ScriptedServer | Sandbox, timeout: float = 1.0) -> WeChatError:
+    """Return the error of a call; check that it holds no secret and came in time."""
     started = time.monotonic()
     with pytest.raises(WeChatError) as failed:
         ask(server.url, timeout)
     assert time.monotonic() - started < timeout + 0.5
-    assert_tells_no_secret(failed.value)
+    assert_holds_no_secret(failed.value)
     return failed.value
 
 
-def assert_tells_no_secret(error: BaseException) -> None:
-    told = "".join(traceback.format_exception(error))
+def assert_holds_no_secret(error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
     for link in causes(error):
-        told += f"{link}{link!r}{link.args}{vars(link)}"
+        text += f"{link}{link!r}{link.args}{vars(link)}"
     for canary in (SECRET, CODE, SESSION_KEY, TOKEN):
-        assert canary not in told
+        assert canary not in text
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -198,9 +195,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @pytest.fixture(autouse=True)
-def no_token_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port is soon another server's, to whom a token kept for the last one means nothing."""
-    monkeypatch.setattr(client_module, "_KEPT_TOKENS", {})
+def empty_token_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget all tokens: a port may belong to another server in the next test."""
+    monkeypatch.setattr(client_module, "_CACHED_TOKENS", {})
 
 
 @pytest.fixture
@@ -212,11 +209,11 @@ def sandbox() -> Iterator[Sandbox]:
 # Time
 
 
-def test_no_slowness_holds_a_worker_longer_than_the_deadline() -> None:
-    def waited(step: Step) -> float:
-        with Server(step) as server:
+def test_no_slow_answer_holds_a_worker_longer_than_the_deadline() -> None:
+    def waited(reply: Reply) -> float:
+        with ScriptedServer(reply) as server:
             started = time.monotonic()
-            assert isinstance(failure(server, timeout=DEADLINE), Unavailable)
+            assert isinstance(failure(server, timeout=DEADLINE), UnavailableError)
             assert len(server.requests) == 1, "it may have used the code up"
             return time.monotonic() - started
 
@@ -226,33 +223,33 @@ def test_no_slowness_holds_a_worker_longer_than_the_deadline() -> None:
     assert all(DEADLINE - 0.1 < taken < 3.5 for taken in times.values()), times
 
 
-@pytest.mark.parametrize("step", SLOW.values(), ids=SLOW)
-def test_the_deadline_is_the_clients_to_choose(step: Step) -> None:
-    with Server(step) as server:
+@pytest.mark.parametrize("reply", SLOW.values(), ids=SLOW)
+def test_the_deadline_can_be_chosen(reply: Reply) -> None:
+    with ScriptedServer(reply) as server:
         started = time.monotonic()
-        assert isinstance(failure(server, timeout=0.2), Unavailable)
+        assert isinstance(failure(server, timeout=0.2), UnavailableError)
         assert time.monotonic() - started > 0.15
 
 
-def test_the_second_attempt_has_only_what_the_first_left() -> None:
-    def busy_late(server: Server, line: socket.socket) -> None:
+def test_the_second_attempt_has_only_the_time_that_the_first_left() -> None:
+    def busy_late(server: ScriptedServer, line: socket.socket) -> None:
         server.over.wait(0.3)
         says(BUSY)(server, line)
 
-    with Server(busy_late, hangs) as server:
+    with ScriptedServer(busy_late, hangs) as server:
         failure(server, timeout=0.6)
 
 
-def test_slow_but_in_time_is_good_enough() -> None:
+def test_a_slow_answer_in_time_is_accepted() -> None:
     raw = OK_HEAD + f"Content-Length: {len(SUCCESS)}\r\n\r\n".encode()
-    with Server(drips(raw, SUCCESS, pause=0.001)) as server:
+    with ScriptedServer(drips(raw, SUCCESS, pause=0.001)) as server:
         assert ask(server.url).openid == "o-alice"
 
 
-def test_a_slow_answer_of_the_sandbox_meets_the_deadline_too(sandbox: Sandbox) -> None:
+def test_the_deadline_ends_a_slow_answer_of_the_sandbox_too(sandbox: Sandbox) -> None:
     for fault in (Fault(delay=30), Fault(drip=0.1)):
-        sandbox.world.request_fault(PATH, fault)
-        assert isinstance(failure(sandbox, timeout=0.2), Unavailable)
+        sandbox.state.request_fault(PATH, fault)
+        assert isinstance(failure(sandbox, timeout=0.2), UnavailableError)
 
 
 # Size and shape
@@ -261,7 +258,7 @@ def test_a_slow_answer_of_the_sandbox_meets_the_deadline_too(sandbox: Sandbox) -
 @pytest.mark.parametrize("spare", [0, 1])
 def test_an_answer_has_at_most_64_kib(spare: int) -> None:
     assert MAX_ANSWER == 64 * 1024
-    with Server(says(SUCCESS.ljust(MAX_ANSWER + spare))) as server:
+    with ScriptedServer(says(SUCCESS.ljust(MAX_ANSWER + spare))) as server:
         if spare:
             assert "bytes" in str(failure(server))
         else:
@@ -271,25 +268,25 @@ def test_an_answer_has_at_most_64_kib(spare: int) -> None:
 def test_a_huge_answer_is_not_read_to_its_end() -> None:
     sent = 0
 
-    def floods(server: Server, line: socket.socket) -> None:
+    def floods(server: ScriptedServer, line: socket.socket) -> None:
         nonlocal sent
         line.sendall(OK_HEAD + b"Content-Length: 1000000000\r\n\r\n")
         while True:
             sent += line.send(b" " * 65536)
 
-    with Server(floods) as server:
-        assert isinstance(failure(server), Unavailable)
+    with ScriptedServer(floods) as server:
+        assert isinstance(failure(server), UnavailableError)
         time.sleep(0.05)
         assert sent < 20_000_000, "what socket buffers hold, not the whole"
 
 
-def test_a_bomb_is_a_huge_answer_too() -> None:
+def test_a_compressed_bomb_is_a_huge_answer_too() -> None:
     bomb = gzip.compress(b" " * 50_000_000)
-    with Server(says(bomb, "Content-Encoding: gzip")) as server:
+    with ScriptedServer(says(bomb, "Content-Encoding: gzip")) as server:
         assert "bytes" in str(failure(server))
 
 
-UNREADABLE: dict[str, Step] = {
+UNREADABLE: dict[str, Reply] = {
     "an empty body": says(b""),
     "a list": says(b"[]"),
     "null": says(b"null"),
@@ -310,33 +307,33 @@ UNREADABLE: dict[str, Step] = {
     "no openid": says(json.dumps({"session_key": SESSION_KEY}).encode()),
     "a bad openid": says(json.dumps({"openid": "a b", "session_key": SESSION_KEY}).encode()),
     "a gateway's page": says(b"<html>502</html>", status="502 Bad Gateway"),
-    "a gateway's JSON": says(SUCCESS, status="500 Internal Server Error"),
+    "a gateway's JSON": says(SUCCESS, status="500 Internal ScriptedServer Error"),
     "204": sends(b"HTTP/1.1 204 No Content\r\n\r\n"),
     "hung up": hangs_up,
     "reset": resets,
 }
 
 
-@pytest.mark.parametrize("step", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_answer_that_makes_no_sense_is_unavailable_and_not_asked_for_again(step: Step) -> None:
-    with Server(step) as server:
+@pytest.mark.parametrize("reply", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_answer_is_unavailable_and_the_call_is_not_repeated(reply: Reply) -> None:
+    with ScriptedServer(reply) as server:
         error = failure(server)
-        assert type(error) is Unavailable
+        assert type(error) is UnavailableError
         assert error.errcode is None
         assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 def test_redirects_are_not_followed(status: str) -> None:
-    with Server(says(SUCCESS)) as elsewhere:
+    with ScriptedServer(says(SUCCESS)) as elsewhere:
         moved = says(b"", f"Location: {elsewhere.url}/x", status=status)
-        with Server(moved) as server:
+        with ScriptedServer(moved) as server:
             assert "HTTP 30" in str(failure(server))
         assert elsewhere.connections == 0
 
 
-def test_json_as_plain_text_is_what_wechat_sends() -> None:
-    with Server(says(SUCCESS, "Content-Type: text/plain")) as server:
+def test_json_as_plain_text_is_read() -> None:
+    with ScriptedServer(says(SUCCESS, "Content-Type: text/plain")) as server:
         session = ask(server.url)
         assert (session.openid, session.session_key, session.unionid) == (
             "o-alice",
@@ -349,28 +346,28 @@ def test_json_as_plain_text_is_what_wechat_sends() -> None:
 # Trying again
 
 
-def test_busy_and_then_well_is_a_success_at_the_second_attempt() -> None:
-    with Server(says(BUSY), says(SUCCESS)) as server:
+def test_busy_at_first_is_a_success_at_the_second_attempt() -> None:
+    with ScriptedServer(says(BUSY), says(SUCCESS)) as server:
         assert ask(server.url).openid == "o-alice"
         assert len(server.requests) == 2
 
 
 def test_busy_twice_is_unavailable_with_its_rid() -> None:
-    with Server(says(BUSY)) as server:
+    with ScriptedServer(says(BUSY)) as server:
         error = failure(server)
-        assert (type(error), error.errcode) == (Unavailable, -1)
+        assert (type(error), error.errcode) == (UnavailableError, -1)
         assert error.rid == "6650a1b2-3c4d5e6f-77778888"
         assert error.rid in str(error)
         assert len(server.requests) == 2
 
 
 def pausing_with(action: Callable[[float], Any]) -> SimpleNamespace:
-    """The clock the client sees, whose pauses are ours."""
+    """Return a `time` module for the client whose `sleep` is `action`."""
     return SimpleNamespace(monotonic=time.monotonic, sleep=action)
 
 
 def test_a_refused_connection_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(says(SUCCESS), listening=False) as server:
+    with ScriptedServer(says(SUCCESS), listening=False) as server:
         pauses: list[float] = []
         monkeypatch.setattr(
             client_module, "time", pausing_with(lambda s: (pauses.append(s), server.listen()))
@@ -380,17 +377,17 @@ def test_a_refused_connection_is_tried_once_more(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_connection_refused_twice_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(says(SUCCESS), listening=False) as server:
+    with ScriptedServer(says(SUCCESS), listening=False) as server:
         pauses: list[float] = []
         monkeypatch.setattr(client_module, "time", pausing_with(pauses.append))
-        assert isinstance(failure(server), Unavailable)
+        assert isinstance(failure(server), UnavailableError)
         assert len(pauses) == 1
 
 
-def test_a_lost_reply_is_not_asked_for_again() -> None:
+def test_a_call_whose_answer_was_lost_is_not_repeated() -> None:
     for lost in (hangs_up, resets, sends(OK_HEAD + b"Content-Length: 99\r\n\r\n{")):
-        with Server(lost, says(SUCCESS)) as server:
-            assert isinstance(failure(server), Unavailable)
+        with ScriptedServer(lost, says(SUCCESS)) as server:
+            assert isinstance(failure(server), UnavailableError)
             assert len(server.requests) == 1
 
 
@@ -398,14 +395,14 @@ def test_a_lost_reply_is_not_asked_for_again() -> None:
 
 
 def test_calls_share_a_connection() -> None:
-    with Server(says(SUCCESS)) as server:
+    with ScriptedServer(says(SUCCESS)) as server:
         client = Client(APP, SECRET, server.url)
         assert [client.code_to_session(CODE).openid for _ in range(3)] == ["o-alice"] * 3
         assert (len(server.requests), server.connections) == (3, 1)
 
 
-def test_a_kept_connection_has_the_next_calls_deadline_not_the_last_ones() -> None:
-    with Server(says(SUCCESS), drips(OK_HEAD, b"X" * 1000), says(SUCCESS)) as server:
+def test_a_kept_connection_has_the_deadline_of_the_next_call() -> None:
+    with ScriptedServer(says(SUCCESS), drips(OK_HEAD, b"X" * 1000), says(SUCCESS)) as server:
         ask(server.url, timeout=0.2)
         time.sleep(0.25)
         failure(server, timeout=0.2)
@@ -413,11 +410,11 @@ def test_a_kept_connection_has_the_next_calls_deadline_not_the_last_ones() -> No
 
 
 def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
-    def answers_and_closes(server: Server, line: socket.socket) -> None:
+    def answers_and_closes(server: ScriptedServer, line: socket.socket) -> None:
         says(SUCCESS)(server, line)
         line.shutdown(socket.SHUT_RDWR)
 
-    with Server(answers_and_closes) as server:
+    with ScriptedServer(answers_and_closes) as server:
         ask(server.url)
         time.sleep(0.05)
         assert ask(server.url).openid == "o-alice"
@@ -425,7 +422,7 @@ def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
 
 
 def test_no_cookie_is_kept() -> None:
-    with Server(says(SUCCESS, "Set-Cookie: session=canary; Path=/")) as server:
+    with ScriptedServer(says(SUCCESS, "Set-Cookie: session=canary; Path=/")) as server:
         ask(server.url)
         ask(server.url)
         assert len(server.requests) == 2
@@ -438,7 +435,7 @@ def test_the_environments_proxies_and_netrc_are_ignored(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login canary password canary\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with Server(says(SUCCESS)) as proxy, Server(says(SUCCESS)) as server:
+    with ScriptedServer(says(SUCCESS)) as proxy, ScriptedServer(says(SUCCESS)) as server:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -449,7 +446,7 @@ def test_the_environments_proxies_and_netrc_are_ignored(
 
 
 def test_the_request_is_what_wechat_documents() -> None:
-    with Server(says(SUCCESS)) as server:
+    with ScriptedServer(says(SUCCESS)) as server:
         Client(APP, "s/e+c=r&et", server.url + "/").code_to_session("a b&c=d/é")
         line = server.requests[0].split(b"\r\n")[0]
         assert line == (
@@ -462,54 +459,54 @@ def test_the_request_is_what_wechat_documents() -> None:
 
 
 ERRCODES: dict[int, type[WeChatError]] = {
-    -1: Unavailable,
-    40029: CodeRejected,
-    40163: CodeRejected,
-    41008: CodeRejected,
-    40226: UserRefused,
-    45011: TooFrequent,
-    40125: Unavailable,
-    40013: Unavailable,
-    40164: Unavailable,
-    45009: Unavailable,
-    61010: UserInactive,
-    40001: TokenRejected,
-    40014: TokenRejected,
-    42001: TokenRejected,
-    99999: Unavailable,
+    -1: UnavailableError,
+    40029: InvalidCodeError,
+    40163: InvalidCodeError,
+    41008: InvalidCodeError,
+    40226: HighRiskUserError,
+    45011: RateLimitError,
+    40125: UnavailableError,
+    40013: UnavailableError,
+    40164: UnavailableError,
+    45009: UnavailableError,
+    61010: InactiveUserError,
+    40001: AccessTokenError,
+    40014: AccessTokenError,
+    42001: AccessTokenError,
+    99999: UnavailableError,
 }
 
 
 @pytest.mark.parametrize(("errcode", "kind"), ERRCODES.items())
-def test_every_errcode_has_its_kind(
+def test_every_errcode_has_its_error_class(
     sandbox: Sandbox, errcode: int, kind: type[WeChatError]
 ) -> None:
-    sandbox.world.request_fault(PATH, Fault(errcode=errcode), times=2)
+    sandbox.state.request_fault(PATH, Fault(errcode=errcode), times=2)
     error = failure(sandbox)
     assert (type(error), error.errcode) == (kind, errcode)
     assert error.rid and f"errcode {errcode}" in str(error) and error.rid in str(error)
-    left = sandbox.world.take_fault(PATH).errcode
+    left = sandbox.state.take_fault(PATH).errcode
     assert left == (None if errcode == -1 else errcode), "only -1 is tried again"
 
 
 def test_errcode_zero_is_no_error() -> None:
     body = json.dumps({"errcode": 0, "errmsg": "ok"} | json.loads(SUCCESS)).encode()
-    with Server(says(body)) as server:
+    with ScriptedServer(says(body)) as server:
         assert ask(server.url).openid == "o-alice"
 
 
 @pytest.mark.parametrize("errcode", ['"40029"', "4.5", "true", "[1]", '{"a": 1}', "1" * 400])
-def test_an_errcode_of_another_type_is_an_error_all_the_same(errcode: str) -> None:
-    with Server(says(b'{"errcode": %s}' % errcode.encode())) as server:
-        assert type(failure(server)) is Unavailable
+def test_an_errcode_of_another_type_is_an_error_too(errcode: str) -> None:
+    with ScriptedServer(says(b'{"errcode": %s}' % errcode.encode())) as server:
+        assert type(failure(server)) is UnavailableError
 
 
 def test_an_errmsg_that_repeats_the_request_is_not_repeated() -> None:
     message = f"invalid code {CODE}, secret={SECRET}, rid: 1-2-3 {CODE}"
     body = json.dumps({"errcode": 40029, "errmsg": message}).encode()
-    with Server(says(body)) as server:
+    with ScriptedServer(says(body)) as server:
         error = failure(server)
-        assert (type(error), error.rid) == (CodeRejected, "1-2-3")
+        assert (type(error), error.rid) == (InvalidCodeError, "1-2-3")
 
 
 def test_the_client_itself_prints_no_secret() -> None:
@@ -537,22 +534,23 @@ def rejected(errcode: int = 40001) -> bytes:
     return json.dumps({"errcode": errcode, "errmsg": f"invalid credential {TOKEN}"}).encode()
 
 
-def check(server: Server | Sandbox, timeout: float = 1.0) -> Verdict:
+def check(server: ScriptedServer | Sandbox, timeout: float = 1.0) -> Verdict:
     return Client(APP, SECRET, server.url, timeout).check_text(ALICE, "小明")
 
 
-def asked(server: Server) -> list[str]:
-    """The calls in their order, a forced renewal marked, and each with the token it bore."""
-    told = []
+def asked(server: ScriptedServer) -> list[str]:
+    """Return the calls in their order, each with its token, a forced renewal marked."""
+    calls = []
     for head, body in zip(server.requests, server.bodies, strict=True):
         path, _, token = head.split()[1].decode().partition("?access_token=")
         forced = path == TOKEN_PATH and json.loads(body)["force_refresh"]
-        told.append(f"{path.rpartition('/')[2]}{' forced' * forced}{f' {token}' * bool(token)}")
-    return told
+        name = path.rpartition("/")[2] + (" forced" if forced else "")
+        calls.append(f"{name} {token}" if token else name)
+    return calls
 
 
 def test_a_token_is_fetched_once_and_kept_for_every_client_of_the_app() -> None:
-    with Server(says(token_answer()), says(PASSED)) as server:
+    with ScriptedServer(says(token_answer()), says(PASSED)) as server:
         assert Client(APP, SECRET, server.url).access_token() == TOKEN
         for url in (server.url, server.url + "/"):
             assert Client(APP, SECRET, url).access_token() == TOKEN
@@ -566,24 +564,24 @@ def test_a_token_is_fetched_once_and_kept_for_every_client_of_the_app() -> None:
         }
 
 
-def test_each_app_and_each_platform_has_a_token_of_its_own() -> None:
-    with Server(says(token_answer("one")), says(token_answer("two"))) as server:
+def test_each_app_and_each_base_url_has_its_own_token() -> None:
+    with ScriptedServer(says(token_answer("one")), says(token_answer("two"))) as server:
         assert Client(APP, SECRET, server.url).access_token() == "one"
         assert Client("wx0000000000000002", SECRET, server.url).access_token() == "two"
-        with Server(says(token_answer("three"))) as other:
+        with ScriptedServer(says(token_answer("three"))) as other:
             assert Client(APP, SECRET, other.url).access_token() == "three"
         assert Client(APP, SECRET, server.url).access_token() == "one"
 
 
 @pytest.mark.parametrize(("life", "kept_for"), [(7200, 6900), (600, 300), (60, 30), (1, 0.5)])
-def test_a_token_is_renewed_some_minutes_before_its_end(
+def test_a_token_is_renewed_some_time_before_its_end(
     monkeypatch: pytest.MonkeyPatch, life: int, kept_for: float
 ) -> None:
     started = time.monotonic()
     now = started
     clock = SimpleNamespace(monotonic=lambda: now, sleep=time.sleep)
     monkeypatch.setattr(client_module, "time", clock)
-    with Server(says(token_answer("one", life)), says(token_answer("two", life))) as server:
+    with ScriptedServer(says(token_answer("one", life)), says(token_answer("two", life))) as server:
         client = Client(APP, SECRET, server.url)
         client.access_token()
         now = started + kept_for - 0.1
@@ -592,32 +590,32 @@ def test_a_token_is_renewed_some_minutes_before_its_end(
         assert client.access_token() == "two"
 
 
-def test_many_who_need_a_token_at_once_fetch_it_once() -> None:
-    def slowly(server: Server, line: socket.socket) -> None:
+def test_many_threads_that_need_a_token_at_once_fetch_it_once() -> None:
+    def slowly(server: ScriptedServer, line: socket.socket) -> None:
         server.over.wait(0.2)
         says(token_answer())(server, line)
 
-    with Server(slowly) as server, ThreadPoolExecutor(8) as threads:
+    with ScriptedServer(slowly) as server, ThreadPoolExecutor(8) as threads:
         client = Client(APP, SECRET, server.url)
         tokens = list(threads.map(lambda _: client.access_token(), range(8)))
         assert tokens == [TOKEN] * 8
         assert asked(server) == ["stable_token"]
 
 
-def test_who_waits_for_anothers_fetch_waits_no_longer_than_their_own_deadline() -> None:
+def test_a_thread_waits_for_the_fetch_of_another_until_its_own_deadline() -> None:
     fetching = threading.Event()
 
-    def hangs_visibly(server: Server, line: socket.socket) -> None:
+    def hangs_visibly(server: ScriptedServer, line: socket.socket) -> None:
         fetching.set()
         server.over.wait(30)
 
-    with ThreadPoolExecutor(1) as threads, Server(hangs_visibly) as server:
+    with ThreadPoolExecutor(1) as threads, ScriptedServer(hangs_visibly) as server:
         patient = threads.submit(Client(APP, SECRET, server.url, 20).access_token)
         assert fetching.wait(5)
-        with pytest.raises(Unavailable, match="access token did not come in time"):
+        with pytest.raises(UnavailableError, match="access token did not come in time"):
             Client(APP, SECRET, server.url, 0.2).access_token()
         assert not patient.done()
-    assert isinstance(patient.exception(), Unavailable)
+    assert isinstance(patient.exception(), UnavailableError)
 
 
 BAD_TOKENS = {
@@ -635,18 +633,18 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("body", BAD_TOKENS.values(), ids=BAD_TOKENS)
-def test_a_token_that_is_none_is_unavailable_and_not_kept(body: bytes) -> None:
-    with Server(says(body), says(token_answer())) as server:
-        with pytest.raises(Unavailable) as failed:
+def test_an_invalid_token_is_unavailable_and_not_kept(body: bytes) -> None:
+    with ScriptedServer(says(body), says(token_answer())) as server:
+        with pytest.raises(UnavailableError) as failed:
             Client(APP, SECRET, server.url).access_token()
-        assert_tells_no_secret(failed.value)
+        assert_holds_no_secret(failed.value)
         assert Client(APP, SECRET, server.url).access_token() == TOKEN
 
 
 @pytest.mark.parametrize("errcode", REJECTED)
 def test_a_refused_token_is_renewed_and_the_call_tried_once_more(errcode: int) -> None:
-    steps = [token_answer("old"), rejected(errcode), token_answer("new"), PASSED]
-    with Server(*map(says, steps)) as server:
+    replies = [token_answer("old"), rejected(errcode), token_answer("new"), PASSED]
+    with ScriptedServer(*map(says, replies)) as server:
         assert check(server).suggestion is Suggestion.PASS
         assert asked(server) == [
             "stable_token",
@@ -657,26 +655,26 @@ def test_a_refused_token_is_renewed_and_the_call_tried_once_more(errcode: int) -
         assert server.bodies[1] == server.bodies[3]
 
 
-def test_a_renewal_is_forced_only_where_the_platform_hands_out_what_it_refuses() -> None:
+def test_a_renewal_is_forced_only_where_wechat_returns_the_refused_token() -> None:
     old, new = token_answer("old"), token_answer("new")
-    with Server(*map(says, [old, rejected(), old, new, PASSED])) as server:
+    with ScriptedServer(*map(says, [old, rejected(), old, new, PASSED])) as server:
         check(server)
         assert asked(server)[2:] == ["stable_token", "stable_token forced", "msg_sec_check new"]
         assert Client(APP, SECRET, server.url).access_token() == "new"
 
 
 def test_a_token_that_another_thread_renewed_meanwhile_is_used() -> None:
-    """Bob's call is refused the old token only after Alice's has found and replaced it."""
+    """Refuse the old token to Bob's call only after Alice's call has replaced it."""
     arrived, renewed = threading.Event(), threading.Event()
 
-    def rejects_late(server: Server, line: socket.socket) -> None:
+    def rejects_late(server: ScriptedServer, line: socket.socket) -> None:
         arrived.set()
         renewed.wait(5)
         says(rejected())(server, line)
 
     answers = map(says, [rejected(), token_answer("new"), PASSED])
     with (
-        Server(says(token_answer("old")), rejects_late, *answers) as server,
+        ScriptedServer(says(token_answer("old")), rejects_late, *answers) as server,
         ThreadPoolExecutor(1) as threads,
     ):
         bob = threads.submit(check, server, 5)
@@ -692,39 +690,38 @@ def test_a_token_that_another_thread_renewed_meanwhile_is_used() -> None:
         ]
 
 
-def test_a_token_refused_twice_is_the_operators_to_mend() -> None:
-    steps = [token_answer("old"), rejected(), token_answer("new"), rejected()]
-    with Server(*map(says, steps)) as server:
-        with pytest.raises(TokenRejected) as failed:
+def test_a_token_refused_twice_is_an_access_token_error() -> None:
+    replies = [token_answer("old"), rejected(), token_answer("new"), rejected()]
+    with ScriptedServer(*map(says, replies)) as server:
+        with pytest.raises(AccessTokenError) as failed:
             check(server)
-        assert_tells_no_secret(failed.value)
-        assert isinstance(failed.value, TemporaryError)
+        assert_holds_no_secret(failed.value)
         assert len(server.requests) == 4
 
 
-def test_a_wrong_secret_is_not_answered_with_renewals() -> None:
-    with Server(says(rejected())) as server:
-        with pytest.raises(TokenRejected) as failed:
+def test_a_wrong_secret_causes_no_renewals() -> None:
+    with ScriptedServer(says(rejected())) as server:
+        with pytest.raises(AccessTokenError) as failed:
             check(server)
         assert asked(server) == ["stable_token"]
-        assert_tells_no_secret(failed.value)
+        assert_holds_no_secret(failed.value)
 
 
-def test_all_of_a_renewal_stays_within_one_deadline() -> None:
-    def late(body: bytes) -> Step:
-        def step(server: Server, line: socket.socket) -> None:
+def test_a_renewal_with_all_its_calls_has_one_deadline() -> None:
+    def late(body: bytes) -> Reply:
+        def reply(server: ScriptedServer, line: socket.socket) -> None:
             server.over.wait(0.15)
             says(body)(server, line)
 
-        return step
+        return reply
 
-    steps = [token_answer("old"), rejected(), token_answer("old"), token_answer("new"), PASSED]
-    with Server(*map(late, steps)) as server:
+    replies = [token_answer("old"), rejected(), token_answer("old"), token_answer("new"), PASSED]
+    with ScriptedServer(*map(late, replies)) as server:
         started = time.monotonic()
-        with pytest.raises(Unavailable) as failed:
+        with pytest.raises(UnavailableError) as failed:
             check(server, timeout=0.5)
         assert time.monotonic() - started < 1
-        assert_tells_no_secret(failed.value)
+        assert_holds_no_secret(failed.value)
 
 
 def test_the_sandbox_and_the_client_agree_about_tokens(sandbox: Sandbox) -> None:
@@ -732,32 +729,32 @@ def test_the_sandbox_and_the_client_agree_about_tokens(sandbox: Sandbox) -> None
     client = Client(APP, SECRET, sandbox.url)
     first = client.access_token()
     for errcode in REJECTED:
-        sandbox.world.request_fault(TEXT_CHECK, Fault(errcode=errcode))
+        sandbox.state.request_fault(TEXT_CHECK, Fault(errcode=errcode))
         assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
         assert client.access_token() != first, "the sandbox hands out one until it is forced"
         first = client.access_token()
-    sandbox.world.revoke_token(APP)
+    sandbox.state.revoke_token(APP)
     assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
-    assert sandbox.world.token_is_valid(client.access_token())
+    assert sandbox.state.token_is_valid(client.access_token())
 
 
 def test_no_token_is_printed_or_logged_unredacted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    steps = [token_answer("old"), rejected(), token_answer(), PASSED]
-    with Server(*map(says, steps)) as server:
+    replies = [token_answer("old"), rejected(), token_answer(), PASSED]
+    with ScriptedServer(*map(says, replies)) as server:
         client = Client(APP, SECRET, server.url)
         client.check_text(ALICE, "小明")
-        assert TOKEN not in repr(client) + repr(client_module._KEPT_TOKENS)
+        assert TOKEN not in repr(client) + repr(client_module._CACHED_TOKENS)
     assert f"access_token={TOKEN}" in caplog.text, "urllib3 quotes whole URLs"
-    told = [redact(record.getMessage()) for record in caplog.records]
-    assert not [line for line in told if TOKEN in line or SECRET in line]
+    lines = [redact(record.getMessage()) for record in caplog.records]
+    assert not [line for line in lines if TOKEN in line or SECRET in line]
 
 
 # Content safety
 
 
 def test_a_text_is_sent_as_wechat_documents_it() -> None:
-    with Server(says(token_answer("a+b/c=")), says(PASSED)) as server:
+    with ScriptedServer(says(token_answer("a+b/c=")), says(PASSED)) as server:
         client = Client(APP, SECRET, server.url)
         client.check_text(ALICE, "违规 <&>", nickname="小明😀")
         client.check_text(ALICE, "text")
@@ -791,9 +788,9 @@ def test_a_text_gets_its_verdict(sandbox: Sandbox, text: str, verdict: Verdict) 
 
 
 @pytest.mark.parametrize("label", ["null", '"x"', "[]", "-1", "1e3"])
-def test_a_label_that_is_no_number_is_left_out(label: str) -> None:
+def test_a_label_that_is_not_a_number_is_left_out(label: str) -> None:
     body = b'{"errcode": 0, "result": {"suggest": "risky", "label": %s}}' % label.encode()
-    with Server(says(token_answer()), says(body)) as server:
+    with ScriptedServer(says(token_answer()), says(body)) as server:
         assert check(server) == Verdict(Suggestion.RISKY, "")
 
 
@@ -801,15 +798,15 @@ def test_a_label_that_is_no_number_is_left_out(label: str) -> None:
     "result", ["null", "[]", '"pass"', "{}", '{"suggest": "maybe"}', '{"suggest": null}']
 )
 def test_a_verdict_that_cannot_be_read_is_unavailable(result: str) -> None:
-    with Server(says(token_answer()), says(b'{"result": %s}' % result.encode())) as server:
-        with pytest.raises(Unavailable):
+    with ScriptedServer(says(token_answer()), says(b'{"result": %s}' % result.encode())) as server:
+        with pytest.raises(UnavailableError):
             check(server)
         assert len(server.requests) == 2
 
 
 def test_a_picture_is_sent_as_wechat_documents_it() -> None:
     accepted = b'{"errcode": 0, "errmsg": "ok", "trace_id": "60ae120f-371d5872-4941a05b"}'
-    with Server(says(token_answer()), says(accepted)) as server:
+    with ScriptedServer(says(token_answer()), says(accepted)) as server:
         client = Client(APP, SECRET, server.url)
         trace_id = client.check_media(ALICE, "https://example.com/a.webp")
         assert trace_id == "60ae120f-371d5872-4941a05b"
@@ -824,29 +821,32 @@ def test_a_picture_is_sent_as_wechat_documents_it() -> None:
 
 
 @pytest.mark.parametrize("trace_id", ["null", "5", '""', '"a b"', '"%s"' % ("a" * 65), "[]"])
-def test_a_trace_id_that_cannot_be_kept_is_unavailable(trace_id: str) -> None:
+def test_an_invalid_trace_id_is_unavailable(trace_id: str) -> None:
     body = b'{"errcode": 0, "trace_id": %s}' % trace_id.encode()
-    with Server(says(token_answer()), says(body)) as server, pytest.raises(Unavailable):
+    with (
+        ScriptedServer(says(token_answer()), says(body)) as server,
+        pytest.raises(UnavailableError),
+    ):
         Client(APP, SECRET, server.url).check_media(ALICE, "https://example.com/a.webp")
 
 
-def test_who_was_not_here_of_late_is_not_judged(sandbox: Sandbox) -> None:
+def test_someone_who_was_not_here_lately_is_not_judged(sandbox: Sandbox) -> None:
     client = Client(APP, SECRET, sandbox.url)
-    with pytest.raises(UserInactive) as refused:
+    with pytest.raises(InactiveUserError) as refused:
         client.check_text(ALICE, "小明")
-    assert isinstance(refused.value, PermanentError) and refused.value.errcode == 61010
-    with pytest.raises(UserInactive):
+    assert refused.value.errcode == 61010
+    with pytest.raises(InactiveUserError):
         client.check_media(ALICE, "https://example.com/a.webp")
 
 
-def test_a_busy_platform_is_asked_once_more_about_a_text() -> None:
-    with Server(*map(says, [token_answer(), BUSY, PASSED])) as server:
+def test_a_text_check_is_repeated_once_when_wechat_is_busy() -> None:
+    with ScriptedServer(*map(says, [token_answer(), BUSY, PASSED])) as server:
         assert check(server).suggestion is Suggestion.PASS
         assert server.bodies[1] == server.bodies[2]
 
 
-def test_a_lost_verdict_is_not_asked_for_again() -> None:
-    with Server(says(token_answer()), hangs_up, says(PASSED)) as server:
-        with pytest.raises(Unavailable):
+def test_a_check_whose_verdict_was_lost_is_not_repeated() -> None:
+    with ScriptedServer(says(token_answer()), hangs_up, says(PASSED)) as server:
+        with pytest.raises(UnavailableError):
             check(server)
         assert len(server.requests) == 2

@@ -12,15 +12,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import WeChatUser
+from audit.models import AuditEvent
 from console import paging
 from console.paging import Count
 from groups.models import Absence, Board, Group, Membership, Score
-
-from .conftest import Person
-from .settings import APP_ID, OTHER_APP_ID
-from .test_bind import FAMILY
-from .test_queries import FEW, MANY, fill, gather, people, undone
+from tests.conftest import Person
+from tests.settings import APP_ID, OTHER_APP_ID
+from tests.test_bind import FAMILY
+from tests.test_queries import FEW, MANY, fill, gather, people, undone
 
 GROUPS, MEMBERS = "/admin/groups/group/", "/admin/accounts/wechatuser/"
 LIMIT = 8
@@ -292,7 +292,7 @@ def spent(browser: Browser, address: str) -> int:
 LISTS = ["groups/group", "accounts/wechatuser", "groups/membership", "groups/score", "groups/board"]
 
 
-@pytest.mark.parametrize("path", [*LISTS, "accounts/auditevent"])
+@pytest.mark.parametrize("path", [*LISTS, "audit/auditevent"])
 def test_each_list_takes_at_most_eight_queries(olga: Browser, path: str) -> None:
     fill(MANY)
     for query in ("", "?q=Person"):
@@ -338,7 +338,7 @@ def test_the_audit_says_what_each_thing_was_done_to_and_leads_there(
         recorded(action="change", target="group", target_id=role.pk): "角色",
     }
     gone = recorded(action="erase", target="wechatuser", target_id=1)
-    page = olga.get("/admin/accounts/auditevent/").content.decode()
+    page = olga.get("/admin/audit/auditevent/").content.decode()
     addresses = [page_of(row) for row in (alice.user, group, role)]
     for (event, name), address in zip(told.items(), addresses, strict=True):
         link = f'<a href="{address}">{name} #{event.target_id}</a>'
@@ -352,7 +352,7 @@ def test_the_audit_leads_to_nothing_its_reader_may_not_see(group: Group) -> None
     operator = User.objects.create_user("vera", is_staff=True)
     recorded(action="change", target="user", target_id=operator.pk)
     recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID)
-    page = with_role("viewer").get("/admin/accounts/auditevent/").content.decode()
+    page = with_role("viewer").get("/admin/audit/auditevent/").content.decode()
     assert f"管理员 #{operator.pk}" in page and page_of(operator) not in page
     assert page_of(group) in page
 

@@ -1,4 +1,4 @@
-"""Envelopes: WeChat's own samples, and everything that is refused."""
+"""Envelopes and pushes: the samples in WeChat's documents, and everything that is refused."""
 
 import json
 from base64 import b64encode
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wechat.crypto import (
     Envelope,
-    MalformedEnvelope,
+    MalformedEnvelopeError,
     UnsealError,
     check_watermark,
     decode_aes_key,
@@ -43,7 +43,7 @@ def open_up(sealed: dict[str, str], key: str = KEY) -> dict[str, Any]:
 
 
 def encrypted(padded: bytes, key: str = KEY) -> Envelope:
-    """What WeChat would never send: any text of whole blocks, its padding included."""
+    """Encrypt any text of whole blocks, padding included, which WeChat would never send."""
     cipher = AES.new(decode_session_key(key), AES.MODE_CBC, IV)
     return Envelope(cipher.encrypt(padded), IV)
 
@@ -90,7 +90,7 @@ def test_unseal_is_the_inverse_of_seal(
     assert open_up(seal(b64(key), payload, iv), b64(key)) == payload
 
 
-def test_every_sealing_has_an_iv_of_its_own() -> None:
+def test_every_sealed_text_has_its_own_iv() -> None:
     assert seal(KEY, {})["iv"] != seal(KEY, {})["iv"]
 
 
@@ -99,13 +99,13 @@ def test_every_sealing_has_an_iv_of_its_own() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 32])
 def test_an_iv_has_sixteen_bytes(size: int) -> None:
-    with pytest.raises(MalformedEnvelope):
+    with pytest.raises(MalformedEnvelopeError):
         Envelope.parse(b64(bytes(16)), b64(bytes(size)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 31])
 def test_the_data_is_a_positive_number_of_blocks(size: int) -> None:
-    with pytest.raises(MalformedEnvelope):
+    with pytest.raises(MalformedEnvelopeError):
         Envelope.parse(b64(bytes(size)), b64(IV))
     assert Envelope.parse(b64(bytes(48)), b64(IV)).data == bytes(48)
 
@@ -132,7 +132,7 @@ def test_base64_has_one_spelling(text: str) -> None:
     good = "AAAAAAAAAAAAAAAAAAAAAA=="
     assert Envelope.parse(good, good).iv == bytes(16)
     for data, iv in [(text, good), (good, text)]:
-        with pytest.raises(MalformedEnvelope):
+        with pytest.raises(MalformedEnvelopeError):
             Envelope.parse(data, iv)
 
 
@@ -266,7 +266,7 @@ UNBELIEVABLE_MARKS: dict[str, Any] = {
 @pytest.mark.parametrize("mark", UNBELIEVABLE_MARKS.values(), ids=UNBELIEVABLE_MARKS)
 @pytest.mark.parametrize("spelling", ["openGId", "opengid"])
 def test_a_watermark_that_is_there_has_to_be_right(mark: Any, spelling: str) -> None:
-    """At clock 1 the bool True would be a fresh 1; the clock is a float, as in the product."""
+    # At clock 1 the bool True would be a timestamp of now. The clock is a float, as in the product.
     now = 1.0 if mark == UNBELIEVABLE_MARKS["a bool"] else float(NOW)
     with pytest.raises(UnsealError):
         check_watermark({spelling: GID, "watermark": mark}, APP, now, MAX_AGE, required=False)
@@ -299,7 +299,7 @@ def test_a_group_is_found_in_either_spelling(spelling: str, chat_type: Any) -> N
 
 
 @pytest.mark.parametrize("chat_type", [1, 2, "1", "2", 0, 5, "", True])
-def test_another_kind_of_chat_is_no_group(chat_type: Any) -> None:
+def test_another_kind_of_chat_is_not_a_group(chat_type: Any) -> None:
     assert group_in({"opengid": GID, "chat_type": chat_type}) is None
 
 
@@ -341,7 +341,7 @@ AES_KEY = "".join(chr(ord("a") + place % 26) for place in range(42)) + "B"
 
 
 def pushed(text: bytes, aes_key: str = AES_KEY) -> str:
-    """What the platform would never push: any text of whole blocks, its padding included."""
+    """Encrypt any text of whole blocks, padding included, which WeChat would never push."""
     key = decode_aes_key(aes_key)
     return b64(AES.new(key, AES.MODE_CBC, key[:16]).encrypt(text))
 
@@ -371,7 +371,7 @@ def test_unseal_push_is_the_inverse_of_seal_push(key: bytes, message: bytes) -> 
 
 
 def test_the_last_character_of_an_aes_key_may_be_any() -> None:
-    """The console draws it from 62, though only 16 of them spell 32 bytes canonically."""
+    # WeChat draws it from 62 characters, only 16 of which encode 32 bytes canonically.
     for last in "AB09z":
         aes_key = "k" * 42 + last
         assert len(decode_aes_key(aes_key)) == 32
@@ -390,7 +390,7 @@ def test_a_key_of_another_shape_opens_and_seals_nothing(aes_key: str) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 33))
-def test_every_byte_of_a_pushs_padding_counts(count: int) -> None:
+def test_every_byte_of_the_padding_of_a_push_counts(count: int) -> None:
     right = padded_by_32(framed(b"x" * (96 - 20 - len(APP) - count)))
     assert right[-1] == count and unseal_push(AES_KEY, APP, pushed(right))
     for place in range(1, count + 1):
@@ -430,13 +430,13 @@ def test_a_push_for_another_app_or_out_of_frame_does_not_open(text: bytes) -> No
     ],
     ids=["half a block less", "padded for blocks of 16", "zeroes", "33", "nothing at all"],
 )
-def test_a_pushs_padding_is_of_blocks_of_32(text: bytes) -> None:
+def test_the_padding_of_a_push_is_of_blocks_of_32(text: bytes) -> None:
     with pytest.raises(UnsealError):
         unseal_push(AES_KEY, APP, pushed(text))
 
 
 @pytest.mark.parametrize("text", ["", "a", "密文", "\ud800", "AAAA AAAA", " " * 44, "A" * 43 + "="])
-def test_what_is_no_base64_of_whole_blocks_is_no_push(text: str) -> None:
+def test_a_text_that_is_not_base64_of_whole_blocks_is_not_a_push(text: str) -> None:
     with pytest.raises(UnsealError):
         unseal_push(AES_KEY, APP, text)
 

@@ -11,15 +11,15 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.utils.translation import override
 
-from accounts.models import Attempt, AuditEvent, WeChatUser
+from accounts.models import WeChatUser
+from audit.models import Attempt, AuditEvent
 from console import dashboard
 from console.dashboard import DAYS, HEIGHT, Dashboard
 from groups.models import Board, Group, Membership, Score
 from groups.periods import CALENDAR, Period, Window
-
-from .conftest import Person
-from .test_profile import DOUBTFUL
-from .test_queries import at_both_sizes, gather, people, queries
+from tests.conftest import Person
+from tests.test_profile import DOUBTFUL
+from tests.test_queries import at_both_sizes, gather, people, queries
 
 pytestmark = pytest.mark.django_db
 

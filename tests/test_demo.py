@@ -8,8 +8,7 @@ from django.core.management import call_command
 
 from groups.models import Score, Source
 from groupsite import demo
-
-from .settings import APP_ID
+from tests.settings import APP_ID
 
 
 @pytest.fixture

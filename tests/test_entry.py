@@ -16,13 +16,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client as Browser
 from django_otp.oath import TOTP
 
-from accounts.models import AuditEvent
-from accounts.signin import sign_in_path
+from audit.models import AuditEvent
 from console.models import BACKUP_CODES, SecondFactor
-from groupsite import throttles
-
-from .settings import REDIS_URL
-from .test_security import everything_stored
+from console.sign_in import sign_in_path
+from core import limits
+from tests.settings import REDIS_URL
+from tests.test_security import everything_stored
 
 PASSWORD = "a password only otto knows"
 LOGIN, OTP, CONSOLE = "/admin/login/?next=/admin/", "/admin/otp/?next=/admin/", "/admin/"
@@ -223,7 +222,7 @@ def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], c
     answers = Counter(enter(browser, "000000").status_code for _ in range(20))
     assert answers == {200: 5, 429: 15}
     clock.shift(901)
-    if (shared := throttles.limiter_on(REDIS_URL).shared) is not None:
+    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
         shared.storage.reset()  # Redis has a clock of its own, which nothing here moves
     enter(browser, code_of(phone[0]))
     assert is_in(browser)
@@ -353,7 +352,7 @@ def test_no_password_changes_without_its_audit(
     otto: User, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = codeless()
-    monkeypatch.setattr("accounts.audit.Act.record", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("audit.actors.Actor.record", lambda *args, **kwargs: 1 / 0)
     form = {"old_password": PASSWORD, "usable_password": "true", "set-password": ""}
     form |= dict.fromkeys(("new_password1", "new_password2", "password1", "password2"), NEW)
     with pytest.raises(ZeroDivisionError):

@@ -10,12 +10,10 @@ from django.db import OperationalError
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import ServerKey
-from groups.models import Board, Group
-
-from .conftest import API, Person, error_of, path_of, refused, routes
-from .settings import APP_ID
-from .test_login import CHINESE, TIME
+from groups.models import Board, Group, ServerKey
+from tests.conftest import API, Person, error_of, path_of, refused, routes
+from tests.settings import APP_ID
+from tests.test_login import CHINESE, TIME
 
 LIMIT = 256 * 1024
 PUBLIC = {"api/v1/login"}

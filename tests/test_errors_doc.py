@@ -18,14 +18,14 @@ import accounts
 import groups
 import groupsite
 import wechat
-from accounts.errors import RetryLater, RiskyName
+from accounts.errors import RiskyName
+from core.errors import RetryLater
 from groups.errors import InvalidScore
 from groupsite.api import answer_body, answer_headers
 from groupsite.errors import CATALOGUE, CODES, ServerError, as_api_exception, of_status
 from groupsite.management.commands.errors_doc import document
+from tests.test_login import CHINESE
 from wechat.errors import WeChatError
-
-from .test_login import CHINESE
 
 pytestmark = pytest.mark.no_service
 

@@ -20,13 +20,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from openpyxl import load_workbook
 
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import WeChatUser
+from audit.models import AuditEvent
 from console import exports
 from console.spreadsheets import Column, csv_file, inert, xlsx_file
 from groups.models import Board, Group, Score
-
-from .conftest import Person
-from .settings import APP_ID, OTHER_APP_ID
+from tests.conftest import Person
+from tests.settings import APP_ID, OTHER_APP_ID
 
 FORMS = ("csv", "xlsx")
 every_form = pytest.mark.parametrize("form", FORMS)

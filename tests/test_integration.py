@@ -13,17 +13,15 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.utils.html import escape
 
-from accounts import trail
-from accounts.causes import CAUSES
-from accounts.models import Attempt, AuditEvent, Watch
+from audit import attempts
+from audit.causes import CAUSES
+from audit.models import Attempt, AuditEvent, Watch
 from console.integration import Card
 from console.templatetags.console import code
-from wechat.sandbox import Sandbox
-from wechat.sandbox.world import Fault
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID
-from .test_security import everything_stored as everything
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID
+from tests.test_security import everything_stored as everything
+from wechat.sandbox import Fault, Sandbox
 
 CHECK, LIVE = "/admin/check/", "/admin/check/live/"
 WATCH, CREDENTIALS = "/admin/check/watch/", "/admin/check/credentials/"
@@ -91,7 +89,7 @@ def test_the_right_secret_is_taken(sandbox: Sandbox, olga: Browser) -> None:
 def test_a_refusal_of_wechats_is_told_with_its_mending_and_rid(
     sandbox: Sandbox, olga: Browser, errcode: int
 ) -> None:
-    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
+    sandbox.state.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
     page = olga.post(CREDENTIALS, PASTED).content.decode()
     assert means(str(errcode)) in page and todo(str(errcode)) in page
     assert "rid" in page and f"<dd>{errcode}</dd>" in page
@@ -107,7 +105,7 @@ def test_a_silence_of_wechats_is_told(
     sandbox: Sandbox, olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wechat.client.Client.__init__.__defaults__", (0.2,))
-    sandbox.world.request_fault("/cgi-bin/stable_token", Fault(delay=30), 1)
+    sandbox.state.request_fault("/cgi-bin/stable_token", Fault(delay=30), 1)
     assert means("timeout") in olga.post(CREDENTIALS, PASTED).content.decode()
 
 
@@ -250,7 +248,7 @@ def test_nonsense_in_the_address_is_no_fault(olga: Browser, value: str) -> None:
 def test_after_a_day_nothing_of_it_is_left(alice: Person, olga: Browser) -> None:
     olga.post(WATCH, {"member": alice.user.pk})
     heard = refused(broken(alice), 409, "session_stale")
-    Attempt.objects.update(at=timezone.now() - trail.KEPT)
+    Attempt.objects.update(at=timezone.now() - attempts.KEPT)
     Watch.objects.update(until=timezone.now())
     assert "<article" not in told(olga, request=heard["requestId"])
     call_command("purge", verbosity=0)

@@ -6,17 +6,17 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import WeChatUser
+from audit.models import AuditEvent
 from groups.models import Board, Group, Membership, Score
-
-from .conftest import Person
-from .test_profile import DOUBTFUL
-from .test_roles import browser_of
+from tests.conftest import Person
+from tests.test_profile import DOUBTFUL
+from tests.test_roles import browser_of
 
 BIG = "9" * 30
 LISTS = ("accounts/wechatuser", "groups/membership", "groups/group", "groups/score")
 AUDIT, MEMBERS, MEMBERSHIPS, GROUPS, SCORES = (
-    "/admin/accounts/auditevent/",
+    "/admin/audit/auditevent/",
     *(f"/admin/{name}/" for name in LISTS),
 )
 

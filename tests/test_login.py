@@ -10,13 +10,11 @@ import pytest
 import time_machine
 from PIL import Image
 
-from accounts.models import Token, WeChatUser, digest_of
-from accounts.vault import take_out
-from wechat.sandbox import Phone, Sandbox, openid_of, unionid_of
-from wechat.sandbox.world import Fault
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID, OTHER_APP_ID
+from accounts.models import Token, WeChatUser
+from core.vault import decrypt, digest_of
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID, OTHER_APP_ID
+from wechat.sandbox import Fault, Phone, Sandbox, openid_of, unionid_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00", re.ASCII)
 CODE2SESSION = "/sns/jscode2session"
@@ -37,9 +35,9 @@ def nobody(db: None, sandbox: Sandbox) -> Person:
 @pytest.fixture
 def two_apps(settings: Any, sandbox: Sandbox) -> Any:
     settings.WECHAT_APPS = {**settings.WECHAT_APPS, OTHER_APP_ID: {"SECRET": "another-secret"}}
-    sandbox.world.apps[OTHER_APP_ID] = "another-secret"
+    sandbox.state.apps[OTHER_APP_ID] = "another-secret"
     yield
-    del sandbox.world.apps[OTHER_APP_ID]
+    del sandbox.state.apps[OTHER_APP_ID]
 
 
 def log_in(person: Person, **body: Any) -> Any:
@@ -47,7 +45,7 @@ def log_in(person: Person, **body: Any) -> Any:
 
 
 def fault(sandbox: Sandbox, times: int = 1, path: str = CODE2SESSION, **what: Any) -> None:
-    sandbox.world.request_fault(path, Fault(**what), times)
+    sandbox.state.request_fault(path, Fault(**what), times)
 
 
 def stored(user: WeChatUser) -> tuple[Any, ...]:
@@ -132,7 +130,7 @@ def test_an_unknown_appid_is_invalid(nobody: Person, appid: Any) -> None:
 def test_one_openid_in_two_mini_programs_is_two_users(
     sandbox: Sandbox, nobody: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda appid, person: "oTheSameInBoth")
+    monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda appid, person: "oTheSameInBoth")
     ids = set()
     for appid in (APP_ID, OTHER_APP_ID):
         code = Phone(sandbox.url, "nobody", appid).login()
@@ -146,7 +144,7 @@ def test_openids_that_differ_by_case_are_two_users(
 ) -> None:
     ids = set()
     for openid in ("oAbCdEf", "oabcdef"):
-        monkeypatch.setattr("wechat.sandbox.world.openid_of", lambda *_args, o=openid: o)
+        monkeypatch.setattr("wechat.sandbox.state.openid_of", lambda *_args, o=openid: o)
         ids.add(log_in(nobody).json()["user"]["id"])
     assert len(ids) == WeChatUser.objects.count() == 2
 
@@ -344,7 +342,7 @@ def test_a_blocked_user_neither_logs_in_nor_uses_an_old_token(alice: Person) -> 
 
 
 def test_the_session_key_is_encrypted_at_rest(alice: Person) -> None:
-    key = take_out(alice.user.session_key)
+    key = decrypt(alice.user.session_key)
     assert key and key not in str(stored(alice.user))
     refused(
         alice.post("groups/resolve", sealed_for(alice, {"openGId": GID}, timestamp=0)),
@@ -363,7 +361,7 @@ def test_field_keys_rotate(alice: Person, settings: Any) -> None:
     settings.FIELD_KEYS = [field_key("new")]
     assert alice.post("groups/resolve", sealed_for(alice, {"openGId": GID})).status_code == 200
     settings.FIELD_KEYS = [old]
-    assert take_out(alice.user.session_key) is None
+    assert decrypt(alice.user.session_key) is None
 
 
 def test_a_lost_field_key_makes_sessions_stale_and_a_log_in_mends_them(
@@ -411,7 +409,7 @@ def test_the_same_key_told_twice_does_not_drive_out_the_one_before(
     for _ in range(2):
         fault(sandbox, body=body)
         nobody.log_in()
-    assert take_out(nobody.user.session_key) == key
+    assert decrypt(nobody.user.session_key) == key
     assert nobody.post("groups/resolve", sealed).status_code == 200
 
 

@@ -20,16 +20,15 @@ import requests
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 
-from accounts.signin import sign_in_path
+from console.sign_in import sign_in_path
 from groupsite.logs import JsonFormatter, redact
+from tests.conftest import Person
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_login import fault
+from tests.test_races import SERVER, Caller, Site, scratch_database, serving
+from tests.test_throttles import wait_for
 from wechat.sandbox import Phone, Sandbox
-
-from .conftest import Person
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_login import fault
-from .test_races import SERVER, Caller, Site, scratch_database, serving
-from .test_throttles import wait_for
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00")
 
@@ -211,7 +210,7 @@ def test_no_url_tells_its_password(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "CodeRejected: WeChat refused the call (errcode 40029, rid 6564-1a2b-3c4d)",
+        "InvalidCodeError: WeChat refused the call (errcode 40029, rid 6564-1a2b-3c4d)",
         '{"errcode": 40029, "status_code": 200}',
         "GET /g/<str:signed>/ 404",
         "Key figures of the group",
@@ -246,7 +245,7 @@ import accounts.api, accounts.models, groups.views
 def crash(*args, **kwargs):
     raise RuntimeError(f"session_key={{args[0]}}" if isinstance(args[0], str) else "a crash")
 
-accounts.api.MeView.put = accounts.models.lock_away = groups.views.ranking_context = crash
+accounts.api.MeView.put = accounts.models.encrypt = groups.views.ranking_context = crash
 {SERVER}
 """
 
@@ -345,7 +344,7 @@ def crash_everywhere(site: Site, secrets: dict[str, str]) -> None:
         "link": link.split("/")[2],
     }
     [[openid, key]] = site.ask(
-        "[[user.openid, take_out(user.session_key)] for user in WeChatUser.objects.all()]"
+        "[[user.openid, decrypt(user.session_key)] for user in WeChatUser.objects.all()]"
     )
     secrets |= {"openid": openid, "session_key": key, "raw key": repr(b64decode(key))}
     bob = Caller(site, Phone(site.sandbox.url, "bob", APP_ID))

@@ -1,4 +1,4 @@
-"""What is written about the kit, and in the example app, beside what the kit and the API have."""
+"""Check the guides and the example app against the kit and the API."""
 
 import re
 from pathlib import Path
@@ -18,14 +18,14 @@ GUIDES = pytest.mark.parametrize("guide", ["miniprogram.md", "miniprogram.zh-CN.
 
 
 def typed(pattern: str, end: str) -> str:
-    """The part of the types from `pattern` up to `end`."""
+    """Return the part of the types from `pattern` up to `end`."""
     found = re.search(rf"{pattern}(.*?){end}", TYPES, re.DOTALL)
     assert found
     return found[1]
 
 
 def first_column(guide: str, header: str) -> list[str]:
-    """The words in `code` of the first column of the table that has this header."""
+    """Return the words in `code` in the first column of the table with this header."""
     text = (ROOT / "docs" / guide).read_text()
     table = re.search(rf"^\| {header} \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table, header
@@ -48,14 +48,14 @@ def test_every_method_is_in_the_table(guide: str) -> None:
 
 
 @GUIDES
-def test_every_code_of_the_kit_s_own_is_explained(guide: str) -> None:
+def test_every_error_code_of_the_kit_is_explained(guide: str) -> None:
     codes = re.findall(r"`(\w+)`", typed("The server's \\(docs/errors.md\\), or", r"\*/"))
     assert len(codes) > 10
     assert sorted(first_column(guide, "code")) == sorted(codes)
 
 
 def fields(serializer: type) -> set[str]:
-    """The keys of what a serializer writes, and of what is in it."""
+    """Return the keys that a serializer writes, including nested ones."""
     found: set[str] = set()
     for name, field in serializer().get_fields().items():
         found.add(name)
@@ -65,7 +65,7 @@ def fields(serializer: type) -> set[str]:
     return found
 
 
-def test_the_example_has_a_word_for_everything_in_my_data() -> None:
+def test_the_example_has_a_label_for_every_key_of_my_data() -> None:
     labels = set(re.findall(r"^  (\w+): '", LABELS, re.MULTILINE))
     assert fields(api.MyDataOutput) - labels == set()
 

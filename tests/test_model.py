@@ -26,12 +26,11 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import WeChatUser
+from accounts.privacy import erase
 from groups import ranking
 from groups.models import Board, Group, Membership, Source
-from groups.privacy import erase
 from groups.services import Entry, Submission, bind, change_membership, leave, submit_score
-
-from .settings import APP_ID
+from tests.settings import APP_ID
 
 STEPS = int(os.environ.get("MODEL_STEPS", "5000"))
 STEPS_AN_EXAMPLE = 50

@@ -12,14 +12,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from accounts.models import AuditEvent, ServerKey, WeChatUser
+from accounts.models import WeChatUser
+from audit.models import AuditEvent
 from console.actions import ACTIONS, DECISIONS
-from groups.models import Group, Membership, Score
-
-from .conftest import Person, refused
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_profile import DOUBTFUL, send
+from groups.models import Group, Membership, Score, ServerKey
+from tests.conftest import Person, refused
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_profile import DOUBTFUL, send
 
 RANKING = f"groups/{FAMILY}/ranking"
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groups.periods import PATTERN, Period, UnreadablePeriod, Window
-from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelope
-
-from .conftest import Person
+from tests.conftest import Person
+from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelopeError
 
 IV = b64encode(bytes(16)).decode()
 
@@ -31,7 +30,7 @@ def says(pattern: str, text: str) -> bool:
 def opens(data: str, iv: str = IV) -> bool:
     try:
         Envelope.parse(data, iv)
-    except MalformedEnvelope:
+    except MalformedEnvelopeError:
         return False
     return True
 

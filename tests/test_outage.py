@@ -24,11 +24,10 @@ from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 from django.test import Client as Browser
 
+from tests.conftest import Person, refused
+from tests.settings import APP_ID
+from tests.test_races import Site, scratch_database, serving
 from wechat.sandbox import Phone, Sandbox
-
-from .conftest import Person, refused
-from .settings import APP_ID
-from .test_races import Site, scratch_database, serving
 
 PATIENCE = 60  # seconds that anything may take
 RECOVERY = 5  # seconds after which all is well again

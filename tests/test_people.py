@@ -15,17 +15,17 @@ from django.db import connection
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import Consent, Remnant, Token, Watch, WeChatUser
+from accounts.models import Consent, Token, Tombstone, WeChatUser
+from audit.models import Watch
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Window
 from groups.services import FOUNDING_LIMIT
+from tests.conftest import Person, refused
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY, GARBAGE, ticket
+from tests.test_profile import DOUBTFUL, media, push, send, stored, the_check_of
+from tests.test_security import everything_stored, later
 from wechat.client import Suggestion
-
-from .conftest import Person, refused
-from .settings import APP_ID
-from .test_bind import FAMILY, GARBAGE, ticket
-from .test_profile import DOUBTFUL, media, push, send, stored, the_check_of
-from .test_security import everything_stored, later
 
 __all__ = ["media"]
 
@@ -43,7 +43,7 @@ def lived_in(alice: Person, bob: Person, group: Group) -> Person:
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
     alice.post("me/consent", {"version": "2026-11", "purposes": ["nickname", "groups"]})
     alice.post("groups/resolve", GARBAGE)
-    Watch.objects.begin(APP_ID, alice.user)
+    Watch.objects.begin(APP_ID, alice.user.pk)
     Board.objects.create(app_id=APP_ID, key="steps", scope="app", writer="client", windows="all")
     steps = {"board": "steps", "value": 9781, "idempotencyKey": "level-1"}
     assert alice.post("scores", steps).status_code == 200
@@ -92,13 +92,16 @@ UNTOLD = {
     "scope": "told by its openGId",
     "steps": "would tell a forger what an envelope failed at",
     "cause": "would tell a forger what an envelope failed at",
-    "everybody": "is about no one person",
+    "everyone": "is about no one person",
+    "window": "follows from the period",
+    "proof": "is empty: not used yet",
+    "group_openid": "is empty: not used yet",
 }
 
 
 def personal() -> dict[Any, list[Any]]:
     """The models about a person, with their columns."""
-    models = [m for m in apps.get_models() if m._meta.app_label in {"accounts", "groups"}]
+    models = [m for m in apps.get_models() if m._meta.app_label in {"accounts", "audit", "groups"}]
     about = [
         model
         for model in models
@@ -125,7 +128,7 @@ def test_every_personal_column_is_told_or_has_its_reason(lived_in: Person) -> No
 def test_every_personal_column_has_its_row_in_the_privacy_notes() -> None:
     text = PRIVACY.read_text()
     rows = {line.split("|")[1] for line in text.splitlines() if line.startswith("| `")}
-    for model, fields in {**personal(), Remnant: list(Remnant._meta.fields)}.items():
+    for model, fields in {**personal(), Tombstone: list(Tombstone._meta.fields)}.items():
         mine = " ".join(row for row in rows if f"`{model.__name__.lower()}." in row)
         for field in fields:
             if field.name not in {"id", "user"}:
@@ -190,7 +193,7 @@ def test_an_erasure_leaves_neither_row_nor_file_nor_name(
     ranking = bob.get(f"groups/{FAMILY}/ranking").json()
     assert [e["member"]["nickname"] for e in ranking["entries"]] == ["李雷"]
     assert ranking["total"] == ranking["group"]["memberCount"] == 1
-    assert not Remnant.objects.filter(blocked=True).exists()
+    assert not Tombstone.objects.filter(blocked=True).exists()
 
 
 def test_who_comes_back_after_an_erasure_is_new(lived_in: Person) -> None:
@@ -216,7 +219,7 @@ def test_while_the_storage_is_away_nobody_is_half_erased(
         raise OSError("no route to the storage")
 
     with monkeypatch.context() as patch:
-        patch.setattr("accounts.media.default_storage.delete", away)
+        patch.setattr("accounts.avatars.storage.default_storage.delete", away)
         refused(lived_in.delete("me"), 503, "unavailable")
     assert lived_in.get("me").status_code == 200
     assert lived_in.delete("me").status_code == 204
@@ -287,12 +290,12 @@ def test_the_digest_is_keyed_and_every_key_knows_it(lived_in: Person, settings: 
     block(lived_in)
     openid = lived_in.user.openid
     lived_in.delete("me")
-    first = Remnant.objects.get().digest
+    first = Tombstone.objects.get().digest
     settings.FIELD_KEYS = ["bmV3LWtleS1vZi10aGlydHktdHdvLWJ5dGVzLWhlcmU=", *settings.FIELD_KEYS]
-    kept = Remnant.objects.of(APP_ID, openid)
+    kept = Tombstone.objects.of(APP_ID, openid)
     assert kept and kept.digest == first and kept.blocked
     settings.FIELD_KEYS = settings.FIELD_KEYS[:1]
-    assert Remnant.objects.of(APP_ID, openid) is None
+    assert Tombstone.objects.of(APP_ID, openid) is None
 
 
 # Erased while something else is under way
@@ -461,13 +464,17 @@ def test_a_membership_proven_again_at_the_last_moment_stays(
 def test_no_table_is_forgotten(db: None) -> None:
     """Whoever adds a table about people has to say here how it ends."""
     ends = {
-        *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_remnant"),
+        *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_tombstone"),
         *("groups_membership", "groups_score", "groups_idempotencykey"),
         "accounts_consent",  # with the person
-        *("accounts_attempt", "accounts_watch"),  # within a day, or with the person
-        *("groups_group", "groups_board", "accounts_serverkey"),  # about nobody
-        "groups_verificationfile",  # nor is this
-        "accounts_auditevent",  # tells people by a number that ends with them
+        *("audit_attempt", "audit_watch"),  # within a day, or with the person
+        *("groups_group", "groups_board", "groups_serverkey"),  # about nobody
+        *("groups_verificationfile", "accounts_tombstonekey"),  # nor are these
+        "audit_auditevent",  # tells people by a number that ends with them
     }
-    tables = {t for t in connection.introspection.table_names() if t.startswith(("acc", "groups_"))}
+    tables = {
+        t
+        for t in connection.introspection.table_names()
+        if t.startswith(("accounts_", "audit_", "groups_"))
+    }
     assert tables == ends

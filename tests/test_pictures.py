@@ -1,27 +1,31 @@
-"""Uploaded pictures: whatever is sent, what comes out is two small squares of pixels."""
+"""Test that every upload becomes two small squares of pixels or is refused."""
 
 import json
-import re
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from types import NoneType
+from typing import NamedTuple
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from accounts.pictures import SIZES, UnacceptablePicture, avatar_files
-
-from . import pictures
-from .pictures import (
+from accounts.avatars import pictures as module
+from accounts.avatars import redraw
+from accounts.avatars.pictures import SIZES, UnacceptablePicture, avatar_files
+from tests import pictures
+from tests.pictures import (
+    ACCEPTED,
     BLUE,
     CORPUS,
     GREEN,
-    HARMLESS,
     MARKERS,
     PALETTE,
     RED,
@@ -36,7 +40,6 @@ from .pictures import (
     profile_segment,
     saved,
     webp,
-    with_pieces,
     with_segments,
 )
 
@@ -47,7 +50,7 @@ ONE_OF_EACH = [png(), jpeg(), jpeg(progressive=True), webp("RGBA"), webp(lossles
 
 
 def checked(files: dict[int, bytes]) -> dict[int, Image.Image]:
-    """The pictures, after checking that there is nothing in the files but them."""
+    """Return the pictures, after checking that the files hold nothing else."""
     assert tuple(files) == SIZES == (96, 192)
     for data in files.values():
         # RIFF, length, WEBP and then the only chunk: VP8, its length, the pixels.
@@ -63,88 +66,205 @@ def checked(files: dict[int, bytes]) -> dict[int, Image.Image]:
     return opened
 
 
-def fate_of(data: bytes) -> str:
-    """`harmless` after a check of the files, or the reason of the refusal."""
-    try:
-        checked(avatar_files(data))
-    except UnacceptablePicture as refusal:
-        cause, fate = refusal.__cause__, str(refusal.reason)
-    else:
-        cause, fate = None, HARMLESS
-    assert not isinstance(cause, Warning), "warnings are errors here, and refuse nothing"
-    return fate
+def redrawn(data: bytes) -> dict[int, bytes] | str:
+    """Return the files or the reason, from the same code without the process and its limits."""
+    with mock.patch.object(redraw, "limit"), warnings.catch_warnings(action="ignore"):
+        answer = redraw.answer(data, list(SIZES))
+    if answer.startswith(b"RIFF"):
+        return dict(zip(SIZES, module._files(answer), strict=True))
+    return answer.decode()
+
+
+def outcome_of(data: bytes) -> str:
+    """Return `accepted` after a check of the files, or the reason of the refusal."""
+    answer = redrawn(data)
+    if isinstance(answer, dict):
+        checked(answer)
+        return ACCEPTED
+    assert answer in {"not_a_picture", "too_many_pixels"}
+    return answer
 
 
 def colour_of(data: bytes, across: float = 0.5, down: float = 0.5) -> str:
-    """The nearest plain colour at that place of the larger file, 0 to 1 from its corner."""
+    """Return the nearest plain colour at that place of the larger file, 0 to 1 from its corner."""
     plain = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
     plain |= {"white": (255,) * 3, "black": (0,) * 3, "grey": (128,) * 3}
-    picture = checked(avatar_files(data))[192]
-    found = picture.getpixel((round(191 * across), round(191 * down)))
+    found = large(data).getpixel((round(191 * across), round(191 * down)))
     return min(
         plain, key=lambda name: sum(abs(a - b) for a, b in zip(plain[name], found, strict=True))
     )
 
 
-@pytest.mark.parametrize("picture", CORPUS, ids=str)
-def test_every_picture_of_the_corpus_meets_its_fate(picture):
-    assert fate_of(picture.make()) == picture.fate
+def large(data: bytes) -> Image.Image:
+    answer = redrawn(data)
+    assert isinstance(answer, dict), answer
+    return checked(answer)[192]
 
 
-def test_the_corpus_is_large_and_the_same_every_time():
-    names = [picture.name for picture in CORPUS]
-    assert len(set(names)) == len(names) >= 150
-    assert Counter(picture.fate == HARMLESS for picture in CORPUS)[True] >= 50
-    pictures.png.cache_clear()
-    pictures.jpeg.cache_clear()
-    pictures.webp.cache_clear()
-    small = [picture for picture in CORPUS if "megapixels" not in picture.name]
-    assert [picture.make() for picture in small] == [picture.make() for picture in small]
+# The corpus, through the process
 
-
-IN_A_PROCESS_OF_ITS_OWN = """
-import json, pathlib, re
+WITH_A_SMALL_SERVER = """
+import json, pathlib, re, resource
 from concurrent.futures import ThreadPoolExecutor
-from accounts.pictures import UnacceptablePicture, avatar_files
-from tests.pictures import CORPUS, jpeg, png, webp
+from accounts.avatars.pictures import UnacceptablePicture, avatar_files
 
 def peak():
     # Of this program alone: that of getrusage() begins with the one of the process before it.
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 
-def fate(upload):
+def outcome(number):
+    upload = (folder / str(number)).read_bytes()
     try:
-        return "harmless" if avatar_files(upload) else ""
+        for size, data in avatar_files(upload).items():
+            (folder / f"{number}-{size}").write_bytes(data)
+        return "accepted"
     except UnacceptablePicture as refusal:
         return refusal.reason
 
-uploads = pathlib.Path(UPLOADS)
-warm_up = [fate(file) for file in (png(), jpeg(), jpeg(progressive=True), webp("RGBA"))]
+folder = pathlib.Path(FOLDER)
 before = peak()
 with ThreadPoolExecutor(2) as threads:
-    fates = list(threads.map(lambda number: fate((uploads / str(number)).read_bytes()), range(N)))
-print(json.dumps({"fates": fates, "megabytes": (peak() - before) / 1024}))
+    outcomes = list(threads.map(outcome, range(COUNT)))
+print(json.dumps({
+    "outcomes": outcomes,
+    "server": (peak() - before) / 1024,
+    "process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+}))
 """
 
 
-def test_the_whole_corpus_takes_less_than_100_mb_also_two_at_a_time(tmp_path):
-    for number, picture in enumerate(CORPUS):
-        (tmp_path / str(number)).write_bytes(picture.make())
-    program = f"UPLOADS, N = {str(tmp_path)!r}, {len(CORPUS)}\n{IN_A_PROCESS_OF_ITS_OWN}"
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+class Run(NamedTuple):
+    """What became of the corpus, and megabytes: the server's growth, the largest process."""
+
+    outcomes: list[str]
+    server: float
+    process: float
+    files: dict[str, dict[int, bytes]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """Run the corpus through avatar_files, two at a time, in a server of its own."""
+    folder = tmp_path_factory.mktemp("uploads")
+    for number, upload in enumerate(CORPUS):
+        (folder / str(number)).write_bytes(upload.make())
+    program = f"FOLDER, COUNT = {str(folder)!r}, {len(CORPUS)}\n{WITH_A_SMALL_SERVER}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-    assert run.stderr == "", "not even a warning"
-    said = json.loads(run.stdout)
-    assert said["fates"] == [picture.fate for picture in CORPUS]
-    assert said["megabytes"] < 100
+    assert done.stderr == "", "not even a warning"
+    files = {
+        upload.name: {size: (folder / f"{number}-{size}").read_bytes() for size in SIZES}
+        for number, upload in enumerate(CORPUS)
+        if (folder / f"{number}-192").exists()
+    }
+    return Run(**json.loads(done.stdout), files=files)
+
+
+@pytest.mark.parametrize("number", range(len(CORPUS)), ids=[upload.name for upload in CORPUS])
+def test_each_upload_of_the_corpus_has_its_outcome(run, number):
+    upload = CORPUS[number]
+    assert run.outcomes[number] == upload.outcome
+    assert (upload.name in run.files) == (upload.outcome == ACCEPTED)
+    if upload.outcome == ACCEPTED:
+        checked(run.files[upload.name])
+
+
+def test_the_corpus_takes_little_memory_of_the_server_and_below_100_mb_of_the_process(run):
+    assert run.server < 20
+    assert run.process < 100
+
+
+def test_the_corpus_is_large_and_the_same_every_time():
+    names = [upload.name for upload in CORPUS]
+    assert len(set(names)) == len(names) >= 150
+    assert Counter(upload.outcome == ACCEPTED for upload in CORPUS)[True] >= 50
+    pictures.png.cache_clear()
+    pictures.jpeg.cache_clear()
+    pictures.webp.cache_clear()
+    small = [upload for upload in CORPUS if "megapixels" not in upload.name]
+    assert [upload.make() for upload in small] == [upload.make() for upload in small]
 
 
 def test_two_threads_give_what_one_gives():
-    uploads = [picture.make() for picture in CORPUS if picture.fate == HARMLESS][:30]
     with ThreadPoolExecutor(2) as threads:
-        together = list(threads.map(avatar_files, uploads))
-    assert together == [avatar_files(upload) for upload in uploads]
+        together = list(threads.map(avatar_files, ONE_OF_EACH))
+    assert together == [redrawn(upload) for upload in ONE_OF_EACH]
+
+
+# The process
+
+
+def program(monkeypatch, tmp_path, lines: str) -> None:
+    """Have avatar_files start a program that knows the real one as ``redraw``."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        f"import sys\nsys.path.append({str(ROOT)!r})\nfrom accounts.avatars import redraw\n{lines}"
+    )
+    monkeypatch.setattr(module, "_PROGRAM", path)
+
+
+def refusal_of(data: bytes, cause: type = NoneType) -> str:
+    with pytest.raises(UnacceptablePicture) as refused:
+        avatar_files(data)
+    assert isinstance(refused.value.__cause__, cause)
+    return refused.value.reason
+
+
+def test_a_crash_is_a_refusal(monkeypatch, tmp_path):
+    program(
+        monkeypatch, tmp_path, "import os\nredraw.limit(redraw.resource.RLIMIT_CORE, 0)\nos.abort()"
+    )
+    assert refusal_of(png()) == "too_many_pixels"
+
+
+def test_a_picture_that_takes_too_much_processor_time_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_TIMEOUT", 120)
+    lines = "redraw.MAX_SECONDS = 1\ndef answer(*_):\n    while True: pass\n"
+    program(monkeypatch, tmp_path, lines + "redraw.answer = answer\nredraw.main()")
+    assert refusal_of(png()) == "too_many_pixels"
+
+
+def test_a_picture_that_takes_too_long_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_TIMEOUT", 0.5)
+    program(monkeypatch, tmp_path, "import time\ntime.sleep(60)")
+    assert refusal_of(png(), subprocess.TimeoutExpired) == "too_many_pixels"
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch, tmp_path):
+    lines = "redraw.reduced = lambda *_: bytearray(redraw.MAX_MEMORY)\nredraw.main()"
+    program(monkeypatch, tmp_path, lines)
+    assert refusal_of(png()) == "too_many_pixels"
+
+
+@pytest.mark.parametrize("lines", ["import nothing_of_the_kind", "redraw.sys.exit(0)"])
+def test_a_program_that_does_not_work_is_not_taken_for_a_bad_picture(
+    monkeypatch, tmp_path, capfd, lines
+):
+    program(monkeypatch, tmp_path, lines)
+    with pytest.raises((subprocess.CalledProcessError, ValueError)) as failed:
+        avatar_files(png())
+    assert not isinstance(failed.value, UnacceptablePicture)
+    assert ("ModuleNotFoundError" in capfd.readouterr().err) == ("import" in lines)
+
+
+def test_the_interpreter_is_found_in_a_server_that_is_no_python(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
+    assert checked(avatar_files(png()))
+
+
+def test_the_program_does_not_import_django():
+    lines = (
+        "import sys, accounts.avatars.redraw; "
+        "print([name for name in sys.modules if 'django' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_what_is_plainly_no_picture_starts_no_process(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", mock.Mock(side_effect=AssertionError))
+    assert refusal_of(b"") == refusal_of(b"GIF89a") == "not_a_picture"
 
 
 # Right way up, in the right colours
@@ -185,7 +305,7 @@ def test_a_picture_taken_sideways_stands_upright(kind, order, orientation, red, 
     elif kind == "PNG":
         upload = upload[:33] + chunk(b"eXIf", mark) + upload[33:]
     else:
-        upload = pictures.riff(upload[12:], piece(b"EXIF", mark))
+        upload = pictures.riff(pictures.extended(96, 96, 0x08), upload[12:], piece(b"EXIF", mark))
     seen = {corner: colour_of(upload, *place) for corner, place in CORNERS.items()}
     assert seen == dict.fromkeys(CORNERS, "white") | {red: "red", blue: "blue"}
 
@@ -203,7 +323,7 @@ def test_the_middle_is_kept_of_a_wide_or_a_tall_picture():
 def test_a_large_picture_is_shrunk_without_a_seam_or_a_shift():
     ramp = Image.linear_gradient("L").resize((1999, 1999)).convert("RGB")
     expected = Image.linear_gradient("L").resize((192, 192))
-    shrunk = checked(avatar_files(saved(ramp, "PNG")))[192].convert("L")
+    shrunk = large(saved(ramp, "PNG")).convert("L")
     rows = [(shrunk.getpixel((96, row)), expected.getpixel((96, row))) for row in range(192)]
     assert max(abs(one - other) for one, other in rows) <= 3
 
@@ -256,39 +376,34 @@ def test_what_is_transparent_is_white(upload):
 
 
 def test_half_transparent_is_half_white():
-    picture = checked(avatar_files(png(colour=6, pixel=b"\0\0\0\x80")))[192]
+    picture = large(png(colour=6, pixel=b"\0\0\0\x80"))
     assert abs(picture.getpixel((96, 96))[0] - 127) <= 2
 
 
 def test_the_colours_of_a_phones_profile_come_out_in_srgb():
-    """A profile that takes red for blue shows whether it is applied."""
+    """Use a profile that takes red for blue, which shows whether it is applied."""
     swapped, same = profile(BLUE, GREEN, RED), profile(RED, GREEN, BLUE)
     red = jpeg("RGB", colour="red")
     for icc, colour in ((swapped, "blue"), (same, "red")):
         packed = profile_chunk(pictures.deflated([icc]))
         assert colour_of(with_segments(profile_segment(icc), file=red)) == colour
         assert colour_of(png(pixel=RED_ROW, before=packed)) == colour
-        web = webp("RGB", colour="red")[12:]
-        assert colour_of(pictures.riff(piece(b"ICCP", icc), web)) == colour
+        web = [pictures.extended(64, 64, 0x20), piece(b"ICCP", icc), webp(colour="red")[12:]]
+        assert colour_of(pictures.riff(*web)) == colour
 
 
-def test_a_profile_too_long_to_be_a_phones_is_taken_for_srgb():
+def test_a_profile_longer_than_a_phones_is_ignored():
     icc = profile(BLUE, GREEN, RED, padding=1000)
     upload = with_segments(profile_segment(icc), file=jpeg("RGB", colour="red"))
     assert colour_of(upload) == "red"
 
 
-# Whatever the bytes
-
-
-@given(st.binary(max_size=400))
-def test_arbitrary_bytes_are_a_picture_or_refused(data):
-    fate_of(data)
+# Any bytes
 
 
 @given(st.sampled_from([png()[:8], jpeg()[:4], webp()[:16]]), st.binary(max_size=400))
 def test_arbitrary_bytes_behind_a_good_beginning(beginning, data):
-    fate_of(beginning + data)
+    outcome_of(beginning + data)
 
 
 edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=6)
@@ -299,42 +414,17 @@ def test_a_picture_changed_here_and_there_is_a_picture_or_refused(upload, edits,
     for place, new in edits:
         at = int(place * len(upload))
         upload = upload[:at] + new + upload[at if inserted else at + len(new) :]
-    fate_of(upload)
+    outcome_of(upload)
 
 
-png_kinds = [b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"zTXt", b"IDAT"]
-png_chunks = st.tuples(st.sampled_from(png_kinds), st.binary(max_size=60))
-
-
-@given(
-    st.tuples(st.integers(0, 5000), st.integers(0, 70), st.sampled_from([1, 2, 4, 8, 16, 3])),
-    st.integers(0, 7),
-    st.lists(png_chunks, max_size=5),
-)
-def test_chunks_of_a_png_in_any_order_with_any_content(shape, colour, chunks):
-    body = b"".join(chunk(kind, content) for kind, content in chunks)
-    head = pictures.header(*shape, colour)
-    fate_of(pictures.PNG + head + body + png()[33:])
-
-
-@given(st.lists(st.tuples(st.integers(0xC0, 0xFE), st.binary(max_size=60)), max_size=5))
-def test_segments_of_a_jpeg_in_any_order_with_any_content(segments):
-    fate_of(with_segments(*(pictures.segment(*each) for each in segments)))
-
-
-@given(st.binary(max_size=60), st.binary(max_size=60), st.binary(max_size=60))
-def test_chunks_of_a_webp_with_any_content(alpha, icc, mark):
-    fate_of(with_pieces(piece(b"ICCP", icc), piece(b"ALPH", alpha), after=piece(b"EXIF", mark)))
-
-
+@settings(deadline=None)  # Pillow imports its reader of Exif at the first one
 @given(st.sampled_from("<>"), st.binary(max_size=80))
 def test_any_exif_turns_a_picture_or_leaves_it(order, content):
-    fate = fate_of(with_segments(exif_segment(exif(order=order)[:10] + content)))
-    assert fate == HARMLESS
+    outcome = outcome_of(with_segments(exif_segment(exif(order=order)[:10] + content)))
+    assert outcome == ACCEPTED
 
 
 def test_a_refusal_says_its_reason():
-    with pytest.raises(UnacceptablePicture, match=re.escape("not_a_picture")) as refused:
-        avatar_files(b"")
-    assert isinstance(refused.value, ValueError)
-    assert refused.value.reason == "not_a_picture"
+    refusal = UnacceptablePicture("not_a_picture")
+    assert isinstance(refusal, ValueError)
+    assert (refusal.reason, str(refusal)) == ("not_a_picture", "not_a_picture")

@@ -10,18 +10,18 @@ from django.core.files.storage import default_storage
 from django.test import Client as Browser
 from PIL import Image
 
-from accounts.models import AuditEvent, AvatarCheck, WeChatUser
-from accounts.services import note_verdict
+from accounts.models import AvatarCheck, WeChatUser
+from accounts.services import save_verdict
+from audit.models import AuditEvent
 from console.review import KINDS, items_of
 from groups.models import Group, Membership
+from tests.conftest import API, Person, refused
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_login import fault
 from wechat.client import Suggestion, Verdict
 from wechat.push import MediaVerdict, channel_for
 from wechat.sandbox import Sandbox
-
-from .conftest import API, Person, refused
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_login import fault
 
 RISKY, DOUBTFUL = "违规小店", "存疑小店"
 RED, YELLOW, GREEN = (220, 20, 20), (230, 220, 30), (20, 160, 60)  # as the sandbox judges
@@ -365,7 +365,7 @@ def test_a_verdict_may_come_before_the_upload_is_done(
     """WeChat's answer and its push travel separately."""
 
     def quick(client: Any, openid: str, media_url: str) -> str:
-        note_verdict(APP_ID, MediaVerdict("quick-1", Verdict(Suggestion.PASS, "100")))
+        save_verdict(APP_ID, MediaVerdict("quick-1", Verdict(Suggestion.PASS, "100")))
         return "quick-1"
 
     monkeypatch.setattr("wechat.client.Client.check_media", quick)

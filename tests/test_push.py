@@ -1,7 +1,8 @@
-"""What the platform pushes: its own sample, all four ways of saying it, and what is refused."""
+"""Pushes of WeChat: the documented sample, all four formats, and what is refused."""
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,25 +11,24 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tests.settings import APP_ID
 from wechat.client import Suggestion, Verdict
 from wechat.crypto import seal_push
 from wechat.push import (
     MAX_BODY,
     Channel,
     MediaVerdict,
-    PushRefused,
+    PushError,
     channel_for,
     media_verdict,
 )
 
-from .settings import APP_ID
-from .test_crypto import PUSHED
-
 pytestmark = pytest.mark.no_service
 
+PUSHED = json.loads((Path(__file__).parent / "vectors.json").read_text())["push"]
 APP, TOKEN, AES_KEY = "wx0000000000000001", "CanaryOfTheToken", "CanaryOfTheKey".ljust(43, "0")
 CHANNEL = Channel(APP, TOKEN, AES_KEY)
-WAYS = [(safe, xml) for safe in (False, True) for xml in (False, True)]
+FORMATS = [(safe, xml) for safe in (False, True) for xml in (False, True)]
 
 # As mediaCheckAsync documents it.
 EVENT: dict[str, Any] = {
@@ -50,21 +50,21 @@ EVENT: dict[str, Any] = {
 
 
 def signed(body: bytes = b"{}", *more: str, name: str = "signature", **query: str) -> Any:
-    """A query by someone who knows the token, and the body."""
+    """Return a query signed with the token, and the body."""
     query = {"timestamp": "1714112445", "nonce": "415670741", **query}
     parts = sorted([TOKEN, query["timestamp"], query["nonce"], *more])
     return {**query, name: hashlib.sha1("".join(parts).encode()).hexdigest()}, body
 
 
 def sealed_in(body: bytes, aes_key: str = AES_KEY, app_id: str = APP) -> Any:
-    """`body` in an envelope, truly signed."""
+    """Return a signed query, and `body` in an envelope."""
     sealed = seal_push(aes_key, app_id, body)
     return signed(json.dumps({"Encrypt": sealed}).encode(), sealed, name="msg_signature")
 
 
 def refusal(query: Any, body: bytes, channel: Channel = CHANNEL) -> str:
-    """Why it is refused; no reason quotes a secret."""
-    with pytest.raises(PushRefused) as refused:
+    """Return why a push is refused; check that the reason quotes no secret."""
+    with pytest.raises(PushError) as refused:
         channel.read(query, body)
     for canary in (TOKEN, AES_KEY, "Canary"):
         assert canary not in repr(refused.value)
@@ -120,8 +120,8 @@ def test_json_in_an_xml_envelope_and_the_other_way_round() -> None:
             assert CHANNEL.read(query, body) == {"a": "1"}
 
 
-def test_what_stands_beside_an_envelope_counts_for_nothing() -> None:
-    """In compatible mode the platform sends both; only the sealed one is proven."""
+def test_anything_beside_an_envelope_is_ignored() -> None:
+    # In compatible mode WeChat sends both, but only the sealed one is proven.
     sealed = seal_push(AES_KEY, APP, b'{"Event": "genuine"}')
     body = json.dumps({"Event": "forged", "Encrypt": sealed}).encode()
     assert CHANNEL.read(*signed(body, sealed, name="msg_signature")) == {"Event": "genuine"}
@@ -139,15 +139,18 @@ events = st.fixed_dictionaries(
 
 
 @examples(max_examples=200, deadline=None)
-@given(event=events, way=st.sampled_from(WAYS))
-@example(event={"ToUserName": "<![CDATA[a]]>b]]>&amp;"}, way=(True, True))
-def test_read_is_the_inverse_of_write_all_four_ways(event: Any, way: tuple[bool, bool]) -> None:
-    query, body = CHANNEL.write(event, safe=way[0], xml=way[1])
+@given(event=events, form=st.sampled_from(FORMATS))
+@example(event={"ToUserName": "<![CDATA[a]]>b]]>&amp;"}, form=(True, True))
+def test_read_is_the_inverse_of_write_in_all_four_formats(
+    event: Any, form: tuple[bool, bool]
+) -> None:
+    safe, xml = form
+    query, body = CHANNEL.write(event, safe=safe, xml=xml)
     assert CHANNEL.read(query, body) == event
 
 
-@pytest.mark.parametrize(("safe", "xml"), WAYS)
-def test_it_is_written_as_the_platform_does(safe: bool, xml: bool) -> None:
+@pytest.mark.parametrize(("safe", "xml"), FORMATS)
+def test_a_push_is_written_as_wechat_writes_it(safe: bool, xml: bool) -> None:
     query, body = CHANNEL.write(EVENT, safe=safe, xml=xml)
     plain = {"signature", "timestamp", "nonce"}
     assert query.keys() == (plain | {"msg_signature", "encrypt_type"} if safe else plain)
@@ -156,7 +159,7 @@ def test_it_is_written_as_the_platform_does(safe: bool, xml: bool) -> None:
     assert CHANNEL.write(EVENT, safe=safe, xml=xml)[0]["nonce"] != query["nonce"]
 
 
-def test_a_query_may_be_djangos() -> None:
+def test_a_query_may_be_a_querydict_of_django() -> None:
     query, body = CHANNEL.write(EVENT, safe=True, xml=False)
     django = QueryDict(mutable=True)
     django.update(query)
@@ -166,7 +169,7 @@ def test_a_query_may_be_djangos() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize(("safe", "xml"), WAYS)
+@pytest.mark.parametrize(("safe", "xml"), FORMATS)
 @pytest.mark.parametrize("part", ["timestamp", "nonce", "signature"])
 def test_a_query_that_was_changed_is_refused(safe: bool, xml: bool, part: str) -> None:
     query, body = CHANNEL.write(EVENT, safe=safe, xml=xml)
@@ -179,7 +182,7 @@ def test_a_query_that_was_changed_is_refused(safe: bool, xml: bool, part: str) -
 
 def test_another_token_is_refused() -> None:
     other = Channel(APP, "another", AES_KEY)
-    for safe, xml in WAYS:
+    for safe, xml in FORMATS:
         refusal(*CHANNEL.write(EVENT, safe=safe, xml=xml), channel=other)
 
 
@@ -242,7 +245,7 @@ NO_MESSAGES = {
 
 
 @pytest.mark.parametrize("body", NO_MESSAGES.values(), ids=NO_MESSAGES)
-def test_what_is_no_message_is_refused_outside_and_inside_an_envelope(body: bytes) -> None:
+def test_a_body_without_a_message_is_refused_outside_and_inside_an_envelope(body: bytes) -> None:
     reason = "neither a JSON object nor a message in XML"
     assert refusal(*signed(body)) == reason
     if len(body) < MAX_BODY // 2:
@@ -259,7 +262,7 @@ ENTITIES = {
 
 
 @pytest.mark.parametrize("body", ENTITIES.values(), ids=ENTITIES)
-def test_no_dtd_and_no_entity_is_ever_read(body: bytes) -> None:
+def test_dtds_and_entities_are_never_read(body: bytes) -> None:
     refusal(*signed(body))
     refusal(*sealed_in(body))
 
@@ -292,11 +295,11 @@ def test_the_console_gets_its_echo() -> None:
         {"signature": ""},
     ],
 )
-def test_nobody_else_gets_an_echo(changed: dict[str, str]) -> None:
+def test_a_wrong_query_gets_no_echo(changed: dict[str, str]) -> None:
     query, _body = signed(echostr="4375120948345356249")
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         CHANNEL.echo({**query, **changed})
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         CHANNEL.echo({})
 
 
@@ -323,8 +326,8 @@ def verdict(**changed: Any) -> Verdict:
     return found.verdict
 
 
-@pytest.mark.parametrize(("safe", "xml"), WAYS)
-def test_a_verdict_is_the_same_whichever_way_it_comes(safe: bool, xml: bool) -> None:
+@pytest.mark.parametrize(("safe", "xml"), FORMATS)
+def test_a_verdict_is_the_same_in_every_format(safe: bool, xml: bool) -> None:
     event = CHANNEL.read(*CHANNEL.write(EVENT, safe=safe, xml=xml))
     assert media_verdict(event) == MediaVerdict(
         "60f96f1d-3845297a-1976a3ae", Verdict(Suggestion.RISKY, "20002")
@@ -339,7 +342,7 @@ def test_the_label_may_be_a_number_or_a_string(suggestion: Suggestion, label: An
 
 
 @pytest.mark.parametrize("label", [None, "", "<b>", "1 2", -1, 1.5, [1], {"a": 1}, "1" * 10, "١"])
-def test_a_label_that_is_no_number_is_left_out(label: Any) -> None:
+def test_a_label_that_is_not_a_number_is_left_out(label: Any) -> None:
     result = {"suggest": "pass", "label": label}
     assert verdict(result=result) == Verdict(Suggestion.PASS, "")
     assert verdict(result={"suggest": "pass"}) == Verdict(Suggestion.PASS, "")
@@ -367,10 +370,10 @@ def test_what_wechat_does_not_decide_is_for_a_human(changed: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("trace_id", ["", None, 5, "a b", "a" * 65, "a/b", ["a"], "<b>", "\ud800"])
-def test_a_verdict_on_no_picture_is_refused(trace_id: Any) -> None:
-    with pytest.raises(PushRefused):
+def test_a_verdict_without_a_usable_trace_id_is_refused(trace_id: Any) -> None:
+    with pytest.raises(PushError):
         media_verdict(EVENT | {"trace_id": trace_id})
-    with pytest.raises(PushRefused):
+    with pytest.raises(PushError):
         media_verdict({"MsgType": "event", "Event": "wxa_media_check"})
 
 
@@ -383,6 +386,6 @@ def test_a_verdict_on_no_picture_is_refused(trace_id: Any) -> None:
         {"MsgType": "text", "Content": "wxa_media_check"},
     ],
 )
-def test_another_message_is_no_verdict(changed: dict[str, Any]) -> None:
+def test_another_message_is_not_a_verdict(changed: dict[str, Any]) -> None:
     assert media_verdict(EVENT | changed) is None
     assert media_verdict({}) is None

@@ -18,8 +18,7 @@ from groups import ranking
 from groups.links import Link
 from groups.models import ACTIVE_DAYS, Board, Group, Membership, Score
 from groups.periods import Period, Window
-
-from .settings import APP_ID
+from tests.settings import APP_ID
 
 FEW, MANY = 3, 30
 RANKING_LIMIT = 8

@@ -14,20 +14,20 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import override
 
-from accounts.audit import Act
-from accounts.models import AuditEvent, AvatarCheck, WeChatUser
+from accounts.models import AvatarCheck, WeChatUser
 from accounts.moderation import approve_nickname
 from accounts.review import Reviewed, State
+from audit.actors import Actor
+from audit.models import AuditEvent
 from console import review
 from groups.models import Membership
+from tests.conftest import Person
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_profile import DOUBTFUL, as_seen_by, media, push, send, stored, the_check_of
+from tests.test_queries import at_both_sizes, gather, people, queries
+from tests.test_security import later
 from wechat.client import Suggestion
-
-from .conftest import Person
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_profile import DOUBTFUL, as_seen_by, media, push, send, stored, the_check_of
-from .test_queries import at_both_sizes, gather, people, queries
-from .test_security import later
 
 __all__ = ["media"]
 
@@ -98,7 +98,7 @@ def test_a_record_waits_from_its_first_draft_until_its_last_is_decided(alice: Pe
         send(alice)
         alice.put("me", {"nickname": f"{DOUBTFUL}二"})
     assert since and alice.user.review_since == since
-    act = Act(User.objects.create_superuser("olga"))
+    act = Actor(User.objects.create_superuser("olga"))
     approve_nickname(alice.user, act)
     assert alice.user.review_since == since, "the avatar still waits"
     push(AvatarCheck.objects.get(user=alice.user), Suggestion.PASS)

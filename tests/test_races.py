@@ -28,11 +28,10 @@ import requests
 
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
+from tests.settings import APP_ID, DATABASE_URL
+from tests.test_profile import GREEN, RED, YELLOW, picture
 from wechat.push import channel_for
 from wechat.sandbox import Phone, Sandbox
-
-from .settings import APP_ID, DATABASE_URL
-from .test_profile import GREEN, RED, YELLOW, picture
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = f"groupsite_races_{os.getpid()}"
@@ -334,7 +333,7 @@ def test_a_log_in_that_overlaps_another_keeps_the_others_key(site):
         another.communicate("go on\n", timeout=PATIENCE)
         assert mine.result(PATIENCE)[0] == 200
     mine_and_theirs = [
-        site.ask(f"take_out(WeChatUser.objects.get(pk={me}).{name})")
+        site.ask(f"decrypt(WeChatUser.objects.get(pk={me}).{name})")
         for name in ("session_key", "previous_session_key")
     ]
     assert mine_and_theirs[1] == key != mine_and_theirs[0]
@@ -445,7 +444,7 @@ def test_wechat_fetches_an_avatar_judges_it_and_pushes_the_verdict(site, colour,
     """Uploaded to one server, fetched from it, and the verdict pushed to the other."""
     channel = channel_for(APP_ID)
     address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}/")
-    site.sandbox.world.push_to(APP_ID, address, channel.token, channel.aes_key)
+    site.sandbox.state.push_to(APP_ID, address, channel.token, channel.aes_key)
     painter = site.somebody(f"painter-of-{fate}")
     status, me = painter.call(
         "POST", "me/avatar", 0, files={"avatar": ("tmp.png", picture(colour))}

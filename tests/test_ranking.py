@@ -26,8 +26,7 @@ from groups import ranking
 from groups.links import Link
 from groups.models import ACTIVE_DAYS, Board, Group, Membership, Score
 from groups.periods import Period
-
-from .settings import APP_ID, OTHER_APP_ID
+from tests.settings import APP_ID, OTHER_APP_ID
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone(timedelta(hours=8)))
 MONDAY = datetime(2026, 11, 23, tzinfo=timezone(timedelta(hours=8)))

@@ -7,12 +7,11 @@ from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
-from accounts.models import AuditEvent
+from audit.models import AuditEvent
 from console.roles import asked_for
 from groups.models import Group
-
-from .test_queries import queries
-from .test_security import ADMIN, admin_path
+from tests.test_queries import queries
+from tests.test_security import ADMIN, admin_path
 
 ROLES = ("any", "viewer", "moderator", "manager", "superuser")
 
@@ -44,9 +43,9 @@ PAGES: dict[str, tuple[str, ...]] = {
         "admin/password_change/done/",
     ),
     "viewer": (
-        "admin/accounts/auditevent/",
-        "admin/accounts/auditevent/<path:object_id>/change/",
-        "admin/accounts/auditevent/<path:object_id>/history/",
+        "admin/audit/auditevent/",
+        "admin/audit/auditevent/<path:object_id>/change/",
+        "admin/audit/auditevent/<path:object_id>/history/",
         "admin/accounts/wechatuser/",
         "admin/accounts/wechatuser/<path:object_id>/change/",
         "admin/export/<slug:what>.<slug:form>",
@@ -68,9 +67,9 @@ PAGES: dict[str, tuple[str, ...]] = {
         "admin/review/",
     ),
     "manager": (
-        "admin/accounts/serverkey/",
-        "admin/accounts/serverkey/<path:object_id>/change/",
-        "admin/accounts/serverkey/add/",
+        "admin/groups/serverkey/",
+        "admin/groups/serverkey/<path:object_id>/change/",
+        "admin/groups/serverkey/add/",
         "admin/check/credentials/",
         "admin/groups/board/add/",
         "admin/groups/verificationfile/",

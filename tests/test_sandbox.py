@@ -1,4 +1,4 @@
-"""The sandbox, over a real socket: WeChat's habits, one by one."""
+"""The sandbox, over a real socket, call by call."""
 
 import io
 import json
@@ -25,11 +25,11 @@ from PIL import Image
 
 from wechat.client import Client, Suggestion, Verdict
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_opaque_id, unseal
-from wechat.errors import CodeRejected, Unavailable, UserRefused, WeChatError
+from wechat.errors import HighRiskUserError, InvalidCodeError, UnavailableError, WeChatError
 from wechat.management.commands.sandbox import Command
 from wechat.push import Channel, MediaVerdict, media_verdict
 from wechat.sandbox import Phone, PhoneError, Sandbox, open_gid_of, openid_of, unionid_of
-from wechat.sandbox.censor import judge_picture
+from wechat.sandbox.content_safety import judge_picture
 
 pytestmark = pytest.mark.no_service
 
@@ -95,13 +95,15 @@ def request_fault(sandbox: Sandbox, times: int = 1, **fault: Any) -> requests.Re
 # Logging in
 
 
-def test_a_code_is_exchanged_for_the_same_ids_in_every_world(client: Client, alice: Phone) -> None:
+def test_a_code_is_exchanged_for_the_same_ids_in_every_sandbox(
+    client: Client, alice: Phone
+) -> None:
     session = client.code_to_session(alice.login())
     assert session.openid == openid_of(GAME, "alice")
     assert session.unionid == unionid_of("alice")
 
 
-def test_ids_look_like_the_platforms(sandbox: Sandbox) -> None:
+def test_ids_look_like_those_of_wechat(sandbox: Sandbox) -> None:
     ids = [openid_of(GAME, "alice"), open_gid_of(GAME, "家人"), unionid_of("alice")]
     assert all(len(opaque) == 28 and is_opaque_id(opaque) for opaque in ids)
     assert [opaque[:1] for opaque in ids] == ["o", "t", "o"]
@@ -112,7 +114,7 @@ def test_ids_look_like_the_platforms(sandbox: Sandbox) -> None:
 def test_a_code_is_good_once(client: Client, alice: Phone) -> None:
     code = alice.login()
     client.code_to_session(code)
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40163
     assert refused.value.rid
@@ -123,7 +125,7 @@ def test_a_code_is_good_for_five_minutes(client: Client, alice: Phone, clock: Cl
     clock.now += 299
     client.code_to_session(early)
     clock.now += 1
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(late)
     assert refused.value.errcode == 40029
 
@@ -132,7 +134,7 @@ def test_a_code_of_another_app_is_unknown_and_stays_unused(
     sandbox: Sandbox, client: Client
 ) -> None:
     code = Phone(sandbox.url, "alice", SHOP).login()
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40029
     assert Client(SHOP, APPS[SHOP], sandbox.url).code_to_session(code)
@@ -146,7 +148,7 @@ def test_only_the_first_of_many_who_exchange_a_code_at_once_gets_a_key(
     def errcode(_: int) -> int | None:
         try:
             client.code_to_session(code)
-        except CodeRejected as error:
+        except InvalidCodeError as error:
             return error.errcode
         return 0
 
@@ -165,7 +167,7 @@ def test_only_the_first_of_many_who_exchange_a_code_at_once_gets_a_key(
         ({"js_code": "0never-issued"}, 40029),
     ],
 )
-def test_a_wrong_exchange_is_http_200_with_the_platforms_errcode(
+def test_a_wrong_exchange_answers_http_200_with_the_errcode_of_wechat(
     sandbox: Sandbox, changed: dict[str, str], errcode: int
 ) -> None:
     response = ask_session(sandbox, **changed)
@@ -177,11 +179,11 @@ def test_a_wrong_exchange_is_http_200_with_the_platforms_errcode(
     assert ", rid: " in answer["errmsg"]
 
 
-def test_a_success_has_exactly_the_platforms_keys(sandbox: Sandbox) -> None:
+def test_a_success_has_exactly_the_keys_of_wechat(sandbox: Sandbox) -> None:
     assert ask_session(sandbox).json().keys() == {"openid", "session_key", "unionid"}
 
 
-def test_a_standing_code_is_never_used_up_and_is_a_login_each_time(sandbox: Sandbox) -> None:
+def test_a_demo_code_is_never_used_up_and_is_a_login_each_time(sandbox: Sandbox) -> None:
     first, second = ask_session(sandbox).json(), ask_session(sandbox).json()
     assert first["openid"] == second["openid"] == openid_of(GAME, "demo-alice")
     assert first["session_key"] != second["session_key"]
@@ -192,7 +194,7 @@ def test_a_standing_code_is_never_used_up_and_is_a_login_each_time(sandbox: Sand
 # Encrypted data
 
 
-def test_share_info_names_the_group_and_bears_a_watermark(
+def test_share_info_names_the_group_and_has_a_watermark(
     client: Client, alice: Phone, clock: Clock
 ) -> None:
     key = client.code_to_session(alice.login()).session_key
@@ -281,7 +283,7 @@ def test_what_is_sealed_before_the_first_login_opens_with_no_key(
 # Cards, tickets and groups
 
 
-def test_each_opening_has_a_ticket_of_its_own(alice: Phone) -> None:
+def test_each_opening_has_its_own_ticket(alice: Phone) -> None:
     first, second = alice.open_card("family"), alice.open_card("family", query={"from": "bob"})
     assert first.keys() == {"scene", "shareTicket", "query"}
     assert (second["scene"], second["query"]) == (1044, {"from": "bob"})
@@ -294,14 +296,14 @@ def test_only_scene_1044_has_a_ticket(alice: Phone) -> None:
     assert alice.group_enter_info()
 
 
-@pytest.mark.parametrize("holder", ["bob", "alice in the shop", "nobody"])
-def test_a_ticket_serves_only_who_opened_the_card(
+@pytest.mark.parametrize("holder", ["bob", "alice in the shop", "no one"])
+def test_a_ticket_works_only_for_the_person_who_opened_the_card(
     sandbox: Sandbox, alice: Phone, holder: str
 ) -> None:
     tickets = {
         "bob": Phone(sandbox.url, "bob", GAME).open_card("family")["shareTicket"],
         "alice in the shop": Phone(sandbox.url, "alice", SHOP).open_card("family")["shareTicket"],
-        "nobody": "",
+        "no one": "",
     }
     with pytest.raises(PhoneError) as failed:
         alice.share_info(tickets[holder])
@@ -309,7 +311,7 @@ def test_a_ticket_serves_only_who_opened_the_card(
     assert failed.value.err_code == 40097
 
 
-def test_who_was_never_launched_from_a_chat_has_no_group(sandbox: Sandbox, alice: Phone) -> None:
+def test_without_a_launch_from_a_chat_there_is_no_group(sandbox: Sandbox, alice: Phone) -> None:
     Phone(sandbox.url, "alice", SHOP).open_card("family")
     with pytest.raises(PhoneError) as failed:
         alice.group_enter_info()
@@ -317,7 +319,7 @@ def test_who_was_never_launched_from_a_chat_has_no_group(sandbox: Sandbox, alice
     assert failed.value.err_code == 40097
 
 
-def test_who_has_left_sees_no_card_and_no_group_until_they_join_again(alice: Phone) -> None:
+def test_someone_who_left_sees_no_card_and_no_group_until_they_join_again(alice: Phone) -> None:
     alice.open_card("family")
     alice.leave("family")
     for call in (alice.group_enter_info, lambda: alice.open_card("family")):
@@ -329,12 +331,12 @@ def test_who_has_left_sees_no_card_and_no_group_until_they_join_again(alice: Pho
     assert alice.open_card("family")["shareTicket"]
 
 
-def test_nobody_leaves_a_group_they_are_not_in(alice: Phone) -> None:
+def test_leaving_a_group_fails_for_someone_who_is_not_in_it(alice: Phone) -> None:
     with pytest.raises(PhoneError, match="leave:fail"):
         alice.leave("family")
 
 
-def test_one_chat_and_one_person_have_other_ids_in_another_app(
+def test_a_chat_and_a_person_have_other_ids_in_another_app(
     sandbox: Sandbox, client: Client, alice: Phone
 ) -> None:
     shop, phone = Client(SHOP, APPS[SHOP], sandbox.url), Phone(sandbox.url, "alice", SHOP)
@@ -347,7 +349,7 @@ def test_one_chat_and_one_person_have_other_ids_in_another_app(
         opened(here.session_key, sealed)
 
 
-def test_the_appid_may_stay_out_where_there_is_one_app(sandbox: Sandbox) -> None:
+def test_the_appid_may_be_left_out_where_there_is_one_app(sandbox: Sandbox) -> None:
     with Sandbox({GAME: APPS[GAME]}) as single:
         code = Phone(single.url, "alice").login()
         assert Client(GAME, APPS[GAME], single.url).code_to_session(code)
@@ -365,20 +367,22 @@ def test_a_stable_token_is_the_same_until_it_expires(sandbox: Sandbox, clock: Cl
     clock.now += 7199
     assert ask_token(sandbox) == {"access_token": first["access_token"], "expires_in": 1}
     clock.now += 1
-    assert not sandbox.world.token_is_valid(first["access_token"])
+    assert not sandbox.state.token_is_valid(first["access_token"])
     assert ask_token(sandbox)["access_token"] != first["access_token"]
 
 
-def test_a_refreshed_token_leaves_the_old_one_five_minutes(sandbox: Sandbox, clock: Clock) -> None:
+def test_after_a_refresh_the_old_token_is_valid_for_five_minutes(
+    sandbox: Sandbox, clock: Clock
+) -> None:
     old = ask_token(sandbox)["access_token"]
     new = ask_token(sandbox, force_refresh=True)["access_token"]
     assert new != old
     assert ask_token(sandbox)["access_token"] == new
     clock.now += 299
-    assert sandbox.world.token_is_valid(old)
+    assert sandbox.state.token_is_valid(old)
     clock.now += 1
-    assert not sandbox.world.token_is_valid(old)
-    assert sandbox.world.token_is_valid(new)
+    assert not sandbox.state.token_is_valid(old)
+    assert sandbox.state.token_is_valid(new)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +394,7 @@ def test_a_refreshed_token_leaves_the_old_one_five_minutes(sandbox: Sandbox, clo
         ({"force_refresh": "yes"}, 47001),
     ],
 )
-def test_a_wrong_token_request_has_the_platforms_errcode(
+def test_a_wrong_token_request_has_the_errcode_of_wechat(
     sandbox: Sandbox, changed: dict[str, Any], errcode: int
 ) -> None:
     assert ask_token(sandbox, **changed)["errcode"] == errcode
@@ -399,11 +403,11 @@ def test_a_wrong_token_request_has_the_platforms_errcode(
 # Content safety
 
 
-class Server:
-    """A site: serves `pictures`, and takes pushes, answering with the next of `answers` if `open`.
+class PushSite:
+    """A site that serves `pictures` and receives pushes.
 
-    `pushes` are the queries and bodies that came, and their content types; `fetched` are the
-    paths asked for, of which `moved` tells some to ask elsewhere.
+    `moved` redirects a path to another. A push is answered with the next of `answers`, once `open`
+    is set. `pushes` are the query, body and content type of each, `fetched` the paths requested.
     """
 
     def __init__(self) -> None:
@@ -462,10 +466,10 @@ CHANNEL = Channel(GAME, "TokenOfTheGame", "KeyOfTheGame".ljust(43, "0"))
 
 
 @pytest.fixture
-def site(sandbox: Sandbox) -> Iterator[Server]:
-    """A site to which the game's verdicts are pushed."""
-    with Server() as server:
-        sandbox.world.push_to(GAME, server.url, CHANNEL.token, CHANNEL.aes_key)
+def site(sandbox: Sandbox) -> Iterator[PushSite]:
+    """Return a site to which the verdicts of the game are pushed."""
+    with PushSite() as server:
+        sandbox.state.push_to(GAME, server.url, CHANNEL.token, CHANNEL.aes_key)
         yield server
 
 
@@ -476,7 +480,7 @@ def picture(colour: str, size: tuple[int, int] = (8, 8), kind: str = "PNG") -> b
 
 
 def ask_check(sandbox: Sandbox, kind: str = "msg_sec_check", **changed: Any) -> dict[str, Any]:
-    """A call by the book, but for what is changed; None leaves an argument out."""
+    """Make a valid call but for what is `changed`; None leaves an argument out."""
     asked: dict[str, Any] = {"openid": ALICE, "version": 2, "scene": 1}
     if kind == "msg_sec_check":
         asked["content"] = "小明"
@@ -490,8 +494,8 @@ def ask_check(sandbox: Sandbox, kind: str = "msg_sec_check", **changed: Any) -> 
     return answer
 
 
-def judged(sandbox: Sandbox, site: Server, data: bytes | None) -> MediaVerdict:
-    """What the site is told about a picture it serves; None serves none."""
+def judged(sandbox: Sandbox, site: PushSite, data: bytes | None) -> MediaVerdict:
+    """Return the verdict pushed about a picture of the site; with None there is no picture."""
     if data is not None:
         site.pictures["/a.png"] = data
     before = len(site.pushes)
@@ -546,7 +550,7 @@ CALLS = ["msg_sec_check", "media_check_async"]
         ({"scene": 5}, 40129),
     ],
 )
-def test_a_wrong_check_has_the_platforms_errcode(
+def test_a_wrong_check_has_the_errcode_of_wechat(
     sandbox: Sandbox, alice: Phone, kind: str, changed: dict[str, Any], errcode: int
 ) -> None:
     alice.login()
@@ -573,7 +577,7 @@ def test_what_cannot_be_judged_is_refused(
     assert ask_check(sandbox, content="很" * 2500)["errcode"] == 0
 
 
-def test_an_access_token_in_the_body_is_none(sandbox: Sandbox, alice: Phone) -> None:
+def test_an_access_token_in_the_body_is_ignored(sandbox: Sandbox, alice: Phone) -> None:
     alice.login()
     token = ask_token(sandbox)["access_token"]
     body = {"access_token": token, "openid": ALICE, "version": 2, "scene": 1, "content": "x"}
@@ -582,7 +586,7 @@ def test_an_access_token_in_the_body_is_none(sandbox: Sandbox, alice: Phone) -> 
 
 
 @pytest.mark.parametrize("kind", CALLS)
-def test_who_did_not_log_in_within_two_hours_is_not_judged(
+def test_someone_who_did_not_log_in_for_two_hours_is_not_judged(
     sandbox: Sandbox, alice: Phone, clock: Clock, kind: str
 ) -> None:
     alice.login()
@@ -596,14 +600,16 @@ def test_who_did_not_log_in_within_two_hours_is_not_judged(
     assert ask_check(sandbox, kind)["errcode"] == 0
 
 
-def test_a_standing_code_is_a_visit_when_it_is_used(sandbox: Sandbox) -> None:
+def test_a_demo_code_is_a_visit_when_it_is_used(sandbox: Sandbox) -> None:
     demo = openid_of(GAME, "demo-alice")
     assert ask_check(sandbox, openid=demo)["errcode"] == 61010
     ask_session(sandbox)
     assert ask_check(sandbox, openid=demo)["errcode"] == 0
 
 
-def test_another_apps_token_judges_another_apps_people(sandbox: Sandbox, alice: Phone) -> None:
+def test_a_token_of_another_app_judges_the_people_of_that_app(
+    sandbox: Sandbox, alice: Phone
+) -> None:
     alice.login()
     shop = ask_token(sandbox, appid=SHOP, secret=APPS[SHOP])["access_token"]
     assert ask_check(sandbox, access_token=shop)["errcode"] == 61010
@@ -612,16 +618,16 @@ def test_another_apps_token_judges_another_apps_people(sandbox: Sandbox, alice: 
     assert answer["errcode"] == 0
 
 
-def test_an_expired_token_is_told_from_a_revoked_one(
+def test_expired_and_revoked_tokens_have_different_errcodes(
     sandbox: Sandbox, alice: Phone, clock: Clock
 ) -> None:
     revoked = ask_token(sandbox)["access_token"]
-    sandbox.world.revoke_token(GAME)
-    assert not sandbox.world.token_is_valid(revoked)
+    sandbox.state.revoke_token(GAME)
+    assert not sandbox.state.token_is_valid(revoked)
     expired = ask_token(sandbox)["access_token"]
     assert expired != revoked
-    sandbox.world.revoke_token(SHOP)
-    assert sandbox.world.token_is_valid(expired), "that was the shop's business"
+    sandbox.state.revoke_token(SHOP)
+    assert sandbox.state.token_is_valid(expired), "that was the shop's business"
     clock.now += 7200
     alice.login()
     assert ask_check(sandbox, access_token=revoked)["errcode"] == 40001
@@ -629,7 +635,9 @@ def test_an_expired_token_is_told_from_a_revoked_one(
 
 
 @pytest.mark.parametrize("kind", CALLS)
-def test_faults_befall_content_safety_too(sandbox: Sandbox, alice: Phone, kind: str) -> None:
+def test_faults_can_be_requested_for_content_safety_too(
+    sandbox: Sandbox, alice: Phone, kind: str
+) -> None:
     alice.login()
     asked = {"path": f"/wxa/{kind}", "fault": {"errcode": 40001}, "times": 1}
     requests.post(sandbox.url + "/phone/faults", json=asked, timeout=5)
@@ -666,7 +674,7 @@ def test_a_picture_may_be_of_any_kind_and_is_judged_by_most_of_it(kind: str) -> 
 
 
 def test_a_picture_is_fetched_judged_and_its_verdict_pushed(
-    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+    sandbox: Sandbox, client: Client, alice: Phone, site: PushSite
 ) -> None:
     alice.login()
     site.pictures["/avatars/a.png?v=1"] = picture("red")
@@ -675,8 +683,18 @@ def test_a_picture_is_fetched_judged_and_its_verdict_pushed(
     [(query, body, _kind)] = site.pushes
     event = CHANNEL.read(query, body)
     assert event.keys() == {
-        *("ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "appid", "trace_id"),
-        *("version", "detail", "errcode", "errmsg", "result"),
+        "ToUserName",
+        "FromUserName",
+        "CreateTime",
+        "MsgType",
+        "Event",
+        "appid",
+        "trace_id",
+        "version",
+        "detail",
+        "errcode",
+        "errmsg",
+        "result",
     }
     assert (event["appid"], event["FromUserName"]) == (GAME, ALICE)
     assert event["result"] == {"suggest": "risky", "label": "20006"}
@@ -694,7 +712,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_picture_that_cannot_be_read_is_left_undecided(
-    sandbox: Sandbox, alice: Phone, site: Server, data: bytes | None
+    sandbox: Sandbox, alice: Phone, site: PushSite, data: bytes | None
 ) -> None:
     alice.login()
     assert judged(sandbox, site, data).verdict == Verdict(Suggestion.REVIEW, "")
@@ -703,7 +721,7 @@ def test_a_picture_that_cannot_be_read_is_left_undecided(
 
 
 def test_a_picture_of_more_than_ten_megabytes_is_left_undecided(
-    sandbox: Sandbox, alice: Phone, site: Server
+    sandbox: Sandbox, alice: Phone, site: PushSite
 ) -> None:
     alice.login()
     assert judged(sandbox, site, picture("red").ljust(10_485_760)).verdict.label == "20006"
@@ -713,8 +731,8 @@ def test_a_picture_of_more_than_ten_megabytes_is_left_undecided(
 @pytest.mark.parametrize(
     "url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "a.png", "http://127.0.0.1:9/", "http://["]
 )
-def test_what_is_not_there_over_http_is_left_undecided(
-    sandbox: Sandbox, alice: Phone, site: Server, url: str
+def test_a_picture_that_cannot_be_fetched_over_http_is_left_undecided(
+    sandbox: Sandbox, alice: Phone, site: PushSite, url: str
 ) -> None:
     alice.login()
     ask_check(sandbox, "media_check_async", media_url=url)
@@ -722,7 +740,7 @@ def test_what_is_not_there_over_http_is_left_undecided(
     assert CHANNEL.read(*site.pushes[0][:2])["errcode"] != 0
 
 
-def test_a_redirect_is_not_followed(sandbox: Sandbox, alice: Phone, site: Server) -> None:
+def test_a_redirect_is_not_followed(sandbox: Sandbox, alice: Phone, site: PushSite) -> None:
     alice.login()
     site.pictures["/red.png"] = picture("red")
     site.moved["/a.png"] = "/red.png"
@@ -730,19 +748,19 @@ def test_a_redirect_is_not_followed(sandbox: Sandbox, alice: Phone, site: Server
     assert site.fetched == ["/a.png"]
 
 
-def test_a_receiver_meets_all_four_ways_and_every_second_verdict_twice(
-    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+def test_a_receiver_gets_all_four_formats_and_every_second_verdict_twice(
+    sandbox: Sandbox, client: Client, alice: Phone, site: PushSite
 ) -> None:
     alice.login()
     site.pictures["/a.png"] = picture("green")
     asked = [client.check_media(ALICE, f"{site.url}/a.png") for _ in range(4)]
     sandbox.settle()
-    ways, told = [], []
+    formats, trace_ids = [], []
     for query, body, kind in site.pushes:
-        ways.append(("msg_signature" in query, body.startswith(b"<xml>"), kind))
-        told.append(CHANNEL.read(query, body)["trace_id"])
+        formats.append(("msg_signature" in query, body.startswith(b"<xml>"), kind))
+        trace_ids.append(CHANNEL.read(query, body)["trace_id"])
     json_, xml = "application/json", "text/xml"
-    assert ways == [
+    assert formats == [
         (True, False, json_),
         (False, False, json_),
         (True, True, xml),
@@ -750,13 +768,13 @@ def test_a_receiver_meets_all_four_ways_and_every_second_verdict_twice(
         (True, False, json_),
         (False, False, json_),
     ]
-    assert told == [asked[0], asked[1], asked[1], asked[2], asked[3], asked[3]]
+    assert trace_ids == [asked[0], asked[1], asked[1], asked[2], asked[3], asked[3]]
 
 
 def test_without_a_key_all_pushes_are_plain(
-    sandbox: Sandbox, client: Client, alice: Phone, site: Server
+    sandbox: Sandbox, client: Client, alice: Phone, site: PushSite
 ) -> None:
-    sandbox.world.push_to(GAME, site.url, CHANNEL.token)
+    sandbox.state.push_to(GAME, site.url, CHANNEL.token)
     alice.login()
     for _ in range(3):
         client.check_media(ALICE, f"{site.url}/a.png")
@@ -770,7 +788,7 @@ def test_without_a_key_all_pushes_are_plain(
     "refusal", [(500, b"success"), (200, b""), (200, b"success!"), (204, b""), (302, b"success")]
 )
 def test_a_push_is_tried_three_times_until_it_is_answered_with_success(
-    sandbox: Sandbox, client: Client, alice: Phone, site: Server, refusal: tuple[int, bytes]
+    sandbox: Sandbox, client: Client, alice: Phone, site: PushSite, refusal: tuple[int, bytes]
 ) -> None:
     alice.login()
     for refusals, tries in [(2, 3), (9, 6)]:
@@ -785,8 +803,8 @@ def test_a_push_is_tried_three_times_until_it_is_answered_with_success(
 def test_a_receiver_that_is_not_there_is_given_up(
     sandbox: Sandbox, client: Client, alice: Phone, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Server() as gone:
-        sandbox.world.push_to(GAME, gone.url, CHANNEL.token)
+    with PushSite() as gone:
+        sandbox.state.push_to(GAME, gone.url, CHANNEL.token)
     alice.login()
     client.check_media(ALICE, "http://127.0.0.1:9/a.png")
     sandbox.settle()
@@ -794,8 +812,8 @@ def test_a_receiver_that_is_not_there_is_given_up(
     assert CHANNEL.token not in caplog.text
 
 
-def test_an_app_without_a_receiver_is_told_nothing_and_fetched_nothing_for(
-    sandbox: Sandbox, site: Server
+def test_without_a_receiver_nothing_is_fetched_and_nothing_pushed(
+    sandbox: Sandbox, site: PushSite
 ) -> None:
     phone = Phone(sandbox.url, "alice", SHOP)
     shop = Client(SHOP, APPS[SHOP], sandbox.url)
@@ -805,10 +823,10 @@ def test_an_app_without_a_receiver_is_told_nothing_and_fetched_nothing_for(
     assert site.pushes == [] and site.fetched == []
 
 
-def test_where_to_push_can_be_said_from_another_process(
+def test_the_receiver_can_be_set_from_another_process(
     sandbox: Sandbox, client: Client, alice: Phone
 ) -> None:
-    with Server() as site:
+    with PushSite() as site:
         where = {"appid": GAME, "url": site.url, "token": CHANNEL.token, "aesKey": CHANNEL.aes_key}
         answer = requests.post(sandbox.url + "/phone/push-to", json=where, timeout=5)
         assert (answer.status_code, answer.json()) == (200, {"errMsg": "pushTo:ok"})
@@ -830,21 +848,21 @@ def test_where_to_push_can_be_said_from_another_process(
         {"aesKey": "密" * 43},
     ],
 )
-def test_a_receiver_that_could_never_be_reached_is_refused(
+def test_a_receiver_that_can_never_be_reached_is_refused(
     sandbox: Sandbox, changed: dict[str, Any]
 ) -> None:
     where = {"appid": GAME, "url": "http://127.0.0.1:9/", "token": "Token123"} | changed
     answer = requests.post(sandbox.url + "/phone/push-to", json=where, timeout=5)
     assert answer.status_code == 400
     assert answer.json()["errMsg"].startswith("pushTo:fail ")
-    assert sandbox.world.receivers == {}
+    assert sandbox.state.receivers == {}
 
 
-def test_a_sandbox_that_is_over_owes_nothing_and_ends_at_once() -> None:
-    with Server() as site:
+def test_a_stopped_sandbox_pushes_nothing_more_and_ends_at_once() -> None:
+    with PushSite() as site:
         site.answers = [(500, b"")] * 99
         with Sandbox(APPS) as brief:
-            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            brief.state.push_to(GAME, site.url, CHANNEL.token)
             Phone(brief.url, "alice", GAME).login()
             client = Client(GAME, APPS[GAME], brief.url)
             for _ in range(20):
@@ -857,11 +875,11 @@ def test_a_sandbox_that_is_over_owes_nothing_and_ends_at_once() -> None:
     assert len(site.pushes) < 20
 
 
-def test_a_receiver_that_hangs_does_not_hold_the_sandbox_up() -> None:
-    with Server() as site:
+def test_a_receiver_that_hangs_does_not_delay_the_end_of_the_sandbox() -> None:
+    with PushSite() as site:
         site.open.clear()
         with Sandbox(APPS) as brief:
-            brief.world.push_to(GAME, site.url, CHANNEL.token)
+            brief.state.push_to(GAME, site.url, CHANNEL.token)
             Phone(brief.url, "alice", GAME).login()
             Client(GAME, APPS[GAME], brief.url).check_media(ALICE, f"{site.url}/a.png")
             assert site.pushed.wait(5)
@@ -882,9 +900,9 @@ def test_a_busy_platform_leaves_the_code_unused(
     assert client.code_to_session(code)
 
 
-def test_any_errcode_can_be_asked_for(sandbox: Sandbox, client: Client) -> None:
+def test_any_errcode_can_be_requested(sandbox: Sandbox, client: Client) -> None:
     request_fault(sandbox, errcode=40226)
-    with pytest.raises(UserRefused):
+    with pytest.raises(HighRiskUserError):
         client.code_to_session("demo-alice")
 
 
@@ -897,7 +915,7 @@ def test_faults_count_down_and_can_be_taken_back(sandbox: Sandbox) -> None:
     assert "openid" in ask_session(sandbox).json()
 
 
-def test_a_fault_befalls_only_its_own_path(sandbox: Sandbox) -> None:
+def test_a_fault_affects_only_its_own_path(sandbox: Sandbox) -> None:
     request_fault(sandbox, errcode=-1)
     assert "access_token" in ask_token(sandbox)
 
@@ -907,13 +925,13 @@ def test_a_gateway_error_is_a_page_of_html(sandbox: Sandbox, client: Client) -> 
     response = ask_session(sandbox)
     assert response.status_code == 502
     assert response.headers["Content-Type"].startswith("text/html")
-    with pytest.raises(Unavailable, match="502"):
+    with pytest.raises(UnavailableError, match="502"):
         client.code_to_session("demo-alice")
 
 
 def test_a_body_can_be_empty(sandbox: Sandbox, client: Client) -> None:
     request_fault(sandbox, body="")
-    with pytest.raises(Unavailable, match="not a JSON object"):
+    with pytest.raises(UnavailableError, match="not a JSON object"):
         client.code_to_session("demo-alice")
 
 
@@ -923,22 +941,24 @@ def test_a_slow_platform_meets_the_clients_deadline(
 ) -> None:
     request_fault(sandbox, **fault)
     started = time.monotonic()
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         Client(GAME, APPS[GAME], sandbox.url, timeout=0.15).code_to_session("demo-alice")
     assert time.monotonic() - started < 1
 
 
-def test_a_dripping_answer_is_whole_in_the_end(sandbox: Sandbox, client: Client) -> None:
+def test_an_answer_sent_byte_by_byte_is_complete_in_the_end(
+    sandbox: Sandbox, client: Client
+) -> None:
     request_fault(sandbox, drip=0.0005)
     assert client.code_to_session("demo-alice").openid == openid_of(GAME, "demo-alice")
 
 
-def test_a_lost_answer_has_used_the_code_up(sandbox: Sandbox, client: Client, alice: Phone) -> None:
+def test_a_lost_answer_uses_the_code_up(sandbox: Sandbox, client: Client, alice: Phone) -> None:
     request_fault(sandbox, close=True)
     code = alice.login()
-    with pytest.raises(Unavailable, match="broke"):
+    with pytest.raises(UnavailableError, match="broke"):
         client.code_to_session(code)
-    with pytest.raises(CodeRejected) as refused:
+    with pytest.raises(InvalidCodeError) as refused:
         client.code_to_session(code)
     assert refused.value.errcode == 40163
 
@@ -955,9 +975,7 @@ def test_a_lost_answer_has_used_the_code_up(sandbox: Sandbox, client: Client, al
         {"fault": {"errcode": -1}},
     ],
 )
-def test_a_fault_that_would_never_happen_is_refused(
-    sandbox: Sandbox, wrong: dict[str, Any]
-) -> None:
+def test_an_impossible_fault_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     body = json.dumps(wrong)
     response = requests.post(sandbox.url + "/phone/faults", data=body, timeout=5)
     assert response.status_code == 400
@@ -981,7 +999,7 @@ def test_a_fault_that_would_never_happen_is_refused(
         b"[" * 60_000,
     ],
 )
-def test_a_phone_call_that_makes_no_sense_fails_in_wx_shape(sandbox: Sandbox, body: bytes) -> None:
+def test_an_invalid_phone_call_fails_in_the_shape_of_wx(sandbox: Sandbox, body: bytes) -> None:
     response = requests.post(sandbox.url + "/phone/login", data=body, timeout=5)
     assert response.status_code == 400
     assert response.json()["errMsg"].startswith("login:fail ")
@@ -1013,7 +1031,7 @@ def test_a_success_has_the_shape_of_the_wx_callback(sandbox: Sandbox) -> None:
         ("BREW", "/phone/login", 501),
     ],
 )
-def test_what_the_sandbox_does_not_serve_is_refused_in_json(
+def test_a_path_or_method_that_is_not_served_is_refused_in_json(
     sandbox: Sandbox, method: str, path: str, status: int
 ) -> None:
     response = requests.request(method, sandbox.url + path, timeout=5)
@@ -1047,7 +1065,7 @@ def test_a_connection_is_kept(sandbox: Sandbox) -> None:
     line.close()
 
 
-def test_a_sandbox_that_is_over_hangs_up(client: Client) -> None:
+def test_a_stopped_sandbox_closes_its_connections(client: Client) -> None:
     with Sandbox(APPS) as brief:
         line = dial(brief)
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -1094,7 +1112,7 @@ def test_the_command_pushes_to_a_site_for_every_app_that_has_a_channel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: list[Any] = []
-    monkeypatch.setattr(Sandbox, "wait", lambda sandbox: found.append(sandbox.world.receivers))
+    monkeypatch.setattr(Sandbox, "wait", lambda sandbox: found.append(sandbox.state.receivers))
     apps = {GAME: {"SECRET": "s"}, SHOP: {"SECRET": "s"}}
     push = {GAME: {"TOKEN": CHANNEL.token, "AES_KEY": CHANNEL.aes_key}}
     for arguments in ({}, {"push": "http://127.0.0.1:8000/"}):

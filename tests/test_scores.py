@@ -10,11 +10,10 @@ from django.utils import timezone
 from accounts.models import WeChatUser
 from groups.models import MAX_SCORE, Board, Group, IdempotencyKey, Score, Source
 from groups.periods import Window
-
-from .conftest import Person, refused
-from .settings import APP_ID
-from .test_bind import FAMILY
-from .test_security import everything_stored, later
+from tests.conftest import Person, refused
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY
+from tests.test_security import everything_stored, later
 
 
 @pytest.fixture

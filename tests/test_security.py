@@ -29,23 +29,23 @@ from django.test import Client as Browser
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from accounts.models import AuditEvent, AvatarCheck, ServerKey, WeChatUser
-from accounts.signin import sign_in_path
-from accounts.vault import take_out
-from groups.models import Board, Group, Membership, Score, VerificationFile
+from accounts.models import AvatarCheck, WeChatUser
+from audit.models import AuditEvent
+from console.sign_in import sign_in_path
+from core.vault import decrypt
+from groups.models import Board, Group, Membership, Score, ServerKey, VerificationFile
 from groupsite.settings import DEVELOPMENT_FIELD_KEY
+from tests.conftest import API, Person, path_of, refused, routes, sealed_for
+from tests.settings import APP_ID, OTHER_APP_ID
+from tests.test_bind import FAMILY, GARBAGE, STALE, ticket
+from tests.test_crypto import KEY as KNOWN_KEY
+from tests.test_crypto import REFUSED_TEXTS, b64, encrypted, padded
+from tests.test_login import fault
+from tests.test_profile import DOUBTFUL, RISKY, event, send
 from wechat.client import Suggestion
 from wechat.crypto import seal
 from wechat.push import channel_for
 from wechat.sandbox import Sandbox, open_gid_of
-
-from .conftest import API, Person, path_of, refused, routes, sealed_for
-from .settings import APP_ID, OTHER_APP_ID
-from .test_bind import FAMILY, GARBAGE, STALE, ticket
-from .test_crypto import KEY as KNOWN_KEY
-from .test_crypto import REFUSED_TEXTS, b64, encrypted, padded
-from .test_login import fault
-from .test_profile import DOUBTFUL, RISKY, event, send
 
 QUERIES = int(os.environ.get("ATTACK_QUERIES", "2000"))
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ def everything_stored() -> dict[str, list[Any]]:
 def all_but_the_trail() -> dict[str, list[Any]]:
     """Every row of every table, but that it was tried (tests/test_integration.py)."""
     stored = everything_stored()
-    del stored["accounts_attempt"]
+    del stored["audit_attempt"]
     return stored
 
 
@@ -106,7 +106,7 @@ def test_nobody_gets_into_a_group_by_naming_it(
 
 def bad_envelopes(person: Person, other: Person) -> Iterator[dict[str, str]]:
     """Well formed, and wrong in every way there is."""
-    key = take_out(person.user.session_key) or ""
+    key = decrypt(person.user.session_key) or ""
     chance = random.Random(2018)
 
     def sealing(text: bytes) -> dict[str, str]:
@@ -335,7 +335,7 @@ def canaries(
         push_key=AES_CANARY,
     )
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "canary-of-the-app-secret"}}
-    monkeypatch.setitem(sandbox.world.apps, APP_ID, "canary-of-the-app-secret")
+    monkeypatch.setitem(sandbox.state.apps, APP_ID, "canary-of-the-app-secret")
     settings.WECHAT_PUSH = {APP_ID: {"TOKEN": PUSH_CANARY, "AES_KEY": AES_CANARY}}
     settings.FIELD_KEYS = [FIELD_CANARY]
     settings.SECRET_KEY = "canary-of-the-signing-key-" * 3
@@ -359,7 +359,7 @@ def log_in_watched(person: Person, canaries: Canaries) -> Any:
     if answer.status_code == 200:
         person.body = answer.json()
         person.token = person.body["token"]
-        key = take_out(person.user.session_key) or ""
+        key = decrypt(person.user.session_key) or ""
         canaries.add(token=person.token, session_key=key, raw_key=repr(b64decode(key)))
     canaries.answered(answer, person.token)
     return answer
@@ -423,7 +423,7 @@ def show_oneself_while_wechat_fails(alice: Person, canaries: Canaries, sandbox: 
             fault(sandbox, path=path, times=2, **what)
         canaries.answered(alice.put("me", {"nickname": "小红"}))
         canaries.answered(send(alice))
-        canaries.add(access_token=sandbox.world.stable_token(**CREDENTIALS)["access_token"])
+        canaries.add(access_token=sandbox.state.stable_token(**CREDENTIALS)["access_token"])
     for path in CHECKS:
         fault(sandbox, path=path, times=0)
 
@@ -521,8 +521,8 @@ CRASHES = {
     "reading WeChat's answer": "wechat.client._read_answer",
     "reading the session": "wechat.client._read_session",
     "asking WeChat": "wechat.client.http_session",
-    "keeping the key": "accounts.models.lock_away",
-    "encrypting the key": "accounts.vault.vault",
+    "keeping the key": "accounts.models.encrypt",
+    "encrypting the key": "core.vault.vault",
     "issuing a token": "accounts.models.digest_of",
     "answering the log-in": "accounts.api.LoginOutput",
     "reading a token": "accounts.models.TokenManager.valid",
@@ -596,7 +596,7 @@ def test_no_password_of_a_service_stands_in_djangos_error_report(settings: Any) 
 
 def test_what_a_secret_passes_through_does_not_print_it(alice: Person) -> None:
     user = alice.user
-    key = take_out(user.session_key) or ""
+    key = decrypt(user.session_key) or ""
     for text in (repr(user), str(user), repr(user.tokens.get()), str(user.tokens.get())):
         assert key not in text and alice.token not in text and user.session_key not in text
 
@@ -925,7 +925,7 @@ def responses(
     for path in ("/static/site.css", "/static/nothing.css", "/favicon.ico"):
         yield path, stranger.get(path)
     with monkeypatch.context() as patch:
-        patch.setattr("groupsite.throttles.Limiter.wait", lambda *counts: 7.0)
+        patch.setattr("core.limits.Limiter.wait", lambda *counts: 7.0)
         for path in (API + "me", "/groups/"):
             yield f"throttled {path}", stranger.get(path)
     with monkeypatch.context() as patch:

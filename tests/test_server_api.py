@@ -12,20 +12,19 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts.models import ServerKey, WeChatUser
-from accounts.vault import take_out
-from groups.models import Board, Group, Score, Source
+from accounts.models import WeChatUser
+from core.vault import decrypt
+from groups.models import Board, Group, Score, ServerKey, Source
 from groups.periods import Period, Window
+from tests.conftest import API, Person, refused, sealed_for
+from tests.settings import APP_ID, OTHER_APP_ID
+from tests.test_bind import FAMILY
+from tests.test_crypto import KEY as SESSION_KEY
+from tests.test_profile import DOUBTFUL, RISKY
+from tests.test_scores import make_board
+from tests.test_security import everything_stored, later
 from wechat.crypto import seal
 from wechat.sandbox import openid_of
-
-from .conftest import API, Person, refused, sealed_for
-from .settings import APP_ID, OTHER_APP_ID
-from .test_bind import FAMILY
-from .test_crypto import KEY as SESSION_KEY
-from .test_profile import DOUBTFUL, RISKY
-from .test_scores import make_board
-from .test_security import everything_stored, later
 
 __all__ = ["make_board"]
 
@@ -243,7 +242,7 @@ def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
     phone = Person("newcomer", nobody, token=answer.json()["token"], body=answer.json())
     assert phone.get("me").json()["nickname"] == "新人"
     user = phone.user
-    assert (user.openid, user.unionid, take_out(user.session_key)) == (openid, "u1", SESSION_KEY)
+    assert (user.openid, user.unionid, decrypt(user.session_key)) == (openid, "u1", SESSION_KEY)
     entered = phone.post("groups/bind", sealed_for(phone, {"openGId": FAMILY}))
     assert entered.status_code == 201
 
@@ -260,9 +259,9 @@ def test_an_envelope_under_the_servers_new_key_opens_and_under_the_old_one_for_a
 
 
 def test_a_session_without_a_key_leaves_the_one_there_is(alice: Person, server: Server) -> None:
-    before = take_out(alice.user.session_key)
+    before = decrypt(alice.user.session_key)
     assert server.post("server/sessions", {"openid": alice.openid}).status_code == 200
-    assert take_out(alice.user.session_key) == before
+    assert decrypt(alice.user.session_key) == before
     alice.enter("family")
 
 

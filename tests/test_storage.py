@@ -22,11 +22,10 @@ from django.core.management import call_command
 from moto.server import ThreadedMotoServer
 
 from groupsite.settings import object_storage, origin
+from tests.conftest import refused
+from tests.test_profile import push, send, the_check
+from tests.test_security import later
 from wechat.client import Suggestion
-
-from .conftest import refused
-from .test_profile import push, send, the_check
-from .test_security import later
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "avatars/k3j2h1/192.webp"

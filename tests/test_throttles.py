@@ -22,11 +22,10 @@ import time_machine
 from django.test import Client as Browser
 from django.test import RequestFactory
 
-from groupsite import throttles
-
-from .conftest import API, Person, needs, refused
-from .settings import APP_ID
-from .test_races import ROOT, at_once, serving
+from core import limits
+from tests.conftest import API, Person, needs, refused
+from tests.settings import APP_ID
+from tests.test_races import ROOT, at_once, serving
 
 PATIENCE = 60  # seconds that anything may take
 
@@ -215,17 +214,17 @@ def test_whose_address_counts(settings: Any, what: str) -> None:
     settings.NUM_PROXIES, header, address = ADDRESSES[what]
     headers = {} if header is None else {"X-Forwarded-For": header}
     request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="203.0.113.9")
-    assert throttles.client_address(request) == address
+    assert limits.client_address(request) == address
 
 
 def test_a_server_on_a_unix_socket_knows_no_address_and_counts_all_as_one(settings: Any) -> None:
-    assert throttles.client_address(RequestFactory().get("/", REMOTE_ADDR="")) == "unknown"
+    assert limits.client_address(RequestFactory().get("/", REMOTE_ADDR="")) == "unknown"
 
 
 def test_a_process_forgets_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttles, "MOST_CALLERS", 100)
-    limiter = throttles.Limiter("")
-    limit = throttles.limits_in("")["address"]
+    monkeypatch.setattr(limits, "MAX_CALLERS", 100)
+    limiter = limits.Limiter("")
+    limit = limits.limits_in("")["address"]
     for minute in range(3):
         with time_machine.travel(time.time() + 61 * minute, tick=False):
             for number in range(99):
@@ -410,7 +409,7 @@ def test_a_redis_that_never_answers_is_asked_now_and_then_and_nobody_waits_for_i
         with servers(tmp_path, REDIS_URL=url) as urls:
             start = time.monotonic()
             assert guess_everywhere(urls, 40) == {400: 120, 429: 200}
-            pauses = (time.monotonic() - start) / throttles.REDIS_PAUSE
+            pauses = (time.monotonic() - start) / limits.REDIS_PAUSE
     for line in asked:
         line.close()
     # Eight at the same moment, before any of them knew; then one after each pause.
@@ -420,13 +419,13 @@ def test_a_redis_that_never_answers_is_asked_now_and_then_and_nobody_waits_for_i
 def test_what_all_processes_together_refuse_does_not_count_either(
     tmp_path: Path, port: int
 ) -> None:
-    limits = throttles.limits_in("user=300/minute,call=240/minute")
+    rates = limits.limits_in("user=300/minute,call=240/minute")
 
-    def count(call: str) -> list[throttles.Count]:
-        return [(limits["call"], "call", call), (limits["user"], "user", "alice")]
+    def count(call: str) -> list[limits.Count]:
+        return [(rates["call"], "call", call), (rates["user"], "user", "alice")]
 
     with redis_server(tmp_path, port), time_machine.travel(time.time(), tick=False) as clock:
-        one, other = (throttles.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
+        one, other = (limits.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
         assert not any(one.wait(count("me")) for _ in range(240))
         assert not any(one.wait(count("boards")) for _ in range(60))
         clock.shift(50)
@@ -449,7 +448,7 @@ def test_what_redis_holds_names_people_by_our_ids_alone(
         with redis.Redis(port=port) as client:
             keys = [key.decode() for key in client.scan_iter()]
             assert all(0 < client.ttl(key) <= 60 for key in keys)
-        throttles.limiter_on(settings.REDIS_URL).shared.storage.storage.close()
+        limits.limiter_on(settings.REDIS_URL).shared.storage.storage.close()
     scopes = sorted(re.fullmatch(r"groupsite:\w+:?/?LIMITER/(\w+)/.*", key)[1] for key in keys)
     assert scopes == ["address", "call", "login", "token", "user"]
     assert not any(secret in key for key in keys for secret in (alice.openid, alice.token))

@@ -13,8 +13,7 @@ from accounts.models import WeChatUser
 from groups import ranking
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
-
-from .settings import APP_ID, OTHER_APP_ID
+from tests.settings import APP_ID, OTHER_APP_ID
 
 pytestmark = pytest.mark.django_db
 

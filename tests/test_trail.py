@@ -1,4 +1,4 @@
-"""The trail: the exact cause of a refusal, for operators, while clients hear what they heard."""
+"""The attempts: the exact cause of a refusal, for operators, while clients hear what they heard."""
 
 import time
 from datetime import timedelta
@@ -10,26 +10,25 @@ from django.core.management import call_command
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts import trail
-from accounts.audit import Act
-from accounts.causes import CAUSES
-from accounts.models import Attempt, AuditEvent, Watch
+from audit import attempts
+from audit.actors import Actor
+from audit.causes import CAUSES
+from audit.models import Attempt, AuditEvent, Watch
 from groups.models import Group
+from tests.conftest import Person, refused, sealed_for
+from tests.settings import APP_ID
+from tests.test_bind import FAMILY, GARBAGE, ticket
+from tests.test_crypto import KEY, encrypted
+from tests.test_login import fault
+from tests.test_security import later
 from wechat.sandbox import Sandbox
-
-from .conftest import Person, refused, sealed_for
-from .settings import APP_ID
-from .test_bind import FAMILY, GARBAGE, ticket
-from .test_crypto import KEY, encrypted
-from .test_login import fault
-from .test_security import later
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pace and no watch of another test's."""
-    monkeypatch.setattr(trail, "_pace", trail._Pace())
-    trail.forget()
+    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
+    attempts.forget_watches()
 
 
 def last() -> Attempt:
@@ -45,9 +44,9 @@ def spoilt(person: Person, text: bytes) -> dict[str, str]:
     """A text of our making under the person's own key."""
     from base64 import b64encode
 
-    from accounts.vault import take_out
+    from core.vault import decrypt
 
-    found = encrypted(text, take_out(person.user.session_key) or "")
+    found = encrypted(text, decrypt(person.user.session_key) or "")
     return {
         "encryptedData": b64encode(found.data).decode(),
         "iv": b64encode(found.iv).decode(),
@@ -112,8 +111,8 @@ def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
 
 
 def test_the_eleventh_is_told_as_locked(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trail, "MOST_A_SECOND", 1000)
-    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    monkeypatch.setattr(attempts, "MAX_A_SECOND", 1000)
+    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
     for _ in range(10):
         alice.post("groups/bind", GARBAGE)
     refused(alice.post("groups/bind", alice.envelope("family")), 429, "bind_locked")
@@ -202,7 +201,7 @@ def test_what_goes_well_is_kept_only_of_whom_somebody_follows(
 ) -> None:
     alice.enter("family")
     assert Attempt.objects.count() == 0
-    trail.watch(Act(User.objects.get(username="olga")), APP_ID, alice.user)
+    attempts.watch(Actor(User.objects.get(username="olga")), APP_ID, alice.user.pk)
     for person in (alice, bob):
         person.enter("family")
     assert [attempt.user for attempt in Attempt.objects.all()] == [alice.user]
@@ -216,7 +215,7 @@ def test_what_goes_well_is_kept_only_of_whom_somebody_follows(
 def test_an_open_watch_is_of_the_next_who_logs_in(
     alice: Person, somebody: Any, olga: Browser
 ) -> None:
-    trail.watch(Act(User.objects.get(username="olga")), APP_ID)
+    attempts.watch(Actor(User.objects.get(username="olga")), APP_ID)
     alice.enter("family")
     assert Attempt.objects.count() == 0
     tester = somebody("tester")
@@ -230,12 +229,12 @@ def test_an_open_watch_is_of_the_next_who_logs_in(
 def test_who_the_next_was_is_told_also_where_everybody_is_followed(
     alice: Person, somebody: Any, olga: Browser
 ) -> None:
-    operator = Act(User.objects.get(username="olga"))
-    trail.watch(operator, APP_ID, everybody=True)
-    trail.watch(operator, APP_ID, alice.user)
-    trail.watch(operator, APP_ID)
+    operator = Actor(User.objects.get(username="olga"))
+    attempts.watch(operator, APP_ID, everyone=True)
+    attempts.watch(operator, APP_ID, alice.user.pk)
+    attempts.watch(operator, APP_ID)
     alice.log_in()  # is followed already: it is not she who is waited for
-    assert Watch.objects.filter(user=None, everybody=False).count() == 1
+    assert Watch.objects.filter(user=None, everyone=False).count() == 1
     tester = somebody("tester")
     assert Watch.objects.latest("pk").user == tester.user
     another = somebody("another")  # is followed with everybody else
@@ -246,7 +245,7 @@ def test_a_trail_that_cannot_be_kept_breaks_no_call(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("no trail today")
+        raise RuntimeError("no attempts today")
 
     monkeypatch.setattr(Attempt, "save", crash)
     refused(alice.post("groups/bind", GARBAGE), 409, "session_stale")
@@ -257,14 +256,14 @@ def test_it_is_bounded_for_each_member_and_in_pace(
     alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.THROTTLES = "off"
-    monkeypatch.setattr(trail, "KEPT_EACH", 3)
-    monkeypatch.setattr(trail, "MOST_A_SECOND", 1000)
-    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    monkeypatch.setattr(attempts, "KEPT_EACH", 3)
+    monkeypatch.setattr(attempts, "MAX_A_SECOND", 1000)
+    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
     for _ in range(6):
         alice.post("groups/bind", {"iv": "x"})
     assert Attempt.objects.count() == 3
-    monkeypatch.setattr(trail, "MOST_A_SECOND", 2)
-    monkeypatch.setattr(trail, "_pace", trail._Pace())
+    monkeypatch.setattr(attempts, "MAX_A_SECOND", 2)
+    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
     newest = last().pk
     for _ in range(6):
         alice.post("groups/bind", {"iv": "x"})
@@ -314,5 +313,5 @@ def test_errors_of_wechat_are_counted_for_the_front_page(somebody: Any, sandbox:
     alice = somebody("alice")
     fault(sandbox, times=1, errcode=40125)
     alice.post("login", {"code": alice.phone.login()})
-    assert trail.wechat_errors(timezone.now() - timedelta(hours=1)).count() == 1
-    assert trail.wechat_errors(timezone.now() + timedelta(hours=1)).count() == 0
+    assert attempts.wechat_failures(timezone.now() - timedelta(hours=1)).count() == 1
+    assert attempts.wechat_failures(timezone.now() + timedelta(hours=1)).count() == 0

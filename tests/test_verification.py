@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 
-from accounts.models import AuditEvent
+from audit.models import AuditEvent
 from groups.models import VerificationFile
 
 pytestmark = pytest.mark.django_db

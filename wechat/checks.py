@@ -1,4 +1,4 @@
-"""Settings about WeChat that `manage.py check` remarks on, each with what to do about it."""
+"""The system checks of the settings about WeChat, each with a hint how to fix it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,18 @@ PLATFORM_HOST = "api.weixin.qq.com"
 
 
 @register
-def apps_are_configured(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """At least one mini-program; only a warning while developing."""
+def check_apps(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that there is a mini-program; with DEBUG on, a missing one is only a warning."""
     if settings.WECHAT_APPS:
         return []
     kind = Warning if settings.DEBUG else Error
     hint = "Set 请设置 WECHAT_APPS=appid:secret (mp.weixin.qq.com → 开发管理)."
-    return [kind("No mini-program is configured, so nobody can log in.", hint, id="wechat.E001")]
+    return [kind("No mini-program is configured, so no one can log in.", hint, id="wechat.E001")]
 
 
 @register
-def platform_is_genuine(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """With DEBUG off, only WeChat itself says who people are, unless ALLOW_SANDBOX is set."""
+def check_api_url(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that WECHAT_API_URL is WeChat itself, unless DEBUG or ALLOW_SANDBOX is set."""
     url = urlsplit(settings.WECHAT_API_URL)
     genuine = (url.scheme, url.hostname) == ("https", PLATFORM_HOST)
     if genuine or settings.DEBUG or settings.ALLOW_SANDBOX:
@@ -36,32 +36,32 @@ def platform_is_genuine(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessag
 
 
 @register
-def push_channels_are_usable(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Each entry of WECHAT_PUSH is as the console has it, for a mini-program that is known."""
-    return [error for app_id in settings.WECHAT_PUSH for error in _channel(app_id)]
+def check_push(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check the appid, token and EncodingAESKey of each entry of WECHAT_PUSH."""
+    return [error for app_id in settings.WECHAT_PUSH for error in _push_errors(app_id)]
 
 
-def _channel(app_id: str) -> Iterator[Error]:
+def _push_errors(app_id: str) -> Iterator[Error]:
     token, aes_key = (settings.WECHAT_PUSH[app_id][part] for part in ("TOKEN", "AES_KEY"))
     if settings.WECHAT_APPS and app_id not in settings.WECHAT_APPS:
-        hint = "Name it in WECHAT_APPS too, or drop the entry 请写进 WECHAT_APPS，或删去此项."
+        hint = "Add it to WECHAT_APPS, or delete the entry 请写进 WECHAT_APPS，或删去此项."
         yield Error(f"WECHAT_PUSH has an unknown appid, {app_id}.", hint, id="wechat.E003")
     if not re.fullmatch(r"[A-Za-z0-9]{3,32}", token):
         hint = "3–32 letters and digits, as in the console 与后台「消息推送」中的 Token 一致."
-        yield Error(f"The push token of {app_id} is none.", hint, id="wechat.E004")
+        yield Error(f"The push token of {app_id} is not valid.", hint, id="wechat.E004")
     if aes_key and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
         hint = "43 letters and digits, as in the console 与后台的 EncodingAESKey 一致（43 位）."
-        yield Error(f"The EncodingAESKey of {app_id} is none.", hint, id="wechat.E005")
+        yield Error(f"The EncodingAESKey of {app_id} is not valid.", hint, id="wechat.E005")
 
 
 @register
-def content_is_checked(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Content safety is on, and its verdicts on avatars have a way in."""
+def check_content_safety(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that content safety is on, and that its verdicts on avatars can be pushed here."""
     if not settings.CONTENT_SAFETY:
         hint = "Leave CONTENT_SAFETY unset unless something else checks them 请勿关闭内容安全."
         unchecked = "Nicknames and avatars are shown unchecked: CONTENT_SAFETY is off."
         return [Warning(unchecked, hint, id="wechat.W001")]
-    deaf = [app_id for app_id in settings.WECHAT_APPS if app_id not in settings.WECHAT_PUSH]
+    without_push = [app_id for app_id in settings.WECHAT_APPS if app_id not in settings.WECHAT_PUSH]
     hint = "Set 请设置 WECHAT_PUSH=appid:token:encodingaeskey (mp.weixin.qq.com → 消息推送)."
     waiting = "No verdict on an avatar can arrive for {}, so avatars wait for an operator."
-    return [Info(waiting.format(app_id), hint, id="wechat.I001") for app_id in deaf]
+    return [Info(waiting.format(app_id), hint, id="wechat.I001") for app_id in without_push]

@@ -1,7 +1,8 @@
-"""The platform's server API; the only place that sends HTTP out.
+"""WeChat's server API, one method for each call that this project makes.
 
-Sources: auth.code2Session, stable_token, msgSecCheck and mediaCheckAsync (both version 2), and
-the platform's habits: HTTP 200 on errors, JSON as `text/plain`, now and then an empty body.
+Sources: auth.code2Session, stable_token, msgSecCheck and mediaCheckAsync (both version 2). What
+they do not say: WeChat answers errors with HTTP 200, JSON as `text/plain`, and at times with an
+empty body.
 """
 
 import json
@@ -20,19 +21,21 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.util import Timeout
 
 from .crypto import decode_session_key, is_opaque_id, json_object
-from .errors import BUSY, TokenRejected, Unavailable, WeChatError, from_answer
+from .errors import BUSY, AccessTokenError, UnavailableError, WeChatError, from_answer
 from .transport import http_session
 
-DEADLINE = 3.0
-MAX_ANSWER = 64 * 1024
-RENEW_EARLY = 300
+DEADLINE = 3.0  # seconds, a second attempt included
+MAX_ANSWER = 64 * 1024  # bytes
+RENEW_EARLY = 300  # seconds
 
 PROFILE, PICTURE, VERSION = 1, 2, 2  # `scene`, `media_type` and `version` of content safety
+
+UNREACHABLE = "unreachable"  # the `reason` where no connection was made: WeChat got nothing
 
 
 @dataclass(frozen=True)
 class Session:
-    """WeChat's answer to a log-in code; `session_key` is a secret and stays out of repr."""
+    """The answer to a log-in code; `session_key` is a secret, so it is not in the repr."""
 
     openid: str
     session_key: str = field(repr=False)
@@ -40,7 +43,7 @@ class Session:
 
 
 class Suggestion(StrEnum):
-    """What WeChat's content safety suggests to do; `review` is for a human to decide."""
+    """The suggestion of content safety; `review` means that a human has to decide."""
 
     PASS = "pass"  # noqa: S105
     REVIEW = "review"
@@ -49,31 +52,33 @@ class Suggestion(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A finding of content safety; `label` is WeChat's number for the kind of risk, or ""."""
+    """The verdict of content safety; `label` is WeChat's number for the kind of risk, or ""."""
 
     suggestion: Suggestion
     label: str
 
 
 @dataclass
-class _KeptToken:
-    """One mini-program's access token; whoever holds `lock` may renew it."""
+class _CachedToken:
+    """The access token of one mini-program, renewed by the thread that holds `lock`.
+
+    `renew_at` is a time.monotonic(), 0 before the first renewal.
+    """
 
     lock: Lock = field(default_factory=Lock, repr=False)
     value: str = field(default="", repr=False)
     renew_at: float = 0
 
 
-# Of the whole process, by base URL and appid: the platform hands out one token at a time.
-_KEPT_TOKENS: dict[tuple[str, str], _KeptToken] = {}
-
-
-class NeverSent(Unavailable):
-    """The connection was refused or not made: WeChat has seen nothing of the call."""
+# By base URL and appid, for the whole process: WeChat has one valid token for each app.
+_CACHED_TOKENS: dict[tuple[str, str], _CachedToken] = {}
 
 
 class Client:
-    """One mini-program's line to WeChat. Thread-safe; connections are shared and reused."""
+    """The client of one mini-program. Thread-safe; connections are shared and reused.
+
+    A call with its second attempt ends within `timeout` seconds.
+    """
 
     def __init__(self, app_id: str, secret: str, base_url: str, timeout: float = DEADLINE) -> None:
         self.app_id = app_id
@@ -85,77 +90,86 @@ class Client:
         return f"Client({self.app_id!r}, base_url={self.base_url!r})"
 
     def code_to_session(self, code: str) -> Session:
-        """Exchange a `wx.login` code. Raises WeChatError; CodeRejected means log in again."""
-        asked = {**self._credentials, "js_code": code, "grant_type": "authorization_code"}
-        return _read_session(self._call(self._deadline(), "/sns/jscode2session", asked))
+        """Exchange a `wx.login` code for a session, by auth.code2Session.
+
+        Raises WeChatError; InvalidCodeError where the code is wrong, expired or used.
+        """
+        query = {**self._credentials, "js_code": code, "grant_type": "authorization_code"}
+        return _read_session(self._call(self._deadline(), "/sns/jscode2session", query))
 
     def check_text(self, openid: str, text: str, *, nickname: str = "") -> Verdict:
-        """Content safety's verdict on `text` (up to 2,500 characters) by the user `openid`.
+        """Return the verdict of msgSecCheck on `text` (up to 2,500 characters) by a user.
 
-        Raises WeChatError; UserInactive where the user was not here within two hours.
+        Raises WeChatError; InactiveUserError where the user was not here for two hours.
         """
-        asked = {"content": text} | ({"nickname": nickname} if nickname else {})
-        answer = self._call_as_app("/wxa/msg_sec_check", _check(openid, asked))
+        content = {"content": text} | ({"nickname": nickname} if nickname else {})
+        answer = self._check_content("/wxa/msg_sec_check", openid, content)
         try:
             return read_verdict(answer.get("result"))
         except ValueError:
-            raise Unavailable("WeChat's answer holds no verdict") from None
+            raise UnavailableError("WeChat's answer holds no verdict") from None
 
     def check_media(self, openid: str, media_url: str) -> str:
-        """Have WeChat fetch and judge a picture by `openid`; the trace_id of the push to come.
+        """Let WeChat fetch and judge a user's picture, by mediaCheckAsync; return the trace_id.
 
-        The verdict arrives within 30 minutes (`push.media_verdict`). Raises as `check_text`.
+        The verdict is pushed within 30 minutes under that trace_id (`push.media_verdict`).
+        Raises like `check_text`.
         """
-        asked = {"media_url": media_url, "media_type": PICTURE}
-        answer = self._call_as_app("/wxa/media_check_async", _check(openid, asked))
+        content = {"media_url": media_url, "media_type": PICTURE}
+        answer = self._check_content("/wxa/media_check_async", openid, content)
         if not is_opaque_id(answer.get("trace_id")):
-            raise Unavailable("WeChat's answer holds no trace_id")
+            raise UnavailableError("WeChat's answer holds no trace_id")
         return str(answer["trace_id"])
 
-    def access_token(self) -> str:
-        """The app's stable token, of at most two hours, shared by the process. A secret."""
-        return self._access_token(self._deadline())
+    def access_token(self, deadline: float | None = None, refused: str = "") -> str:
+        """Return the app's stable token, a secret that lives for two hours at most.
+
+        It is shared by the process, and renewed shortly before its end or where it is the one that
+        WeChat `refused`. `deadline` is a time.monotonic(), by default `timeout` from now. Raises
+        WeChatError.
+        """
+        if deadline is None:
+            deadline = self._deadline()
+        cached = _CACHED_TOKENS.setdefault((self.base_url, self.app_id), _CachedToken())
+        if not cached.lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise UnavailableError("WeChat's access token did not come in time", reason="timeout")
+        try:
+            if cached.value == refused or time.monotonic() >= cached.renew_at:
+                token, life = self._fetch_token(deadline, force=False)
+                if token == refused:
+                    # Not at once: WeChat limits the forced renewals of a day to a few.
+                    token, life = self._fetch_token(deadline, force=True)
+                cached.value = token
+                cached.renew_at = time.monotonic() + life - min(RENEW_EARLY, life / 2)
+            return cached.value
+        finally:
+            cached.lock.release()
 
     def try_credentials(self) -> None:
-        """Whether WeChat takes this appid and secret from here: asks for a token, and drops it.
+        """Fetch a token and drop it, to see whether WeChat accepts appid, secret and our address.
 
-        The platform goes on answering the same token, so nobody who uses it is disturbed. Raises
-        WeChatError.
+        WeChat answers with the token that is valid already, so calls under way are not disturbed.
+        Raises WeChatError.
         """
         self._fetch_token(self._deadline(), force=False)
 
-    def _access_token(self, deadline: float, refused: str = "") -> str:
-        """The kept token, or a new one once it nears its end or is the one that was `refused`."""
-        kept = _KEPT_TOKENS.setdefault((self.base_url, self.app_id), _KeptToken())
-        if not kept.lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise Unavailable("WeChat's access token did not come in time", reason="timeout")
-        try:
-            if kept.value == refused or time.monotonic() >= kept.renew_at:
-                self._renew(kept, deadline, refused)
-            return kept.value
-        finally:
-            kept.lock.release()
-
-    def _renew(self, kept: _KeptToken, deadline: float, refused: str) -> None:
-        token, life = self._fetch_token(deadline, force=False)
-        if token == refused:
-            # Only now: the platform forces a renewal a few times a day at most.
-            token, life = self._fetch_token(deadline, force=True)
-        kept.value = token
-        kept.renew_at = time.monotonic() + life - min(RENEW_EARLY, life / 2)
-
     def _fetch_token(self, deadline: float, *, force: bool) -> tuple[str, int]:
-        asked = {**self._credentials, "grant_type": "client_credential", "force_refresh": force}
-        return _read_token(self._call(deadline, "/cgi-bin/stable_token", body=asked))
+        """Return a token and the seconds it has left."""
+        body = {**self._credentials, "grant_type": "client_credential", "force_refresh": force}
+        return _read_token(self._call(deadline, "/cgi-bin/stable_token", body=body))
 
-    def _call_as_app(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A POST with the access token; where WeChat refuses the token, once more with another."""
+    def _check_content(self, path: str, openid: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Call content safety, a second time with a new access token if WeChat refuses the first.
+
+        Raises WeChatError.
+        """
+        body = {"version": VERSION, "openid": openid, "scene": PROFILE, **content}
         deadline = self._deadline()
-        token = self._access_token(deadline)
+        token = self.access_token(deadline)
         try:
             return self._call(deadline, path, {"access_token": token}, body)
-        except TokenRejected:
-            token = self._access_token(deadline, refused=token)
+        except AccessTokenError:
+            token = self.access_token(deadline, refused=token)
         return self._call(deadline, path, {"access_token": token}, body)
 
     def _deadline(self) -> float:
@@ -168,22 +182,23 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A GET, or a POST of `body`, tried again once before `deadline` where that is harmless.
+        """Send a GET, or a POST of `body`, with a second attempt where that is harmless.
 
-        Harmless: a connection that was never made, and −1 ("busy"), which leaves a code unused.
-        A reply that got lost may have used the code up, so it is not asked for again.
+        It is harmless where no connection was made, and after −1 ("busy"), which leaves a code
+        unused. A call whose answer was lost may have used the code up and is not repeated. Raises
+        WeChatError, by `deadline` at the latest.
         """
         try:
-            return self._try(deadline, path, query, body)
+            return self._send(deadline, path, query, body)
         except WeChatError as error:
             pause = random.uniform(0.05, 0.15)
-            harmless = error.errcode == BUSY or isinstance(error, NeverSent)
+            harmless = error.errcode == BUSY or error.reason == UNREACHABLE
             if not harmless or time.monotonic() + pause >= deadline:
                 raise
         time.sleep(pause)
-        return self._try(deadline, path, query, body)
+        return self._send(deadline, path, query, body)
 
-    def _try(
+    def _send(
         self,
         deadline: float,
         path: str,
@@ -191,52 +206,46 @@ class Client:
         body: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         timeout = Timeout(total=max(deadline - time.monotonic(), 0.001))
-        # `from None`: what requests raises quotes the URL, and the URL holds the secret.
+        # WeChat judges the bytes it gets: to it, the escape "\u8fdd" is not 违.
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        # `from None`: the exceptions of requests quote the URL, which holds the secret.
         try:
             with http_session().request(
                 "GET" if body is None else "POST",
                 self.base_url + path,
                 params=query,
-                data=None if body is None else _raw_json(body),
+                data=data,
                 headers={} if body is None else {"Content-Type": "application/json"},
-                timeout=timeout,  # type: ignore[arg-type]  # requests hands urllib3's through
+                timeout=timeout,  # type: ignore[arg-type]  # requests passes urllib3's Timeout on
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 if response.status_code != 200:
-                    raise Unavailable(f"WeChat answered HTTP {response.status_code}", reason="http")
+                    message = f"WeChat answered HTTP {response.status_code}"
+                    raise UnavailableError(message, reason="http")
                 text = response.raw.read(MAX_ANSWER + 1, decode_content=True)
         except requests.ConnectionError as error:
             raise _connection_error(error) from None
         except (requests.RequestException, HTTPError, OSError):
-            raise Unavailable("WeChat did not answer in time", reason="timeout") from None
+            raise UnavailableError("WeChat did not answer in time", reason="timeout") from None
         return _read_answer(text)
 
 
-def _check(openid: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {"version": VERSION, "openid": openid, "scene": PROFILE, **asked}
-
-
-def _raw_json(body: Mapping[str, Any]) -> bytes:
-    # WeChat judges the bytes it gets: to it, "\u8fdd" is no 违.
-    return json.dumps(body, ensure_ascii=False).encode()
-
-
-def _connection_error(error: requests.ConnectionError) -> Unavailable:
+def _connection_error(error: requests.ConnectionError) -> UnavailableError:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return NeverSent("WeChat could not be reached", reason="unreachable")
-    return Unavailable("The connection to WeChat broke", reason="broken")
+        return UnavailableError("WeChat could not be reached", reason=UNREACHABLE)
+    return UnavailableError("The connection to WeChat broke", reason="broken")
 
 
 def _read_answer(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`, whatever its content type. Raises the typed error it holds."""
+    """Return the JSON object in `body`, of any content type. Raises the WeChatError it states."""
     if len(body) > MAX_ANSWER:
-        raise Unavailable(f"WeChat answered more than {MAX_ANSWER} bytes")
+        raise UnavailableError(f"WeChat answered more than {MAX_ANSWER} bytes")
     try:
         answer = json_object(body)
     except ValueError:
-        raise Unavailable("WeChat's answer is not a JSON object") from None
+        raise UnavailableError("WeChat's answer is not a JSON object") from None
     if errcode := answer.get("errcode"):
         code = errcode if isinstance(errcode, int) else None
         raise from_answer(code, str(answer.get("errmsg", "")))
@@ -248,9 +257,9 @@ def _read_session(answer: Mapping[str, Any]) -> Session:
     try:
         decode_session_key(str(key))
     except ValueError:
-        raise Unavailable("WeChat's answer holds no session_key") from None
+        raise UnavailableError("WeChat's answer holds no session_key") from None
     if not is_opaque_id(openid):
-        raise Unavailable("WeChat's answer holds no openid")
+        raise UnavailableError("WeChat's answer holds no openid")
     return Session(str(openid), str(key), str(unionid) if is_opaque_id(unionid) else "")
 
 
@@ -259,11 +268,11 @@ def _read_token(answer: Mapping[str, Any]) -> tuple[str, int]:
         case {"access_token": str(token), "expires_in": int(life)} if life > 0:
             if re.fullmatch(r"[!-~]{1,1024}", token):
                 return token, life
-    raise Unavailable("WeChat's answer holds no access_token")
+    raise UnavailableError("WeChat's answer holds no access_token")
 
 
 def read_verdict(result: object) -> Verdict:
-    """The verdict in a `{"suggest", "label"}` of WeChat's. Raises ValueError where it is none."""
+    """Return the verdict in a `{"suggest", "label"}`. Raises ValueError for any other value."""
     match result:
         case {"suggest": str(suggest), **rest}:
             label = re.fullmatch(r"[0-9]{1,9}", str(rest.get("label")))
@@ -272,5 +281,5 @@ def read_verdict(result: object) -> Verdict:
 
 
 def client_for(app_id: str) -> Client:
-    """The client of one of the mini-programs in WECHAT_APPS. Raises KeyError for another."""
+    """Return the client of a mini-program in WECHAT_APPS. Raises KeyError for any other."""
     return Client(app_id, settings.WECHAT_APPS[app_id]["SECRET"], settings.WECHAT_API_URL)

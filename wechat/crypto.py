@@ -1,13 +1,13 @@
-"""The envelopes of WeChat: what a phone hands over, and what the platform pushes.
+"""WeChat's encryption: the envelopes of `wx` calls, and the pushes to a server.
 
-A phone's: AES-128-CBC with PKCS#7, key and iv of 16 bytes, everything in base64.
+An envelope: AES-128-CBC with PKCS#7, key and iv of 16 bytes, everything in base64.
 Source: WeChat's 开放数据校验与解密 (open data verification and decryption).
-A push's: AES-256-CBC with PKCS#7 of 32-byte blocks, the message framed by its length and the
+A push: AES-256-CBC with PKCS#7 of 32-byte blocks; the message is framed by its length and the
 appid. Source: WeChat's 消息加解密说明 (encryption of pushed messages).
 
-CBC is not authenticated, so a wrong key and a tampered text can only be told apart from a
-genuine one by being strict about everything inside. Every failure is the same `UnsealError`:
-a caller who could tell bad padding from bad JSON would have an oracle.
+CBC is not authenticated. A wrong key or a changed text shows only in what comes out, so
+everything in it is checked strictly. Every failure is the same `UnsealError`: a caller who could
+see bad padding apart from bad JSON would have a padding oracle.
 """
 
 import json
@@ -25,11 +25,11 @@ BLOCK = AES.block_size
 PUSH_BLOCK = 32
 PUSH_HEAD = 20
 MAX_CLOCK_SKEW = 60
-FOREVER = 10**9  # seconds, some 30 years
+MAX_REPORTED_AGE = 10**9  # seconds, some 30 years
 
 OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
-# What `Envelope.parse` takes, for a JSON schema: canonical base64 of one block, of two, of three.
+# What `Envelope.parse` accepts, for a JSON schema: canonical base64 of one, two and three blocks.
 _ONE = "[A-Za-z0-9+/]{21}[AQgw]=="
 _TWO = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _THREE = "[A-Za-z0-9+/]{64}"
@@ -37,14 +37,15 @@ IV_PATTERN = f"^{_ONE}$"
 DATA_PATTERN = f"^(?:{_THREE})*(?:{_ONE}|{_TWO}|{_THREE})$"
 
 
-class MalformedEnvelope(ValueError):
-    """Not base64, or not of the sizes AES-CBC has: the request itself is broken."""
+class MalformedEnvelopeError(ValueError):
+    """An envelope that is not strict base64, or not of the sizes that AES-CBC has."""
 
 
 class UnsealError(Exception):
-    """A well-formed envelope that this key, app or moment does not open; its text never says why.
+    """An envelope or push that does not open, or that is too old or of another app.
 
-    `reason` and `facts` do. They are for operators: no answer may differ by them.
+    Its text is always empty. `reason` and `facts` say why; they are for operators, and no answer
+    to a client may depend on them.
     """
 
     def __init__(self, reason: str = "", **facts: int | str) -> None:
@@ -54,12 +55,12 @@ class UnsealError(Exception):
 
 
 def is_opaque_id(value: object) -> bool:
-    """Whether `value` can be an openid or openGId: 1–64 of `[A-Za-z0-9_-]`."""
+    """Return whether `value` can be an openid or openGId: 1–64 of `[A-Za-z0-9_-]`."""
     return isinstance(value, str) and OPAQUE_ID.fullmatch(value) is not None
 
 
 def decode_base64(text: str) -> bytes:
-    """Strict base64: canonical, padded, no white space. Raises ValueError."""
+    """Decode canonical base64, padded and without white space. Raises ValueError."""
     raw = b64decode(text, validate=True)
     if b64encode(raw).decode() != text:
         raise ValueError("not canonical base64")
@@ -67,7 +68,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def decode_session_key(session_key: str) -> bytes:
-    """The 16 bytes of a `session_key` (24 characters of base64). Raises ValueError."""
+    """Return the 16 bytes of a `session_key` (24 characters of base64). Raises ValueError."""
     key = decode_base64(session_key)
     if len(key) != BLOCK:
         raise ValueError("a session_key has 16 bytes")
@@ -75,7 +76,7 @@ def decode_session_key(session_key: str) -> bytes:
 
 
 def json_object(text: bytes) -> dict[str, Any]:
-    """The one JSON object in UTF-8 that `text` is, NaN and Infinity refused. Raises ValueError."""
+    """Parse one JSON object in UTF-8, without NaN and Infinity. Raises ValueError."""
     try:
         value = json.loads(text.decode(), parse_constant=_refuse_constant)
     except RecursionError:
@@ -91,27 +92,27 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(frozen=True)
 class Envelope:
-    """`encryptedData` and `iv` as bytes: a positive multiple of 16, and 16."""
+    """The `encryptedData` (a positive multiple of 16 bytes) and `iv` (16 bytes) of a `wx` call."""
 
     data: bytes
     iv: bytes
 
     @classmethod
     def parse(cls, encrypted_data: str, iv: str) -> Self:
-        """From the two base64 strings of a `wx` call. Raises MalformedEnvelope."""
+        """Decode the two base64 strings of a `wx` call. Raises MalformedEnvelopeError."""
         try:
             envelope = cls(decode_base64(encrypted_data), decode_base64(iv))
         except ValueError as error:
-            raise MalformedEnvelope("not strict base64") from error
+            raise MalformedEnvelopeError("not strict base64") from error
         if len(envelope.iv) != BLOCK:
-            raise MalformedEnvelope("iv must have 16 bytes")
+            raise MalformedEnvelopeError("iv must have 16 bytes")
         if not envelope.data or len(envelope.data) % BLOCK:
-            raise MalformedEnvelope("encryptedData must have a positive multiple of 16 bytes")
+            raise MalformedEnvelopeError("encryptedData must have a positive multiple of 16 bytes")
         return envelope
 
 
 def seal(session_key: str, payload: Mapping[str, Any], iv: bytes | None = None) -> dict[str, str]:
-    """What a phone would send for `payload`: `{"encryptedData", "iv"}`; inverse of `unseal`."""
+    """Encrypt `payload` as WeChat does for a phone: `{"encryptedData", "iv"}`, for `unseal`."""
     iv = iv or get_random_bytes(BLOCK)
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     cipher = AES.new(decode_session_key(session_key), AES.MODE_CBC, iv)
@@ -120,7 +121,7 @@ def seal(session_key: str, payload: Mapping[str, Any], iv: bytes | None = None) 
 
 
 def unseal(session_key: str, envelope: Envelope) -> dict[str, Any]:
-    """The JSON object inside `envelope`. Raises UnsealError, whatever the reason."""
+    """Return the JSON object inside `envelope`. Raises UnsealError, for every reason alike."""
     reason = "padding"
     try:
         cipher = AES.new(decode_session_key(session_key), AES.MODE_CBC, envelope.iv)
@@ -134,8 +135,8 @@ def unseal(session_key: str, envelope: Envelope) -> dict[str, Any]:
 
 
 def decode_aes_key(aes_key: str) -> bytes:
-    """The 32 bytes of an EncodingAESKey (43 characters). Raises ValueError."""
-    # Not decode_base64: the console draws all 43 at random, so the last one has two idle bits.
+    """Return the 32 bytes of an EncodingAESKey (43 characters). Raises ValueError."""
+    # Not decode_base64: WeChat draws all 43 at random, so the last two bits may be anything.
     key = b64decode(f"{aes_key}=", validate=True)
     if len(key) != PUSH_BLOCK:
         raise ValueError("an EncodingAESKey has 43 characters")
@@ -143,13 +144,13 @@ def decode_aes_key(aes_key: str) -> bytes:
 
 
 def seal_push(aes_key: str, app_id: str, message: bytes) -> str:
-    """The `Encrypt` in which the platform pushes `message`; inverse of `unseal_push`."""
+    """Encrypt `message` as WeChat does for a push: the `Encrypt` string, for `unseal_push`."""
     text = get_random_bytes(16) + len(message).to_bytes(4) + message + app_id.encode()
     return b64encode(_push_cipher(aes_key).encrypt(pad(text, PUSH_BLOCK))).decode()
 
 
 def unseal_push(aes_key: str, app_id: str, encrypted: str) -> bytes:
-    """The message inside a push's `Encrypt`. Raises UnsealError, whatever the reason."""
+    """Return the message inside a push's `Encrypt`. Raises UnsealError, for every reason alike."""
     try:
         text = unpad(_push_cipher(aes_key).decrypt(decode_base64(encrypted)), PUSH_BLOCK)
     except ValueError:
@@ -168,11 +169,11 @@ def _push_cipher(aes_key: str) -> Any:
 def check_watermark(
     payload: Mapping[str, Any], app_id: str, now: float, max_age: int, *, required: bool
 ) -> bool:
-    """Whether `payload` carries a watermark; raises UnsealError unless it may be believed.
+    """Check the watermark of `payload` and return whether it has one.
 
     A watermark must name `app_id` and be −60 … `max_age` seconds old at `now` (Unix seconds).
     Only a getGroupEnterInfo payload may lack one, and only where it is not `required`: the
-    documented sample of that call shows none.
+    documented sample of that call has none. Raises UnsealError.
     """
     if "watermark" not in payload:
         from_enter_info = {"opengid", "open_single_roomid"} & payload.keys()
@@ -181,24 +182,24 @@ def check_watermark(
         return False
     match payload["watermark"]:
         case {"appid": str(owner), "timestamp": int(timestamp)} if not isinstance(timestamp, bool):
-            # Compared, not subtracted: a forged integer may be too large for a float.
+            # Compare, do not subtract: a forged integer may be too large for a float.
             too_old, too_new = timestamp < now - max_age, timestamp > now + MAX_CLOCK_SKEW
         case _:
             raise UnsealError("bad_watermark")
     if owner != app_id:
         raise UnsealError("other_app", appid=owner if is_opaque_id(owner) else "?")
     if too_old or too_new:
-        age = max(-FOREVER, min(int(now) - timestamp, FOREVER))
+        age = max(-MAX_REPORTED_AGE, min(int(now) - timestamp, MAX_REPORTED_AGE))
         raise UnsealError("too_old" if too_old else "too_new", seconds=abs(age))
     return True
 
 
 def group_in(payload: Mapping[str, Any]) -> str | None:
-    """The openGId a genuine payload names, in either spelling; None where it names no group.
+    """Return the openGId of an unsealed payload, None where it names no group.
 
-    wx.getShareInfo says `openGId`, wx.getGroupEnterInfo `opengid` with a `chat_type` of
-    1 (single), 2 (WeCom single), 3 (group) or 4 (WeCom group). Raises UnsealError for an id
-    that WeChat cannot have written.
+    wx.getShareInfo calls it `openGId`; wx.getGroupEnterInfo calls it `opengid`, with a
+    `chat_type` of 1 (single), 2 (WeCom single), 3 (group) or 4 (WeCom group). Raises UnsealError
+    for an id that WeChat cannot have written.
     """
     open_gid = payload.get("opengid") or payload.get("openGId")
     is_group = str(payload.get("chat_type", 3)) in {"3", "4"}
@@ -210,5 +211,5 @@ def group_in(payload: Mapping[str, Any]) -> str | None:
 
 
 def is_single_chat(payload: Mapping[str, Any]) -> bool:
-    """Whether a genuine payload says that it comes from a chat of two."""
+    """Return whether an unsealed payload comes from a chat of two."""
     return "open_single_roomid" in payload or str(payload.get("chat_type")) in {"1", "2"}

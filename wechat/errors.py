@@ -1,7 +1,7 @@
-"""What can go wrong when talking to WeChat, by what the caller should do about it.
+"""The errors of calls to WeChat, one class for each thing that the caller can do about them.
 
 Source: the errcode tables of auth.code2Session and of content safety, and 全局返回码 (global
-return codes). Messages carry errcode and `rid`, never the request: its URL holds the app secret
+return codes). Messages contain errcode and `rid`, never the request: its URL holds the app secret
 or the access token.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 
 class WeChatError(Exception):
-    """The platform refused a call, or could not be reached.
+    """A call that WeChat refused, or that did not reach it.
 
-    `errcode` is WeChat's own number, None where there was no readable answer, and `reason` then
-    says in a word why; `rid` is WeChat's request id, which its support asks for; `address` the one
-    we call from, where WeChat tells it because it is not on the whitelist.
+    `errcode` is WeChat's own number, or None where there was no readable answer; `reason` then
+    says in a word why. `rid` is WeChat's request id, which its support asks for. `address` is the
+    address we call from, which WeChat names only when it is missing from the whitelist.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class WeChatError(Exception):
 
     @property
     def cause(self) -> str:
-        """WeChat's number, or the word where there is none."""
+        """Return the errcode as a string, or `reason` where there is none."""
         return self.reason if self.errcode is None else str(self.errcode)
 
     @property
     def facts(self) -> dict[str, str]:
-        """What WeChat's support and whoever mends the set-up ask for."""
-        told = {"rid": self.rid, "address": self.address}
-        return {name: value for name, value in told.items() if value}
+        """Return `rid` and `address` where known, for WeChat's support and for operators."""
+        facts = {"rid": self.rid, "address": self.address}
+        return {name: value for name, value in facts.items() if value}
 
     def __str__(self) -> str:
         details = [f"errcode {self.errcode}"] if self.errcode is not None else []
@@ -50,60 +50,55 @@ class WeChatError(Exception):
         return f"{message} ({', '.join(details)})" if details else message
 
 
-class PermanentError(WeChatError):
-    """The same call will fail again: the person has to do something else."""
+class InvalidCodeError(WeChatError):
+    """A log-in code that is wrong, expired or used: the phone must call wx.login again."""
 
 
-class TemporaryError(WeChatError):
-    """The same call may succeed later, by itself or once an operator mends the set-up."""
+class HighRiskUserError(WeChatError):
+    """A user blocked by WeChat's risk control: trying again does not help."""
 
 
-class CodeRejected(PermanentError):
-    """The log-in code is wrong, expired or used: call wx.login again."""
+class InactiveUserError(WeChatError):
+    """A user who was not in the mini-program for two hours: content safety then judges nothing."""
 
 
-class UserRefused(PermanentError):
-    """WeChat's risk control blocks this user."""
+class RateLimitError(WeChatError):
+    """Too many calls by one user in a minute: try again in the next."""
 
 
-class UserInactive(PermanentError):
-    """This user was not in the mini-program for two hours: content safety judges nothing then."""
+class AccessTokenError(WeChatError):
+    """An access token that is unknown, replaced or expired, also after a renewal.
+
+    An operator has to fix the set-up.
+    """
 
 
-class TooFrequent(TemporaryError):
-    """This user calls too often; the limit is per minute."""
-
-
-class TokenRejected(TemporaryError):
-    """The access token is unknown, replaced or expired, and a new one did not help."""
-
-
-class Unavailable(TemporaryError):
-    """Busy, out of quota, misconfigured, too slow or unreadable."""
+class UnavailableError(WeChatError):
+    """WeChat busy, out of quota, misconfigured, too slow or unreadable: try again later."""
 
 
 BUSY = -1
 
 BY_ERRCODE: Mapping[int, type[WeChatError]] = {
-    40029: CodeRejected,
-    40163: CodeRejected,
-    41008: CodeRejected,
-    40226: UserRefused,
-    45011: TooFrequent,
-    61010: UserInactive,
-    40001: TokenRejected,
-    40014: TokenRejected,
-    42001: TokenRejected,
+    40029: InvalidCodeError,
+    40163: InvalidCodeError,
+    41008: InvalidCodeError,
+    40226: HighRiskUserError,
+    45011: RateLimitError,
+    61010: InactiveUserError,
+    40001: AccessTokenError,
+    40014: AccessTokenError,
+    42001: AccessTokenError,
 }
 
 
 def from_answer(errcode: int | None, errmsg: str) -> WeChatError:
-    """The typed error for a platform's `{"errcode", "errmsg"}`.
+    """Return the error for WeChat's `{"errcode", "errmsg"}`.
 
-    Of `errmsg` only the rid is kept, and our address where the whitelist lacks it: the rest may
+    Only the rid of `errmsg` is kept, and our address where the whitelist lacks it: the rest may
     repeat what was sent.
     """
-    kind = Unavailable if errcode is None else BY_ERRCODE.get(errcode, Unavailable)
+    kind = UnavailableError if errcode is None else BY_ERRCODE.get(errcode, UnavailableError)
     rid = re.search(r"rid: ?([\w-]{1,64})", errmsg, re.ASCII)
     address = re.match(r"invalid ip ([0-9a-fA-F.:]{2,45})\b", errmsg) if errcode == 40164 else None
     return kind(

@@ -1,4 +1,4 @@
-"""What the platform pushes to a server: checked, opened and read. No HTTP and no models.
+"""The messages that WeChat pushes to a server: check, open and read them, and write them.
 
 Sources: WeChat's 消息推送 (message push: signatures, plain and safe mode, JSON and XML) and
 mediaCheckAsync (the event `wxa_media_check`).
@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,16 @@ MAX_BODY = 256 * 1024
 MAX_DEPTH = 8
 
 
-class PushRefused(Exception):
-    """Not from the platform, or not what the platform sends; says what is wrong, no secret."""
+class PushError(Exception):
+    """A push that is not from WeChat, or not in its format; the text quotes no secret."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One mini-program's line from the platform, as its console has it under 消息推送.
+    """The push settings of one mini-program, as set in WeChat's console (消息推送).
 
-    Without `aes_key` (EncodingAESKey) it takes the plain mode only. The signature of a plain
-    push covers its time and nonce, but not its body: only the safe mode proves who wrote it.
+    Without `aes_key` (EncodingAESKey) only the plain mode can be read. The signature of a plain
+    push covers its time and nonce but not its body: only the safe mode proves who wrote it.
     """
 
     app_id: str
@@ -44,16 +45,20 @@ class Channel:
     aes_key: str = field(default="", repr=False)
 
     def echo(self, query: Mapping[str, str]) -> str:
-        """What to answer, as plain text, when the console tests the address. Raises PushRefused."""
+        """Return the `echostr` to answer, as plain text, when WeChat's console tests the address.
+
+        Raises PushError.
+        """
         self._check(query, "signature")
         if not (echo := query.get("echostr")):
-            raise PushRefused("no echostr")
+            raise PushError("no echostr")
         return echo
 
     def read(self, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        """The message of a POST in either mode, in JSON or XML. Raises PushRefused.
+        """Return the message of a POST, in plain or safe mode, in JSON or XML.
 
-        Out of XML every value is a string, an element of elements a dict, a repeated one a list.
+        From XML every value is a string; an element with children becomes a dict, a repeated
+        element a list. Raises PushError.
         """
         message = _parse(body)
         if "Encrypt" not in message:
@@ -61,30 +66,30 @@ class Channel:
             return message
         sealed = message["Encrypt"]
         if not isinstance(sealed, str):
-            raise PushRefused("Encrypt is not a string")
+            raise PushError("Encrypt is not a string")
         self._check(query, "msg_signature", sealed)
         try:
             return _parse(unseal_push(self.aes_key, self.app_id, sealed))
         except UnsealError:
-            raise PushRefused("EncodingAESKey and appid do not open it") from None
+            raise PushError("EncodingAESKey and appid do not open it") from None
 
     def write(
         self, event: Mapping[str, Any], *, safe: bool, xml: bool
     ) -> tuple[dict[str, str], bytes]:
-        """The query and the body in which the platform would push `event`; `read`'s inverse."""
-        dump = _to_xml if xml else _to_json
+        """Return the query and the body with which WeChat would push `event`, for `read`."""
         query = {"timestamp": str(int(time.time())), "nonce": str(secrets.randbelow(10**10))}
         signed = query | {"signature": self._signature(query)}
         if not safe:
-            return signed, dump(event)
-        sealed = seal_push(self.aes_key, self.app_id, dump(event))
+            return signed, _dump(event, xml=xml)
+        sealed = seal_push(self.aes_key, self.app_id, _dump(event, xml=xml))
         signed |= {"encrypt_type": "aes", "msg_signature": self._signature(query, sealed)}
-        return signed, dump({"ToUserName": event.get("ToUserName", ""), "Encrypt": sealed})
+        envelope = {"ToUserName": event.get("ToUserName", ""), "Encrypt": sealed}
+        return signed, _dump(envelope, xml=xml)
 
     def _check(self, query: Mapping[str, str], name: str, *sealed: str) -> None:
         given, right = query.get(name, ""), self._signature(query, *sealed)
         if not hmac.compare_digest(_bytes(given), _bytes(right)):
-            raise PushRefused(f"{name} is wrong")
+            raise PushError(f"{name} is wrong")
 
     def _signature(self, query: Mapping[str, str], *sealed: str) -> str:
         parts = [self.token, query.get("timestamp", ""), query.get("nonce", ""), *sealed]
@@ -92,51 +97,46 @@ class Channel:
 
 
 def _bytes(text: str) -> bytes:
-    # JSON can hold half a surrogate pair, which UTF-8 cannot.
+    # JSON can hold half of a surrogate pair, which UTF-8 cannot.
     return text.encode("utf-8", "surrogatepass")
 
 
 def _parse(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BODY:
-        raise PushRefused(f"more than {MAX_BODY} bytes")
+        raise PushError(f"more than {MAX_BODY} bytes")
     try:
-        return _xml_object(body) if body.lstrip().startswith(b"<") else json_object(body)
+        if not body.lstrip().startswith(b"<"):
+            return json_object(body)
+        message = _xml_value(fromstring(body.decode(), forbid_dtd=True), MAX_DEPTH)
+        if not isinstance(message, dict):
+            raise ValueError("no fields")
     except (ValueError, ParseError):
-        raise PushRefused("neither a JSON object nor a message in XML") from None
-
-
-def _xml_object(body: bytes) -> dict[str, Any]:
-    message = _value(fromstring(body.decode(), forbid_dtd=True), MAX_DEPTH)
-    if not isinstance(message, dict):
-        raise ValueError("no fields")
+        raise PushError("neither a JSON object nor a message in XML") from None
     return message
 
 
-def _value(element: "Element", depth: int) -> str | dict[str, Any]:
+def _xml_value(element: "Element", depth: int) -> str | dict[str, Any]:
     if not len(element):
         return element.text or ""
     if not depth:
         raise ValueError("nested too deeply")
     fields: dict[str, list[Any]] = defaultdict(list)
     for child in element:
-        fields[child.tag].append(_value(child, depth - 1))
-    return {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
+        fields[child.tag].append(_xml_value(child, depth - 1))
+    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
 
 
-def _to_json(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False).encode()
+def _dump(message: Mapping[str, Any], *, xml: bool) -> bytes:
+    text = _xml_element("xml", message) if xml else json.dumps(message, ensure_ascii=False)
+    return text.encode()
 
 
-def _to_xml(message: Mapping[str, Any]) -> bytes:
-    return _element("xml", message).encode()
-
-
-def _element(name: str, value: Any) -> str:
+def _xml_element(name: str, value: Any) -> str:
     match value:
         case list():
-            return "".join(_element(name, item) for item in value)
+            return "".join(_xml_element(name, item) for item in value)
         case Mapping():
-            text = "".join(_element(key, value[key]) for key in value)
+            text = "".join(_xml_element(key, value[key]) for key in value)
         case str():
             text = f"<![CDATA[{value.replace(']]>', ']]]]><![CDATA[>')}]]>"
         case _:
@@ -145,38 +145,32 @@ def _element(name: str, value: Any) -> str:
 
 
 def channel_for(app_id: str) -> Channel:
-    """The channel of one of the mini-programs in WECHAT_PUSH. Raises KeyError for another."""
+    """Return the channel of a mini-program in WECHAT_PUSH. Raises KeyError for any other."""
     push = settings.WECHAT_PUSH[app_id]
     return Channel(app_id, push["TOKEN"], push["AES_KEY"])
 
 
 @dataclass(frozen=True)
 class MediaVerdict:
-    """What `Client.check_media` asked for, by the trace_id it was given."""
+    """The verdict on a picture, under the trace_id that `Client.check_media` returned."""
 
     trace_id: str
     verdict: Verdict
 
 
 def media_verdict(event: Mapping[str, Any]) -> MediaVerdict | None:
-    """The verdict in a pushed `wxa_media_check`, None for any other message.
+    """Return the verdict in a pushed `wxa_media_check`, None for any other message.
 
-    What WeChat could not fetch or judge is for a human: REVIEW, without a label. May arrive
-    more than once. Raises PushRefused for an event that names no picture.
+    A picture that WeChat could not fetch or judge is REVIEW, without a label. WeChat may push
+    the same verdict more than once. Raises PushError for an event without a usable trace_id.
     """
     if (event.get("MsgType"), event.get("Event")) != ("event", "wxa_media_check"):
         return None
     trace_id = event.get("trace_id")
     if not is_opaque_id(trace_id):
-        raise PushRefused("trace_id is unusable")
-    return MediaVerdict(str(trace_id), _pushed_verdict(event))
-
-
-def _pushed_verdict(event: Mapping[str, Any]) -> Verdict:
-    undecided = Verdict(Suggestion.REVIEW, "")
-    if str(event.get("errcode", 0)) != "0":
-        return undecided
-    try:
-        return read_verdict(event.get("result"))
-    except ValueError:
-        return undecided
+        raise PushError("trace_id is unusable")
+    verdict = Verdict(Suggestion.REVIEW, "")
+    if str(event.get("errcode", 0)) == "0":
+        with suppress(ValueError):
+            verdict = read_verdict(event.get("result"))
+    return MediaVerdict(str(trace_id), verdict)

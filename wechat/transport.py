@@ -1,8 +1,8 @@
-"""An HTTP session whose timeout bounds the whole call.
+"""The HTTP session of the process, whose timeout limits the whole call.
 
-The timeouts of requests and urllib3 bound each wait on the socket, so a server that drips one
-byte a second holds a worker for as long as it likes. Here every read, of headers and body
-alike, gets only what is left of the call's time.
+The timeouts of requests and urllib3 limit each wait on the socket, so a server that sends one
+byte a second can hold a worker for hours. Here every read, of headers and body, gets only what
+is left of the call's time.
 """
 
 import http.client
@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 32
 
 
 class _DeadlineReader(io.RawIOBase):
-    """The socket's raw stream, giving each read only the time left."""
+    """A raw stream of a socket that gives each read only the time left."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -76,7 +76,11 @@ class _DeadlineAdapter(HTTPAdapter):
 
 @cache
 def http_session() -> requests.Session:
-    """The process's one session: pooled, without cookies, proxies or .netrc of the environment."""
+    """Return the one session of the process.
+
+    It pools connections, keeps no cookies, follows no environment variable for proxies and reads
+    no .netrc.
+    """
     session = requests.Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

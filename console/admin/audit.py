@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import AuditEvent
+from audit.models import AuditEvent
 from console.actions import RECORDED
 from console.paging import AppList, KeysetList
 from console.site import operator_of
@@ -24,7 +24,7 @@ DETAILS = {
     "outcome": _("outcome"),
     "board": _("board"),
     "period": _("period"),
-    "whom": _("whom"),
+    "who": _("who"),
     "format": _("format"),
     "rows": _("rows"),
     "openids": _("with openids"),
@@ -39,10 +39,10 @@ VALUES = {
         "code": _("code of the app"),
         "backup_code": _("backup code"),
     },
-    "whom": {
+    "who": {
         "member": _("member"),
         "next": _("the next who logs in"),
-        "everybody": _("everybody"),
+        "everyone": _("everyone"),
     },
 }
 

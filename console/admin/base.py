@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import Act
+from audit.actors import Actor
 from console.actions import offered
 from console.paging import LONGEST_SEARCH, AppList, KeysetList, is_plain
 from console.site import operator_of
@@ -138,7 +138,7 @@ class Audited(Console):
     def audit(self, request: HttpRequest, action: str, row: Model, **details: Any) -> Any:
         """Record what is being done to `row`."""
         app_id = getattr(row, "app_id", "")
-        act = Act(operator_of(request), reason_of(request))
+        act = Actor(operator_of(request), reason_of(request))
         return act.record(action, row, app_id=app_id, **details)
 
     def history_view(
@@ -180,7 +180,7 @@ class OnlyActions(ComesFromWeChat):
 
 def audit_of(**numbers: Any) -> str:
     """The address of what the audit knows of a row, a member or a group."""
-    return f"{reverse('admin:accounts_auditevent_changelist')}?{urlencode(numbers)}"
+    return f"{reverse('admin:audit_auditevent_changelist')}?{urlencode(numbers)}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.audit import LONGEST_REASON, Act
+from audit.actors import Actor
+from audit.models import MAX_REASON
 from console.site import operator_of
 from console.views import REASON_HELP
 from groups import moderation, ranking
@@ -155,7 +156,7 @@ class BoardAdmin(Audited):
 class CorrectionForm(forms.ModelForm[Score]):
     """Another value, and why."""
 
-    reason = forms.CharField(label=_("reason"), max_length=LONGEST_REASON, help_text=REASON_HELP)
+    reason = forms.CharField(label=_("reason"), max_length=MAX_REASON, help_text=REASON_HELP)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -209,7 +210,7 @@ class ScoreAdmin(ComesFromWeChat):
         return {"title": row.user, "subtitle": None, "buttons": buttons(request, [row])}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        act = Act(operator_of(request), form.cleaned_data["reason"])
+        act = Actor(operator_of(request), form.cleaned_data["reason"])
         try:
             moderation.change_score(obj, form.cleaned_data["value"], act)
         except ObjectDoesNotExist:

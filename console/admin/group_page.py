@@ -8,10 +8,11 @@ from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from accounts.media import SMALL, avatar_path
+from accounts.avatars.storage import SMALL, avatar_path
+from groups.errors import UnreadableCursor
 from groups.models import Absence, Board, Group, Membership, Score, choose
 from groups.periods import CURRENT_TITLES, UnreadablePeriod
-from groups.ranking import Ranking, Standing, UnreadableCursor, standings
+from groups.ranking import Ranking, Standing, standings
 
 from .base import Button, audit_of, buttons
 

@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from accounts.audit import Act
 from accounts.nicknames import shown
+from audit.actors import Actor
 from console.paging import LONGEST_SEARCH
 from console.roles import may_view
 from console.site import operator_of
@@ -148,7 +148,7 @@ class GroupAdmin(ComesFromWeChat):
         return TemplateResponse(request, "admin/groups/group/labels.html", context)
 
     def _label(self, request: HttpRequest, labels: Sequence[tuple[Group, str]]) -> None:
-        act = Act(operator_of(request))
+        act = Actor(operator_of(request))
         with transaction.atomic():
             changed = sum(moderation.label([group], label, act) for group, label in labels)
         told = ngettext("%(count)d group labelled.", "%(count)d groups labelled.", changed)
@@ -177,4 +177,4 @@ class GroupAdmin(ComesFromWeChat):
         return group_page.context(request, row)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        moderation.label([obj], obj.label, Act(operator_of(request)))
+        moderation.label([obj], obj.label, Actor(operator_of(request)))

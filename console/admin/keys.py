@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import ServerKey
+from groups.models import ServerKey
 
 from .base import Audited, app_choices, buttons
 
@@ -77,6 +77,6 @@ class ServerKeyAdmin(Audited):
         """The one page that ever holds a key's text: an answer, never a message or a redirect."""
         context = {**self.admin_site.each_context(request), "key": key, "text": text}
         context |= {"title": _("Server key"), "opts": self.opts}
-        response = TemplateResponse(request, "admin/accounts/serverkey/shown.html", context)
+        response = TemplateResponse(request, "admin/groups/serverkey/shown.html", context)
         patch_cache_control(response, no_store=True, private=True)
         return response

@@ -12,24 +12,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import AuditEvent, WeChatUser
+from accounts.models import WeChatUser
 from accounts.review import State
+from audit.models import AuditEvent
 from console.actions import RECORDED
 from console.roles import may_view
 from console.site import operator_of
 from console.subjects import page_of
 from groups.models import Absence, Membership, Score, describe
 
-from .base import (
-    OnlyActions,
-    audit_of,
-    buttons,
-    face,
-    moment,
-    pill,
-    shortened,
-    side_by_side,
-)
+from .base import OnlyActions, audit_of, buttons, face, moment, pill, shortened, side_by_side
 
 ROWS_SHOWN = 50
 

@@ -1,4 +1,4 @@
-// 服务端地址。The server.
+// 服务端地址。
 var API = 'http://127.0.0.1:8000/api/v1'
 
 App({
@@ -8,19 +8,19 @@ App({
     if (options.scene === 1044) {
       this.enter(options.shareTicket, true)
     } else {
-      this.tell({ text: '请从微信群里的卡片打开' })
+      this.showResult({ text: '请从微信群里的卡片打开' })
     }
   },
 
   // 变化：先登录，再取密文。登录可能更换加密密文的 session_key，先取的密文就解不开了。
-  enter: function (shareTicket, mayRepeat) {
+  enter: function (shareTicket, canRetry) {
     var that = this
     this.login(function () {
-      that.getShareInfo(shareTicket, mayRepeat)
+      that.getShareInfo(shareTicket, canRetry)
     })
   },
 
-  // 变化：登录换来 token，此后每个请求都带上它；服务端由它认人，不看请求里写的 openid。
+  // 变化：登录得到 token，之后每个请求都带上它；服务端据此识别用户，不看请求里写的 openid。
   login: function (done) {
     var that = this
     wx.login({
@@ -31,38 +31,38 @@ App({
         })
       },
       fail: function () {
-        that.tell({ text: '微信登录失败，请重新打开' })
+        that.showResult({ text: '微信登录失败，请重新打开' })
       }
     })
   },
 
   // 取加密信息。变化：2.17.3 起推荐 wx.getGroupEnterInfo，它不需要 shareTicket。
-  getShareInfo: function (shareTicket, mayRepeat) {
+  getShareInfo: function (shareTicket, canRetry) {
     var that = this
     wx.getShareInfo({
       shareTicket: shareTicket,
       success: function (res) {
-        that.decode(res.encryptedData, res.iv, shareTicket, mayRepeat)
+        that.decode(res.encryptedData, res.iv, shareTicket, canRetry)
       },
       fail: function () {
-        that.tell({ text: '没有取得群信息，请回到群里重新点开卡片' })
+        that.showResult({ text: '未能获取群信息，请回到群里重新点开卡片' })
       }
     })
   },
 
-  // 后台解密，得到 openGId。变化：同时得到 openid 和 ticket，后者证明确实解开过这个群的密文。
-  decode: function (encryptedData, iv, shareTicket, mayRepeat) {
+  // 后台解密，得到 openGId。变化：同时得到 openid 和 ticket，后者证明解密过这个群的密文。
+  decode: function (encryptedData, iv, shareTicket, canRetry) {
     var that = this
     this.post('/groups/resolve', { encryptedData: encryptedData, iv: iv }, function (answer) {
       that.bind(answer)
     }, function (error) {
-      // 变化：密文过期就从头再来一次：登录、重新取密文。同一份密文重试没有用。
-      if (error.code === 'session_stale' && mayRepeat) return that.enter(shareTicket, false)
-      that.tell({ text: error.detail })
+      // 变化：密文过期就从头再来一次：登录、重新取密文。用同一份密文重试没有用。
+      if (error.code === 'session_stale' && canRetry) return that.enter(shareTicket, false)
+      that.showResult({ text: error.detail })
     })
   },
 
-  // 将 openGId 与 openid 绑定。变化：没有 ticket 的绑定会被拒绝，因为这两个 id 谁都可以写。
+  // 将 openGId 与 openid 绑定。变化：没有 ticket 的绑定会被拒绝，因为这两个 id 谁都能伪造。
   bind: function (decoded) {
     var that = this
     this.post('/groups/bind', {
@@ -79,7 +79,7 @@ App({
   showMembers: function (group) {
     var that = this
     this.call('GET', '/groups/' + group.openGId + '/ranking', {}, function (ranking) {
-      that.tell({ title: group.title, members: ranking.entries })
+      that.showResult({ title: group.title, members: ranking.entries })
     })
   },
 
@@ -89,7 +89,7 @@ App({
 
   call: function (method, path, data, done, failed) {
     var that = this
-    failed = failed || function (error) { that.tell({ text: error.detail }) }
+    failed = failed || function (error) { that.showResult({ text: error.detail }) }
     var header = { 'Accept-Language': 'zh-CN' }
     if (this.token) header.Authorization = 'Bearer ' + this.token
     wx.request({
@@ -107,8 +107,8 @@ App({
     })
   },
 
-  // 页面也许比结果晚：结果留着，页面来取。
-  tell: function (result) {
+  // 页面可能比结果晚打开：先保存结果，页面打开时再取。
+  showResult: function (result) {
     this.result = result
     if (this.onResult) this.onResult(result)
   }

@@ -1,6 +1,6 @@
 module.exports = {
   // 各环境的服务端：开发版、体验版、正式版。真机预览时，develop 填局域网地址。
-  // One server for each environment; for a phone's preview, `develop` is a LAN address.
+  // One server for each environment. To preview on a phone, set `develop` to a LAN address.
   baseUrl: {
     develop: 'http://127.0.0.1:8000',
     trial: 'https://groups.example.com',

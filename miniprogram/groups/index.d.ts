@@ -1,17 +1,17 @@
 /** A client of one groupsite server, for WeChat mini-programs from base library 2.17.3. */
 
-/** The server's address, with or without `/api/v1`: one for all, or one for each `envVersion`. */
+/** The server's address, with or without `/api/v1`: one for all versions, or one for each `envVersion`. */
 export type BaseUrl = string | { develop: string; trial: string; release: string }
 
 export interface Options {
   baseUrl: BaseUrl
-  /** Where the server knows several mini-programs; else what `wx.getAccountInfoSync` says. */
+  /** The mini-program's appid; defaults to the one that `wx.getAccountInfoSync` returns. */
   appid?: string
-  /** The global `wx`, unless a test or a framework passes its own. */
+  /** Defaults to the global `wx`; tests and frameworks may pass their own. */
   wx?: Wx
   /**
-   * For teams whose own back end logs in (`server/sessions`): resolves to groupsite's token.
-   * Called instead of `wx.login`, by one caller at a time.
+   * Resolves to groupsite's token, if your own back end logs in (`server/sessions`).
+   * Called instead of `wx.login`, and never twice at the same time.
    */
   getToken?: (reason: TokenReason) => Promise<string>
   /** Replaces `wx.request`, for example by `wx.cloud.callContainer`. */
@@ -30,12 +30,12 @@ export interface TransportRequest {
   timeout: number
 }
 
-/** Resolves whatever the status; rejects, as `wx.request` fails, where no answer came. */
+/** Sends a request. Resolves for every status; rejects as `wx.request` fails, if there is no response. */
 export type Transport = (
   request: TransportRequest
 ) => Promise<{ statusCode: number; data: unknown; header?: Record<string, string> }>
 
-/** The part of `wx` that the kit uses. Any object that has it will do. */
+/** The part of `wx` that the kit uses. Any object with these methods works. */
 export interface Wx {
   login(options: any): unknown
   request(options: any): unknown
@@ -44,7 +44,7 @@ export interface Wx {
   getShareInfo(options: any): unknown
   getGroupEnterInfo?(options: any): unknown
   getAccountInfoSync(): { miniProgram: { appId: string; envVersion: string } }
-  /** Tells the base library's version and the phone's language; before 2.20.1 the older one. */
+  /** Gives the base library's version and the phone's language; before 2.20.1, `getSystemInfoSync` does. */
   getAppBaseInfo?(): { SDKVersion?: string; language?: string }
   getSystemInfoSync?(): { SDKVersion?: string; language?: string }
   getStorageSync(key: string): any
@@ -52,13 +52,13 @@ export interface Wx {
   removeStorageSync(key: string): void
   showShareMenu(options: any): unknown
   onAppHide?(listener: () => void): void
-  /** For `<group-profile>`. */
+  /** Used by `<group-profile>`, as are the next two. */
   getPrivacySetting?(options: any): unknown
   requirePrivacyAuthorize?(options: any): unknown
   openPrivacyContract?(options: any): unknown
 }
 
-/** What `wx.getEnterOptionsSync` and `App.onShow` give. */
+/** The options that `wx.getEnterOptionsSync` and `App.onShow` give. */
 export interface EnterOptions {
   scene: number
   path?: string
@@ -69,23 +69,23 @@ export interface EnterOptions {
 
 /** Why an entry has no group. */
 export type Reason =
-  /** Opened from a chat of two. */
+  /** Opened from a one-to-one chat. */
   | 'single_chat'
-  /** The member is not in that group any more. */
+  /** The member has left that group. */
   | 'left_group'
-  /** From a chat, but WeChat does not say which. */
+  /** Opened from a chat, but WeChat does not say which. */
   | 'no_ticket'
-  /** Not from a chat at all: search, a QR code, the list of mini-programs … */
+  /** Not opened from a chat: search, a QR code, the list of mini-programs … */
   | 'not_from_group'
-  /** From Moments, where nobody can log in. */
+  /** Opened from Moments, where logging in is not possible. */
   | 'timeline'
   | 'offline'
   | 'privacy_refused'
-  /** The mini-program's privacy notice (用户隐私保护指引) lacks the call. */
+  /** The mini-program's privacy notice (用户隐私保护指引) does not declare the call. */
   | 'privacy_undeclared'
   /** An operator has blocked the member. */
   | 'blocked'
-  /** Too much encrypted data did not open: wait `error.retryAfter`. */
+  /** Too many envelopes could not be decrypted: wait `error.retryAfter`. */
   | 'locked'
   /** The server, or WeChat behind it, is busy or down. */
   | 'unavailable'
@@ -95,12 +95,12 @@ export type Reason =
   | 'failed'
 
 export type Entry =
-  /** `created`: was not a member just before. */
+  /** `created`: the user was not a member before. */
   | { group: Group; created: boolean; query: Query; reason?: undefined; error?: undefined }
-  /** `error` says more where something failed. Asking again (`enter()`) is always allowed. */
+  /** `error` is set if something failed. Calling `enter()` again is always allowed. */
   | { group: null; reason: Reason; query: Query; error?: GroupsError; created?: undefined }
 
-/** The opened card's, as WeChat gives it. */
+/** The query of the opened card, as WeChat gives it. */
 export type Query = Record<string, string | undefined>
 
 export interface User {
@@ -151,7 +151,7 @@ export interface Board extends BoardHead {
   rankStyle: 'competition' | 'dense' | 'ordinal'
   windows: Window[]
   defaultWindow: Window
-  /** Who may submit: only your server, or the mini-program too. */
+  /** Who may submit scores: only your server, or the mini-program too. */
   writer: 'server' | 'client'
 }
 
@@ -168,7 +168,7 @@ export interface Period {
 
 export interface RankingEntry {
   rank: number | null
-  /** Positive is up. */
+  /** Positive numbers are places gained. */
   movement: number | 'new' | null
   member: { id: string; nickname: string; avatar: string }
   score: number | null
@@ -202,9 +202,9 @@ export interface RankingQuery {
 export interface Submission {
   board: string
   value: number
-  /** For boards of scope `group`. */
+  /** Required by boards of scope `group`. */
   openGId?: string
-  /** Made by the kit where there is none; where the call fails the error has it. */
+  /** Generated by the kit if missing; if the call fails, the error has it. */
   idempotencyKey?: string
 }
 
@@ -220,19 +220,19 @@ export interface Upload {
 
 export interface ShareOptions {
   title?: string
-  /** A page, with or without a query; the page that is open where there is none. */
+  /** A page, with or without a query; defaults to the open page. */
   path?: string
   query?: Record<string, string | number>
   imageUrl?: string
 }
 
-/** Everything that goes wrong is one of these. `message` is for people, in the phone's language. */
+/** The error of every failed call. `message` is for people, in the phone's language. */
 export class GroupsError extends Error {
   /**
    * The server's (docs/errors.md), or the kit's own: `offline`, `timeout`, `interrupted`,
    * `bad_answer`, `domain_not_listed`, `left_group`, `not_from_group`, `privacy_refused`,
    * `privacy_undeclared`, `unsupported`, `get_token`, `wx_fail`, and `http_502` and the like for
-   * answers that are not the server's.
+   * responses that do not come from the server.
    */
   code: string
   status?: number
@@ -240,15 +240,15 @@ export class GroupsError extends Error {
   fields?: Record<string, string[]>
   /** Seconds. */
   retryAfter?: number
-  /** As the `wx` call gave it. */
+  /** The message and number of the failed `wx` call. */
   errMsg?: string
   errno?: number
-  /** After `submitScore`: pass it again to repeat safely. */
+  /** Set by `submitScore`: pass it again to retry safely. */
   idempotencyKey?: string
 }
 
 export interface Groups {
-  /** Which group this opening of the mini-program came from. Never rejects. */
+  /** Find out which group the mini-program was opened from, and bind it. Never rejects. */
   enter(options?: EnterOptions): Promise<Entry>
   groups(query?: { cursor?: string }): Promise<{ groups: Group[]; next: string | null }>
   me(): Promise<User>
@@ -260,16 +260,16 @@ export interface Groups {
   ): Promise<Ranking>
   submitScore(submission: Submission): Promise<Submitted>
   setNickname(nickname: string): Promise<User>
-  /** `filePath`: what `chooseAvatar` gave. */
+  /** Upload an avatar; `filePath` is the one that `chooseAvatar` gave. */
   uploadAvatar(filePath: string, upload?: Upload): Promise<User>
   hide(openGId: string, hidden?: boolean): Promise<Membership>
   leave(openGId: string): Promise<void>
   link(openGId: string, board?: string): Promise<{ url: string; expiresAt: string }>
-  /** What `onShareAppMessage` returns; the card it makes carries a shareTicket. */
+  /** Return what `onShareAppMessage` returns; the card carries a shareTicket. */
   share(options?: ShareOptions): { title?: string; path: string; imageUrl?: string }
-  /** Erases me on the server and forgets the session here. */
+  /** Delete the member and all their data on the server, and the session on the phone. */
   deleteMe(): Promise<void>
-  /** Any call of the API, with log-in and errors as above: `request('/me/data')`. */
+  /** Make any other call of the API, with the same log-in and errors: `request('/me/data')`. */
   request<T = unknown>(
     path: string,
     options?: { method?: 'GET' | 'POST' | 'PUT' | 'DELETE'; data?: object }
@@ -278,7 +278,7 @@ export interface Groups {
 
 export function createGroups(options: Options): Groups
 
-/** For the kit's own components: the client made last. Throws where there is none. */
+/** Return the client that was created last, for the kit's own components. Throws if there is none. */
 export function inUse(): {
   groups: Groups
   phone: {

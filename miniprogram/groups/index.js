@@ -2,26 +2,26 @@
 /*
  * groupsite's client for WeChat mini-programs: one file, no dependencies.
  *
- *   phone     `wx` as promises, its failures as GroupsErrors
- *   network   at most six requests at once, answers read, GETs repeated
- *   session   one log-in at a time, a token kept between runs
- *   entrance  which group this opening came from
+ *   phone    `wx` as promises, its failures as GroupsErrors
+ *   network  at most six requests at once, GETs retried
+ *   session  one log-in at a time, a token stored between runs
+ *   enter    which group the mini-program was opened from
  *
- * What each method takes and gives stands in index.d.ts, against which this file is checked.
+ * index.d.ts documents and types every method; this file is checked against it.
  */
 
 /** @typedef {import('./index').Groups} Groups */
 
 const MIN_BASE_LIBRARY = '2.17.3'
 
-const MOST_AT_ONCE = 6
+const MAX_REQUESTS = 6
 const TIMEOUT = 10000
 const UPLOAD_TIMEOUT = 60000
 const GRACE = 2000
 
-// A GET is repeated after these pauses, if the server does not name another of at most LONGEST_WAIT.
-const PAUSES = [400, 1200]
-const LONGEST_WAIT = 5000
+// A GET is retried after these delays, unless the server asks for another one of at most MAX_DELAY.
+const RETRY_DELAYS = [400, 1200]
+const MAX_DELAY = 5000
 
 const GROUP_SCENES = [1008, 1044, 1096, 1158, 1160, 1185]
 const SINGLE_CHAT_SCENE = 1007
@@ -34,16 +34,16 @@ const NOT_FROM_GROUP = 40097
 const PRIVACY_REFUSED = [103, 104]
 const PRIVACY_UNDECLARED = 112
 
-const SENTENCES = {
+const MESSAGES = {
   zh: {
     offline: '网络连接失败，请检查网络后重试',
     timeout: '网络太慢，请稍后重试',
     interrupted: '请求被中断，请重试',
-    bad_answer: '服务器的回答无法识别，请稍后重试',
+    bad_answer: '服务器返回的内容无法识别，请稍后重试',
     domain_not_listed: '服务器域名尚未加入小程序后台的合法域名列表',
     left_group: '你已不在这个群里',
     not_from_group: '请从微信群里的卡片打开',
-    no_ticket: '没有取得群信息，请从微信群里的卡片重新打开',
+    no_ticket: '未能获取群信息，请从微信群里的卡片重新打开',
     privacy_refused: '你没有同意隐私保护指引，因此无法使用这项功能',
     privacy_undeclared: '小程序的隐私保护指引里没有声明这项信息，请联系开发者',
     unsupported: '微信版本过低，请更新微信后再试',
@@ -55,13 +55,13 @@ const SENTENCES = {
     offline: 'No connection. Check the network and try again',
     timeout: 'The network is slow. Try again later',
     interrupted: 'The request was interrupted. Try again',
-    bad_answer: 'The server gave an answer that cannot be read. Try again later',
-    domain_not_listed: "The server is not among this mini-program's registered domains",
+    bad_answer: "The server's response could not be read. Try again later",
+    domain_not_listed: "The server's domain is not in this mini-program's list of allowed domains",
     left_group: 'You are no longer in this group',
     not_from_group: 'Open this from a card in a WeChat group',
-    no_ticket: 'WeChat did not say which group. Open the card in the group again',
-    privacy_refused: 'You did not agree to the privacy notice, which this needs',
-    privacy_undeclared: 'The privacy notice does not declare this. Please tell the developers',
+    no_ticket: 'WeChat did not say which group this is. Open the card in the group again',
+    privacy_refused: 'This is not available because you did not agree to the privacy notice',
+    privacy_undeclared: 'The privacy notice does not declare this. Please contact the developers',
     unsupported: 'This version of WeChat is too old. Please update it',
     get_token: 'Logging in failed. Try again later',
     wx_fail: 'WeChat could not do this. Try again',
@@ -84,8 +84,8 @@ function createPhone (wx) {
   const language = /^zh/i.test(baseInfo(wx).language || 'zh') ? 'zh' : 'en'
 
   function error (code, details) {
-    const sentences = SENTENCES[language]
-    return new GroupsError(code, sentences[code] || sentences.other, details)
+    const messages = MESSAGES[language]
+    return new GroupsError(code, messages[code] || messages.other, details)
   }
 
   function failure (name, cause) {
@@ -93,7 +93,7 @@ function createPhone (wx) {
     return error(codeOf(name, cause || {}), { errMsg: errMsg || String(cause), errno })
   }
 
-  // Some calls (getGroupEnterInfo, getShareInfo) never return a promise, so none is relied upon.
+  // Some calls (getGroupEnterInfo, getShareInfo) never return a promise, so all use callbacks.
   function call (name, options, onTask) {
     return new Promise((resolve, reject) => {
       if (typeof wx[name] !== 'function') throw error('unsupported', { errMsg: `wx.${name} is missing` })
@@ -103,24 +103,24 @@ function createPhone (wx) {
     })
   }
 
-  // What never comes back must not hold up all others for ever.
-  function inTime (name, answer, timeout = TIMEOUT) {
+  // A call that never ends must not block the others.
+  function withTimeout (name, promise, timeout = TIMEOUT) {
     return new Promise((resolve, reject) => {
-      const late = () => reject(error('timeout', { errMsg: `${name}: no answer` }))
-      const timer = setTimeout(late, timeout + GRACE)
-      const settle = decide => value => {
+      const expire = () => reject(error('timeout', { errMsg: `${name}: no response` }))
+      const timer = setTimeout(expire, timeout + GRACE)
+      const stopTimer = settle => value => {
         clearTimeout(timer)
-        decide(value)
+        settle(value)
       }
-      answer.then(settle(resolve), settle(reject))
+      promise.then(stopTimer(resolve), stopTimer(reject))
     })
   }
 
-  function callInTime (name, options, onTask) {
-    return inTime(name, call(name, options, onTask), options && options.timeout)
+  function callWithTimeout (name, options, onTask) {
+    return withTimeout(name, call(name, options, onTask), options && options.timeout)
   }
 
-  return { wx, language, error, failure, call, callInTime, inTime }
+  return { wx, language, error, failure, call, callWithTimeout, withTimeout }
 }
 
 function baseInfo (wx) {
@@ -134,7 +134,7 @@ function baseInfo (wx) {
 function codeOf (name, cause) {
   const text = String(cause.errMsg || '')
   const errno = Number(cause.errno)
-  // Numbers are strings on some phones, and on others stand in the text only.
+  // On some phones the numbers are strings, on others they are only in the text.
   const numbers = [errno, cause.errCode, cause.err_code].concat(text.match(/\b\d{5}\b/g) || []).map(Number)
   if (numbers.includes(LEFT_GROUP)) return 'left_group'
   if (numbers.includes(NOT_FROM_GROUP)) return 'not_from_group'
@@ -147,10 +147,10 @@ function codeOf (name, cause) {
   return name === 'request' || name === 'uploadFile' || /network|net::/i.test(text) ? 'offline' : 'wx_fail'
 }
 
-function isOlder (version, than) {
-  const [ours, theirs] = [version, than].map(text => text.split('.').map(Number))
-  const place = theirs.findIndex((number, index) => number !== (ours[index] || 0))
-  return place >= 0 && (ours[place] || 0) < theirs[place]
+function isOlder (version, other) {
+  const [numbers, otherNumbers] = [version, other].map(text => text.split('.').map(Number))
+  const first = otherNumbers.findIndex((number, index) => number !== (numbers[index] || 0))
+  return first >= 0 && (numbers[first] || 0) < otherNumbers[first]
 }
 
 function accountOf (wx) {
@@ -167,27 +167,19 @@ function createNetwork (phone, transport) {
   const waiting = []
   let active = 0
 
-  // A place is handed on, not given back, while somebody waits for one.
-  function release () {
-    if (waiting.length) waiting.shift()()
-    else active -= 1
-  }
-
-  async function oneOfSix (work) {
-    if (active < MOST_AT_ONCE) active += 1
+  async function withSlot (work) {
+    if (active < MAX_REQUESTS) active += 1
     else await new Promise(resolve => waiting.push(resolve))
     try {
       return await work()
     } finally {
-      release()
+      // The slot goes to the next request in line, if there is one.
+      if (waiting.length) waiting.shift()()
+      else active -= 1
     }
   }
 
-  function carry (request) {
-    return transport ? phone.inTime('transport', askTransport(request)) : phone.callInTime('request', request)
-  }
-
-  async function askTransport (request) {
+  async function callTransport (request) {
     try {
       return await transport(request)
     } catch (cause) {
@@ -196,58 +188,60 @@ function createNetwork (phone, transport) {
   }
 
   async function send (request) {
-    return read(await oneOfSix(() => carry(request)))
+    return readBody(await withSlot(() => transport
+      ? phone.withTimeout('transport', callTransport(request))
+      : phone.callWithTimeout('request', request)))
   }
 
   async function upload (options, onProgress) {
-    const watch = task => {
+    const onTask = task => {
       if (onProgress && task.onProgressUpdate) task.onProgressUpdate(({ progress }) => onProgress(progress))
     }
-    return read(await oneOfSix(() => phone.callInTime('uploadFile', options, watch)))
+    return readBody(await withSlot(() => phone.callWithTimeout('uploadFile', options, onTask)))
   }
 
-  // wx.request calls `success` whatever the status, and wx.uploadFile gives its body as text.
-  function read (answer) {
-    const status = answer.statusCode
+  // wx.request calls `success` for every status, and wx.uploadFile gives its body as text.
+  function readBody (response) {
+    const status = response.statusCode
     if (status === 204) return null
-    const body = parsed(answer.data)
-    if (!(status >= 200 && status < 300)) throw refusal(answer, body || {})
+    const body = parseBody(response.data)
+    if (!(status >= 200 && status < 300)) throw errorFrom(response, body || {})
     if (!body) throw phone.error('bad_answer', { status })
     return body
   }
 
-  function refusal (answer, body) {
-    const status = answer.statusCode
+  function errorFrom (response, body) {
+    const status = response.statusCode
     const error = phone.error(body.code || `http_${status}`, { status })
     if (body.detail) error.message = body.detail
     if (body.fields) error.fields = body.fields
-    error.requestId = body.requestId || headerOf(answer, 'x-request-id')
-    error.retryAfter = Number(body.retryAfter || headerOf(answer, 'retry-after')) || undefined
+    error.requestId = body.requestId || headerOf(response, 'x-request-id')
+    error.retryAfter = Number(body.retryAfter || headerOf(response, 'retry-after')) || undefined
     return error
   }
 
-  // Only what changes nothing is repeated: nobody knows whether a lost POST arrived.
-  async function sendPatiently (request) {
-    const begun = Date.now()
-    for (const pause of PAUSES) {
+  // Only a GET is retried: a POST whose response is lost may still have reached the server.
+  async function sendWithRetries (request) {
+    const startedAt = Date.now()
+    for (const usualDelay of RETRY_DELAYS) {
       try {
         return await send(request)
       } catch (error) {
-        const wait = error.retryAfter ? error.retryAfter * 1000 : pause
-        if (!isPassing(error) || wait > LONGEST_WAIT || Date.now() - begun > TIMEOUT) throw error
-        await sleep(wait)
+        const delay = error.retryAfter ? error.retryAfter * 1000 : usualDelay
+        if (!isTemporary(error) || delay > MAX_DELAY || Date.now() - startedAt > TIMEOUT) throw error
+        await sleep(delay)
       }
     }
     return send(request)
   }
 
   return {
-    send: request => request.method === 'GET' ? sendPatiently(request) : send(request),
+    send: request => request.method === 'GET' ? sendWithRetries(request) : send(request),
     upload
   }
 }
 
-function isPassing (error) {
+function isTemporary (error) {
   return isUnreachable(error) || [429, 502, 503, 504].includes(error.status)
 }
 
@@ -255,8 +249,8 @@ function isUnreachable (error) {
   return ['offline', 'timeout', 'interrupted'].includes(error.code)
 }
 
-/** The object in a body; null where there is none. */
-function parsed (data) {
+/** Return the object in a body, or null if there is none. */
+function parseBody (data) {
   try {
     const value = typeof data === 'string' ? JSON.parse(data) : data
     return typeof value === 'object' ? value : null
@@ -265,8 +259,8 @@ function parsed (data) {
   }
 }
 
-function headerOf (answer, name) {
-  const header = answer.header || {}
+function headerOf (response, name) {
+  const header = response.header || {}
   const key = Object.keys(header).find(key => key.toLowerCase() === name)
   return key && header[key]
 }
@@ -277,34 +271,32 @@ function sleep (milliseconds) {
 
 // The session
 
-/** `obtain(reason)` logs in; `storage` keeps the token for the next run. */
-function createSession (obtain, storage) {
+/** Create a session; `fetchToken(reason)` logs in, `storage` keeps the token for the next run. */
+function createSession (fetchToken, storage) {
   let current = storage.read()
   /** @type {Promise<string> | null} */
-  let flight = null
+  let pending = null
 
   // Two log-ins at once would each make the other's session_key stale.
   function renew (reason) {
-    const landed = () => { flight = null }
-    const ours = flight = obtain(reason).then(keep)
-    ours.then(landed, landed)
-    return ours
-  }
-
-  function keep (token) {
-    current = token
-    storage.write(token)
-    return token
+    const clearPending = () => { pending = null }
+    const renewal = pending = fetchToken(reason).then(token => {
+      current = token
+      storage.write(token)
+      return token
+    })
+    renewal.then(clearPending, clearPending)
+    return renewal
   }
 
   return {
     async token () {
-      return flight || current || renew('start')
+      return pending || current || renew('start')
     },
-    /** A token other than `used`; a new one only where nobody else has fetched it meanwhile. */
-    async replace (used, reason) {
-      if (flight) return flight
-      return current && current !== used ? current : renew(reason)
+    /** Return a token other than `oldToken`, and fetch one unless another call already has. */
+    async replace (oldToken, reason) {
+      if (pending) return pending
+      return current && current !== oldToken ? current : renew(reason)
     },
     forget () {
       current = null
@@ -313,9 +305,9 @@ function createSession (obtain, storage) {
   }
 }
 
-// A full or blocked storage costs a log-in at the next start, and nothing else.
+// If the storage is full or blocked, the next start logs in again; nothing else is lost.
 function createStorage (wx, key) {
-  const attempt = work => {
+  const ignoreErrors = work => {
     try {
       return work()
     } catch (_) {
@@ -323,42 +315,38 @@ function createStorage (wx, key) {
     }
   }
   return {
-    read: () => attempt(() => wx.getStorageSync(key)) || null,
-    write: value => attempt(() => wx.setStorageSync(key, value)),
-    remove: () => attempt(() => wx.removeStorageSync(key))
+    read: () => ignoreErrors(() => wx.getStorageSync(key)) || null,
+    write: value => ignoreErrors(() => wx.setStorageSync(key, value)),
+    remove: () => ignoreErrors(() => wx.removeStorageSync(key))
   }
 }
 
-// The entrance
+// Entering
 
-/** `bind(fetchEnvelope, scene)` tells the server; `supported`: whether the base library is. */
-function createEntrance (phone, bind, supported) {
+/** Create `enter`; `bind(fetchEnvelope, scene)` binds the group on the server. */
+function createEnter (phone, bind, supported) {
   const { wx } = phone
   let visit = 0
-  /** @type {{ key: string, outcome: Promise<any> } | null} */
+  /** @type {{ key: string, entry: Promise<any> } | null} */
   let last = null
 
-  // Counted when leaving: whoever asks on the way back in then asks about a new visit, whichever
-  // of the listeners comes first.
+  // Counted on hide: listeners of the next show then all see a new visit, in whatever order they run.
   if (wx.onAppHide) wx.onAppHide(() => { visit += 1 })
-
-  async function askGroupEnterInfo () {
-    const envelope = await phone.callInTime('getGroupEnterInfo')
-    if (!envelope.encryptedData) throw phone.error('not_from_group', { errMsg: envelope.errMsg })
-    return envelope
-  }
 
   async function fetchEnvelope (shareTicket) {
     try {
-      return sealed(await askGroupEnterInfo())
+      const result = await phone.callWithTimeout('getGroupEnterInfo')
+      if (!result.encryptedData) throw phone.error('not_from_group', { errMsg: result.errMsg })
+      return envelopeOf(result)
     } catch (error) {
-      const settled = error.code === 'left_group' || error.code === 'privacy_refused'
-      if (settled || !shareTicket) throw error
-      return sealed(await phone.callInTime('getShareInfo', { shareTicket }))
+      const isFinal = error.code === 'left_group' || error.code === 'privacy_refused'
+      if (isFinal || !shareTicket) throw error
+      return envelopeOf(await phone.callWithTimeout('getShareInfo', { shareTicket }))
     }
   }
 
-  function reasonAgainst (options) {
+  /** Return why these options cannot come from a group, or null if they can. */
+  function reasonFromOptions (options) {
     const { scene, chatType, shareTicket } = options
     if (!supported) return 'unsupported'
     if (TIMELINE_SCENES.includes(scene)) return 'timeline'
@@ -367,67 +355,63 @@ function createEntrance (phone, bind, supported) {
     return scene === SINGLE_CHAT_SCENE ? 'single_chat' : 'not_from_group'
   }
 
-  async function entry (options) {
+  async function enterOnce (options) {
     const query = Object.assign({}, options.query)
-    const against = reasonAgainst(options)
-    if (against) return { group: null, reason: against, query }
+    const reason = reasonFromOptions(options)
+    if (reason) return { group: null, reason, query }
     try {
       const { group, created } = await bind(() => fetchEnvelope(options.shareTicket), options.scene)
       if (!group) throw phone.error('bad_answer')
       return { group, created, query }
     } catch (error) {
-      return { group: null, reason: reasonOf(error), query, error }
+      return { group: null, reason: reasonFromError(error), query, error }
     }
-  }
-
-  // Android keeps scene and ticket after Home and back; a ticket, though, names one opening.
-  function keyOf (options) {
-    return options.shareTicket || `${options.scene} in visit ${visit}`
   }
 
   return function enter (given) {
     const options = given || enterOptions(wx)
-    const key = keyOf(options)
-    if (last && last.key === key) return last.outcome
-    const ours = last = { key, outcome: entry(options) }
-    ours.outcome.then(({ group, reason }) => {
-      if (last === ours && !group && !FINAL_REASONS.includes(reason)) last = null
+    // Android keeps scene and ticket after Home and back, but a ticket belongs to one opening.
+    const key = options.shareTicket || `${options.scene} in visit ${visit}`
+    if (last && last.key === key) return last.entry
+    const current = last = { key, entry: enterOnce(options) }
+    current.entry.then(({ group, reason }) => {
+      if (last === current && !group && !FINAL_REASONS.includes(reason)) last = null
     })
-    return ours.outcome
+    return current.entry
   }
 }
 
 function enterOptions (wx) {
-  return wx.getEnterOptionsSync ? wx.getEnterOptionsSync() : {} // older than 2.9.4
+  return wx.getEnterOptionsSync ? wx.getEnterOptionsSync() : {} // missing before 2.9.4
 }
 
 const FINAL_REASONS = ['single_chat', 'left_group', 'timeline', 'unsupported']
 
-const REASONS = {
+const REASON_BY_CODE = {
   left_group: 'left_group',
   not_from_group: 'no_ticket',
   not_a_group: 'single_chat',
   privacy_refused: 'privacy_refused',
   privacy_undeclared: 'privacy_undeclared',
-  unsupported: 'no_ticket', // neither call can be made
+  unsupported: 'no_ticket', // the phone has neither call
   user_blocked: 'blocked',
   bind_locked: 'locked',
   bad_answer: 'unavailable'
 }
 
-function reasonOf (error) {
+function reasonFromError (error) {
   if (isUnreachable(error)) return 'offline'
-  return REASONS[error.code] || (isPassing(error) ? 'unavailable' : 'failed')
+  return REASON_BY_CODE[error.code] || (isTemporary(error) ? 'unavailable' : 'failed')
 }
 
-function sealed ({ encryptedData, iv }) {
+function envelopeOf ({ encryptedData, iv }) {
   return { encryptedData, iv }
 }
 
 // The client
 
 /** @type {{ groups: Groups, phone: ReturnType<typeof createPhone> } | null} */
-let latest = null
+let latestClient = null
 
 /** @param {import('./index').Options} options */
 function createGroups (options) {
@@ -435,15 +419,15 @@ function createGroups (options) {
   const account = accountOf(phone.wx)
   const appid = options.appid || account.appId
   const environment = account.envVersion || 'release'
-  const base = apiOf(options.baseUrl, environment)
+  const base = apiUrl(options.baseUrl, environment)
   const supported = !isOlder(baseInfo(phone.wx).SDKVersion || MIN_BASE_LIBRARY, MIN_BASE_LIBRARY)
   if (!supported) console.warn(`groupsite needs base library ${MIN_BASE_LIBRARY} or newer (需要基础库 ${MIN_BASE_LIBRARY} 及以上)`)
 
   const network = createNetwork(phone, options.transport)
   const storage = createStorage(phone.wx, ['groupsite', appid, environment, base].join(' '))
   const { getToken } = options
-  const session = createSession(getToken ? reason => askApp(getToken, reason) : logIn, storage)
-  const enterGroup = createEntrance(phone, bind, supported)
+  const session = createSession(getToken ? reason => callGetToken(getToken, reason) : logIn, storage)
+  const enterGroup = createEnter(phone, bind, supported)
 
   function headers (token) {
     const header = { 'accept-language': phone.language === 'zh' ? 'zh-CN' : 'en' }
@@ -465,36 +449,36 @@ function createGroups (options) {
   }
 
   async function exchangeCode () {
-    const { code } = await phone.callInTime('login', { timeout: TIMEOUT })
+    const { code } = await phone.callWithTimeout('login', { timeout: TIMEOUT })
     const body = appid ? { code, appid } : { code }
     const { token } = await send('POST', '/login', body)
     if (!token) throw phone.error('bad_answer')
     return token
   }
 
-  async function askApp (getToken, reason) {
+  async function callGetToken (getToken, reason) {
     try {
       const token = await getToken(reason)
-      if (!token) throw new TypeError('getToken gave no token')
+      if (!token) throw new TypeError('getToken returned no token')
       return token
     } catch (cause) {
       throw cause instanceof GroupsError ? cause : phone.error('get_token', { errMsg: String(cause) })
     }
   }
 
-  /** `work(token)`, and once more with another token if the server refuses this one. */
-  async function authorized (work) {
+  /** Run `work(token)`, and once more with another token if the server refuses this one. */
+  async function withToken (work) {
     const token = await session.token()
     try {
       return await work(token)
     } catch (error) {
-      if (renewalFor(error) !== 'expired') throw error
+      if (tokenReason(error) !== 'expired') throw error
       return work(await session.replace(token, 'expired'))
     }
   }
 
-  // The server must hold the key before WeChat seals with it: token first, then the envelope, and
-  // after every log-in a new envelope.
+  // The server must know the session_key before WeChat encrypts with it: get a token first, then the
+  // envelope, and a new envelope after every log-in.
   async function bind (fetchEnvelope, scene) {
     const tried = []
     let token = await session.token()
@@ -503,7 +487,7 @@ function createGroups (options) {
       try {
         return await send('POST', '/groups/bind', Object.assign(envelope, { scene }), token)
       } catch (error) {
-        const reason = renewalFor(error)
+        const reason = tokenReason(error)
         if (!reason || tried.includes(reason)) throw error
         tried.push(reason)
         token = await session.replace(token, reason)
@@ -511,12 +495,12 @@ function createGroups (options) {
     }
   }
 
-  /** @param {{ method?: string, data?: any }} how */
-  function request (path, how = {}) {
-    const { method = 'GET', data } = how
-    const place = path.startsWith('/') ? path : `/${path}`
-    if (method !== 'GET') return authorized(token => send(method, place, data, token))
-    return authorized(token => send(method, withQuery(place, data), undefined, token))
+  /** @param {{ method?: string, data?: any }} options */
+  function request (path, options = {}) {
+    const { method = 'GET', data } = options
+    const fullPath = path.startsWith('/') ? path : `/${path}`
+    if (method !== 'GET') return withToken(token => send(method, fullPath, data, token))
+    return withToken(token => send(method, withQuery(fullPath, data), undefined, token))
   }
 
   const get = (path, query) => request(path, { data: query })
@@ -524,13 +508,13 @@ function createGroups (options) {
   const put = (path, data) => request(path, { method: 'PUT', data })
   const remove = path => request(path, { method: 'DELETE' })
 
-  // Without it a card carries no shareTicket. It fails where no page is open yet: no matter.
-  function askForTickets () {
+  // Without this, shared cards carry no shareTicket. It fails if no page is open yet, which is harmless.
+  function enableShareTickets () {
     phone.call('showShareMenu', { withShareTicket: true }).catch(() => {})
   }
 
   function enter (options) {
-    askForTickets()
+    enableShareTickets()
     return enterGroup(options)
   }
 
@@ -547,13 +531,13 @@ function createGroups (options) {
   /** @type {Groups['uploadAvatar']} */
   function uploadAvatar (filePath, { onProgress } = {}) {
     const file = { url: `${base}/me/avatar`, filePath, name: 'avatar', timeout: UPLOAD_TIMEOUT }
-    return authorized(token => network.upload(Object.assign({ header: headers(token) }, file), onProgress))
+    return withToken(token => network.upload(Object.assign({ header: headers(token) }, file), onProgress))
   }
 
   /** @type {Groups['share']} */
   function share ({ title, path, query, imageUrl } = {}) {
-    askForTickets()
-    const card = { path: withQuery(path || openPage(phone.wx), query) }
+    enableShareTickets()
+    const card = { path: withQuery(path || currentPath(phone.wx), query) }
     if (title) card.title = title
     if (imageUrl) card.imageUrl = imageUrl
     return card
@@ -570,46 +554,46 @@ function createGroups (options) {
     groups: query => get('/groups', query),
     me: () => get('/me'),
     boards: () => get('/boards'),
-    ranking: (openGId, query) => get(`${group(openGId)}/ranking`, query),
-    around: (openGId, query) => get(`${group(openGId)}/ranking/around`, query),
+    ranking: (openGId, query) => get(`${groupPath(openGId)}/ranking`, query),
+    around: (openGId, query) => get(`${groupPath(openGId)}/ranking/around`, query),
     submitScore,
     setNickname: nickname => put('/me', { nickname }),
     uploadAvatar,
-    hide: (openGId, hidden = true) => put(`${group(openGId)}/membership`, { hidden }),
-    leave: async openGId => { await remove(`${group(openGId)}/membership`) },
-    link: (openGId, board) => post(`${group(openGId)}/link`, board ? { board } : {}),
+    hide: (openGId, hidden = true) => put(`${groupPath(openGId)}/membership`, { hidden }),
+    leave: async openGId => { await remove(`${groupPath(openGId)}/membership`) },
+    link: (openGId, board) => post(`${groupPath(openGId)}/link`, board ? { board } : {}),
     share,
     deleteMe,
     request
   }
-  latest = { groups, phone }
+  latestClient = { groups, phone }
   return groups
 }
 
-/** Why another token would help against `error`, if it would. */
-function renewalFor (error) {
+/** Return why another token is needed after `error`, or null if it would not help. */
+function tokenReason (error) {
   if (error.status === 401) return 'expired'
   return error.code === 'session_stale' ? 'stale' : null
 }
 
-function apiOf (baseUrl, environment) {
+function apiUrl (baseUrl, environment) {
   const url = typeof baseUrl === 'string' ? baseUrl : (baseUrl || {})[environment]
   if (!url) throw new TypeError(`createGroups: no baseUrl for "${environment}"`)
   return `${url.replace(/\/+$/, '').replace(/\/api\/v1$/, '')}/api/v1`
 }
 
-function group (openGId) {
+function groupPath (openGId) {
   return `/groups/${encodeURIComponent(openGId)}`
 }
 
 function withQuery (path, query) {
-  const given = Object.keys(query || {}).filter(key => query[key] !== undefined && query[key] !== null)
-  const pairs = given.map(key => `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}`)
+  const keys = Object.keys(query || {}).filter(key => query[key] !== undefined && query[key] !== null)
+  const pairs = keys.map(key => `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}`)
   if (!pairs.length) return path
   return path + (path.includes('?') ? '&' : '?') + pairs.join('&')
 }
 
-function openPage (wx) {
+function currentPath (wx) {
   const pages = typeof getCurrentPages === 'function' ? getCurrentPages() : []
   const page = pages[pages.length - 1]
   return `/${page ? page.route : enterOptions(wx).path || ''}`
@@ -620,10 +604,10 @@ function randomKey () {
   return `${Date.now().toString(36)}-${part()}${part()}`.slice(0, 64)
 }
 
-/** For the kit's components: the client made last, and its phone. */
+/** Return the client that was created last, and its phone, for the kit's components. */
 function inUse () {
-  if (!latest) throw new Error('groupsite: call createGroups({ baseUrl }) in app.js first')
-  return latest
+  if (!latestClient) throw new Error('groupsite: call createGroups({ baseUrl }) in app.js first')
+  return latestClient
 }
 
 module.exports = { createGroups, GroupsError, inUse }

@@ -1,4 +1,4 @@
-/** The tags that are WeChat's own; in the browser they are called `wx-view` and so on. */
+/** The tags of WeChat's built-in components; in the browser they are `wx-view` and so on. */
 export const BUILT_IN = [
   'button', 'form', 'image', 'input', 'label', 'navigator', 'open-data', 'scroll-view', 'switch', 'text', 'view', 'web-view'
 ]

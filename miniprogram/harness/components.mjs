@@ -1,8 +1,8 @@
-// WeChat's built-in components, as far as mini-programs under test use them. What is missing here
-// shows as an error of glass-easel's.
+// WeChat's built-in components, as far as the mini-programs under test use them. Any other tag is an
+// error of glass-easel.
 import { device } from './device.mjs'
 
-const ACCESSIBLE = {
+const ARIA_ATTRIBUTES = {
   role: 'role',
   ariaRole: 'role',
   ariaLabel: 'aria-label',
@@ -13,7 +13,7 @@ const ACCESSIBLE = {
 
 const FIT = { aspectFit: 'contain', aspectFill: 'cover', scaleToFill: 'fill' }
 
-/** Every built-in component: properties with their defaults, and `attached(component, element)`. */
+/** Return the built-in components: properties with defaults, and `attached(component, element)`. */
 function definitions (stage) {
   const plain = {}
   return {
@@ -32,7 +32,7 @@ function definitions (stage) {
   }
 }
 
-/** `define(name, {properties, observers, attached})` for each of them. */
+/** Register all built-in components in a component space. */
 export function registerBuiltIns (space, templates, stage) {
   for (const [name, definition] of Object.entries(definitions(stage))) {
     const template = definition.leaf ? 'leaf' : 'container'
@@ -45,19 +45,19 @@ export function registerBuiltIns (space, templates, stage) {
 
 function componentOf ({ properties = {}, changed, attached }) {
   const own = Object.assign({ hidden: false, hoverClass: '', hoverStopPropagation: false }, properties)
-  for (const name of Object.keys(ACCESSIBLE)) own[name] = ''
+  for (const name of Object.keys(ARIA_ATTRIBUTES)) own[name] = ''
   return {
     properties: Object.fromEntries(Object.entries(own).map(([name, value]) => [name, propertyOf(value)])),
     observers: {
       [Object.keys(own).join(', ')] () {
-        if (this.ready) present(this, changed)
+        if (this.ready) update(this, changed)
       }
     },
     lifetimes: {
       attached () {
         this.ready = true
         if (attached) attached(this, elementOf(this))
-        present(this, changed)
+        update(this, changed)
       }
     }
   }
@@ -67,10 +67,10 @@ function propertyOf (value) {
   return { type: value === null ? null : value.constructor, value }
 }
 
-function present (component, changed) {
+function update (component, changed) {
   const element = elementOf(component)
   element.hidden = component.data.hidden
-  for (const [name, attribute] of Object.entries(ACCESSIBLE)) {
+  for (const [name, attribute] of Object.entries(ARIA_ATTRIBUTES)) {
     const value = component.data[name]
     if (value !== '') element.setAttribute(attribute, value)
   }
@@ -95,7 +95,7 @@ function image () {
       const picture = element.firstElementChild
       picture.style.objectFit = FIT[mode] || 'fill'
       if (mode === 'widthFix') element.style.height = picture.style.height = 'auto'
-      if (src && component.shown !== src) picture.src = device.addressOf(src)
+      if (src && component.shown !== src) picture.src = device.imageUrl(src)
       component.shown = src
     }
   }
@@ -106,8 +106,8 @@ function button (stage) {
     share: (component, element) => stage.share('button', { id: element.id, dataset: component.dataset }),
     async chooseAvatar (component) {
       if (!device.settings.nextPicture) return
-      // Refused or undeclared: WeChat says so in the console only, and no event comes.
-      if (!await device.mayUsePrivateData()) return
+      // Refused or undeclared: WeChat logs it in the console, and there is no event.
+      if (!await device.hasPrivacyConsent()) return
       component.triggerEvent('chooseavatar', { avatarUrl: await device.addPicture(device.settings.nextPicture) })
     },
     agreePrivacyAuthorization (component) {
@@ -121,7 +121,7 @@ function button (stage) {
       element.addEventListener('click', () => {
         const { openType, formType, disabled } = component.data
         if (disabled) return
-        device.note(`button ${openType || formType || 'tap'}`)
+        device.record(`button ${openType || formType || 'tap'}`)
         if (openType) actions[openType](component, element)
         if (formType === 'submit') element.closest('wx-form').submit()
       })

@@ -1,8 +1,8 @@
-// The phone around the mini-program: what is set, what was done, and WeChat's own pop-ups.
-// Tests reach it as `window.device`.
+// The phone that runs the mini-program: its settings, a record of calls, and WeChat's own pop-ups.
+// Tests use it as `window.device`.
 
 const DEFAULTS = {
-  person: 'somebody',
+  person: 'alice',
   appid: '',
   sandbox: '',
   language: 'zh_CN',
@@ -10,22 +10,22 @@ const DEFAULTS = {
   platform: 'ios',
   sdk: '3.8.12',
   envVersion: 'develop',
-  /** Calls this WeChat does not have, such as `getGroupEnterInfo`. */
-  lacks: [],
-  /** `{getGroupEnterInfo: {reason, errCode, errno}}`: calls that fail, and how. */
+  /** Calls that this version of WeChat lacks, such as `getGroupEnterInfo`. */
+  missingCalls: [],
+  /** Calls that fail: `{getGroupEnterInfo: {reason, errCode, errno}}`. */
   failures: {},
-  /** Some phones report `errCode: "40097"`. */
+  /** Whether error codes are strings, as on some phones: `errCode: "40097"`. */
   codesAsStrings: false,
-  /** agreed, unasked (a pop-up asks) or undeclared (the operator's guideline lacks it) */
+  /** agreed, unasked (a pop-up asks) or undeclared (not in the privacy notice) */
   privacy: 'agreed',
-  /** Names of chats by openGId, as only WeChat knows them. */
+  /** Names of chats by openGId, which only WeChat knows. */
   chats: {}
 }
 
 class Device {
   constructor () {
     this.settings = DEFAULTS
-    /** Every `wx` call by name; requests with `method`, `path` and, once answered, `status`. */
+    /** All `wx` calls by name; requests have `method`, `path` and, after the response, `status`. */
     this.calls = []
     this.toasts = []
     this.cards = []
@@ -38,17 +38,17 @@ class Device {
     this.settings = Object.assign({}, this.settings, settings)
   }
 
-  note (name, details) {
+  record (name, details) {
     const call = Object.assign({ name }, details)
     this.calls.push(call)
     return call
   }
 
-  trouble (error) {
+  logError (error) {
     console.error(error instanceof Error ? error.stack : error)
   }
 
-  /** A temporary file, as cameras and pickers give them. */
+  /** Add a temporary file, like those of the camera, and return its path. */
   addFile (blob) {
     const filePath = `wxfile://tmp_${Math.random().toString(36).slice(2)}.png`
     this.files.set(filePath, blob)
@@ -59,14 +59,14 @@ class Device {
     return this.addFile(await (await fetch(`data:image/png;base64,${base64}`)).blob())
   }
 
-  /** What an <image> loads for `src`. */
-  addressOf (src) {
+  /** Return the address from which an <image> loads `src`. */
+  imageUrl (src) {
     if (this.files.has(src)) return URL.createObjectURL(this.files.get(src))
     return src.startsWith('/') ? `files${src}` : src
   }
 
-  /** Asks, and resolves to the button that was tapped. */
-  ask ({ title = '', content = '', buttons, list = false }) {
+  /** Show a pop-up; resolves to the label of the button that was tapped. */
+  popUp ({ title = '', content = '', buttons, list = false }) {
     return new Promise(resolve => {
       const popup = document.createElement('div')
       popup.className = list ? 'popup list' : 'popup'
@@ -100,11 +100,11 @@ class Device {
     for (const toast of document.querySelectorAll('.toast')) toast.remove()
   }
 
-  /** Whether private data may be used; asks first where nobody has decided. */
-  async mayUsePrivateData () {
+  /** Return whether private data may be used; asks the user if they have not decided yet. */
+  async hasPrivacyConsent () {
     if (this.settings.privacy !== 'unasked') return this.settings.privacy === 'agreed'
     const title = '用户隐私保护提示'
-    const agreed = await this.ask({ title, buttons: ['拒绝', '同意'] }) === '同意'
+    const agreed = await this.popUp({ title, buttons: ['拒绝', '同意'] }) === '同意'
     if (agreed) this.set({ privacy: 'agreed' })
     return agreed
   }

@@ -1,4 +1,4 @@
-// 构建 npm, as WeChat's developer tools do it, without network or account:
+// Run 构建 npm as WeChat's developer tools do, without network or account:
 //
 //   node pack-npm.mjs APP_FOLDER
 import fs from 'node:fs'
@@ -9,7 +9,7 @@ import ci from 'miniprogram-ci'
 const projectPath = path.resolve(process.argv[2])
 const { appid } = JSON.parse(fs.readFileSync(path.join(projectPath, 'project.config.json'), 'utf8'))
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pack-npm-'))
-const privateKeyPath = path.join(folder, 'key') // must exist, and is used for uploads only
+const privateKeyPath = path.join(folder, 'key') // must exist, but is only used for uploads
 fs.writeFileSync(privateKeyPath, '')
 
 const project = new ci.Project({ appid, type: 'miniProgram', projectPath, privateKeyPath, ignores: ['node_modules/**/*'] })

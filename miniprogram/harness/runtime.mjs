@@ -1,4 +1,4 @@
-// Runs the mini-program that build.mjs wrote into `window.miniProgram`: its modules, its pages and
+// Run the mini-program that build.mjs wrote into `window.miniProgram`: its modules, its pages and
 // their life cycle, on WeChat's glass-easel.
 import { MiniProgramEnv, glassEasel } from 'glass-easel-miniprogram-adapter'
 import { BUILT_IN } from './built-in.mjs'
@@ -8,26 +8,26 @@ import { createWx } from './wx.mjs'
 
 const { app, theme, units, styles, modules, templates, builtIns } = window.miniProgram
 
-// What browsers have and mini-programs lack: undefined in every module.
-const ABSENT = [
+// Browser globals that mini-programs lack: undefined in every module.
+const BROWSER = [
   'window', 'self', 'globalThis', 'document', 'navigator', 'location', 'history', 'fetch', 'XMLHttpRequest',
   'WebSocket', 'EventSource', 'localStorage', 'sessionStorage', 'indexedDB', 'alert', 'confirm', 'prompt', 'crypto',
   'URL', 'URLSearchParams', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'File', 'FileReader',
   'AbortController', 'TextEncoder', 'TextDecoder', 'structuredClone', 'atob', 'btoa', 'Image', 'Event',
   'CustomEvent', 'EventTarget', 'device', 'miniProgram'
 ]
-const MOST_PAGES = 10
-const NEAR_THE_END = 50
+const MAX_PAGES = 10
+const BOTTOM_DISTANCE = 50
 
 glassEasel.globalOptions.throwGlobalError = false
-// False: it need not print them itself.
-glassEasel.addGlobalErrorListener(error => device.trouble(error) || false)
-glassEasel.addGlobalWarningListener(warning => device.trouble(`glass-easel: ${warning}`) || false)
-// What `wx` rejects with is no Error, of which a browser would say "Object".
+// Returning false keeps glass-easel from printing them too.
+glassEasel.addGlobalErrorListener(error => device.logError(error) || false)
+glassEasel.addGlobalWarningListener(warning => device.logError(`glass-easel: ${warning}`) || false)
+// `wx` rejects with plain objects, which the browser would log as "Object".
 window.addEventListener('unhandledrejection', event => {
   if (!event.reason || !event.reason.errMsg) return
   event.preventDefault()
-  device.trouble(event.reason.errMsg)
+  device.logError(event.reason.errMsg)
 })
 
 const environment = new MiniProgramEnv()
@@ -36,13 +36,13 @@ const backend = createBackend()
 
 function createBackend () {
   const context = new glassEasel.CurrentWindowBackendContext()
-  // <button> and the like must not become the browser's own.
+  // <button> and other built-in tags must not become the browser's own elements.
   context.document = {
     createElement: tag => document.createElement(BUILT_IN.includes(tag) ? `wx-${tag}` : tag),
     createTextNode: text => document.createTextNode(text),
     createDocumentFragment: () => document.createDocumentFragment()
   }
-  // Without this no event of the browser's reaches a component, and nothing says so.
+  // Without this, events of the browser reach no component, and there is no error.
   context.onEvent((target, type, detail, options) => glassEasel.triggerEvent(target, type, detail, options))
   return environment.associateBackend(context)
 }
@@ -56,7 +56,7 @@ const loaded = {}
 function load (file, constructors = {}) {
   if (loaded[file]) return loaded[file].exports
   const module = loaded[file] = { exports: {} }
-  const given = Object.assign({
+  const globals = Object.assign({
     require: id => load(resolve(file, id)),
     module,
     exports: module.exports,
@@ -68,27 +68,28 @@ function load (file, constructors = {}) {
     Component: undefined,
     Behavior: undefined
   }, constructors)
-  // Two functions, so that a module may declare a name that is absent.
-  const source = `return function (${Object.keys(given)}) { 'use strict'; ${modules[file]}\n}\n//# sourceURL=mini-program/${file}`
+  // Two functions, so that a module may declare one of the browser's names itself.
+  const source = `return function (${Object.keys(globals)}) { 'use strict'; ${modules[file]}\n}\n//# sourceURL=mini-program/${file}`
   // eslint-disable-next-line no-new-func
-  new Function(...ABSENT, source)()(...Object.values(given))
+  new Function(...BROWSER, source)()(...Object.values(globals))
   return module.exports
 }
 
-/** A relative path to a file, or a package in the nearest `miniprogram_npm` upwards. */
+/** Resolve a relative path to a file, or a package in the nearest `miniprogram_npm` above. */
 function resolve (from, id) {
   const folder = from.split('/').slice(0, -1)
-  const places = /^\.\.?\//.test(id)
-    ? [normal([...folder, ...id.split('/')])]
+  const candidates = /^\.\.?\//.test(id)
+    ? [normalize([...folder, ...id.split('/')])]
     : folder.concat('').map((_, index) => folder.slice(0, folder.length - index))
-      .map(upwards => [...upwards, 'miniprogram_npm', id].join('/'))
-      .flatMap(place => [place, `${place}/index`])
-  const found = places.flatMap(place => [place, `${place}.js`]).find(place => place in modules)
+      .map(parents => [...parents, 'miniprogram_npm', id].join('/'))
+      .flatMap(candidate => [candidate, `${candidate}/index`])
+  const found = candidates.flatMap(candidate => [candidate, `${candidate}.js`])
+    .find(candidate => candidate in modules)
   if (!found) throw new Error(`module '${id}' is not defined, required from ${from}`)
   return found
 }
 
-function normal (parts) {
+function normalize (parts) {
   const path = []
   for (const part of parts) {
     if (part === '..') path.pop()
@@ -120,7 +121,7 @@ class Page {
     if (!app.pages.includes(path)) throw new Error(`page "${path}" is not found`)
     this.path = path
     this.config = Object.assign({}, app.window, units[path].config)
-    // As in WeChat, nothing is decoded.
+    // As in WeChat, the query is not decoded.
     this.query = Object.fromEntries(query.split('&').filter(Boolean).map(pair => pair.split(/=(.*)/s)))
     this.root = backend.createRoot('page', codeSpace, path)
     this.instance = this.root.get()
@@ -131,7 +132,7 @@ class Page {
     try {
       return this.instance[name] && this.instance[name](argument)
     } catch (error) {
-      return device.trouble(error)
+      return device.logError(error)
     }
   }
 
@@ -141,10 +142,10 @@ class Page {
 
   open () {
     this.frame = document.createElement('div')
-    const place = this.frame.appendChild(document.createElement('span'))
+    const placeholder = this.frame.appendChild(document.createElement('span'))
     document.getElementById('screen').append(this.frame)
-    this.frame.addEventListener('scroll', () => this.scrolled())
-    this.root.attach(this.frame, place)
+    this.frame.addEventListener('scroll', () => this.onScroll())
+    this.root.attach(this.frame, placeholder)
     this.call('onLoad', this.query)
     this.show()
     this.call('onReady')
@@ -157,12 +158,12 @@ class Page {
     this.lifetime('show')
   }
 
-  hide () {
+  cover () {
     this.frame.className = 'page below'
-    this.leave()
+    this.hide()
   }
 
-  leave () {
+  hide () {
     this.call('onHide')
     this.lifetime('hide')
   }
@@ -174,7 +175,7 @@ class Page {
   }
 
   paint () {
-    const value = name => coloured(this.config[name])
+    const value = name => themed(this.config[name])
     const bar = document.getElementById('bar')
     bar.style.background = value('navigationBarBackgroundColor') || '#000'
     bar.style.color = value('navigationBarTextStyle') || 'white'
@@ -183,52 +184,52 @@ class Page {
     document.getElementById('back').hidden = stack.length < 2
   }
 
-  scrolled () {
+  onScroll () {
     const { scrollHeight, clientHeight, scrollTop } = this.frame
-    const near = scrollHeight - clientHeight - scrollTop < NEAR_THE_END
-    if (near && !this.near) this.call('onReachBottom')
-    this.near = near
+    const atBottom = scrollHeight - clientHeight - scrollTop < BOTTOM_DISTANCE
+    if (atBottom && !this.atBottom) this.call('onReachBottom')
+    this.atBottom = atBottom
   }
 }
 
-function coloured (value) {
-  const { theme: chosen } = device.settings
-  return /^@/.test(value) ? theme[app.darkmode ? chosen : 'light'][value.slice(1)] : value
+function themed (value) {
+  const { theme: scheme } = device.settings
+  return /^@/.test(value) ? theme[app.darkmode ? scheme : 'light'][value.slice(1)] : value
 }
 
 function top () {
   return stack[stack.length - 1]
 }
 
-function start (url, rest) {
+function openPage (url, below) {
   const page = new Page(url)
-  const closed = stack.filter(other => !rest.includes(other))
-  if (rest.length && rest[rest.length - 1] === top()) top().hide()
+  const closed = stack.filter(other => !below.includes(other))
+  if (below.length && below[below.length - 1] === top()) top().cover()
   for (const other of closed.reverse()) other.close()
-  stack = [...rest, page]
+  stack = [...below, page]
   page.open()
 }
 
-/** A path may be relative to the page that is open. */
+/** Resolve a path, which may be relative to the open page. */
 function absolute (url) {
-  return url.startsWith('/') || !top() ? url : normal([...top().path.split('/').slice(0, -1), ...url.split('/')])
+  return url.startsWith('/') || !top() ? url : normalize([...top().path.split('/').slice(0, -1), ...url.split('/')])
 }
 
 const stage = {
   navigateTo ({ url }) {
-    if (stack.length >= MOST_PAGES) throw new Error(`webview count limit exceed`)
-    start(absolute(url), stack)
+    if (stack.length >= MAX_PAGES) throw new Error(`webview count limit exceed`)
+    openPage(absolute(url), stack)
   },
-  redirectTo: ({ url }) => start(absolute(url), stack.slice(0, -1)),
-  reLaunch: ({ url }) => start(absolute(url), []),
+  redirectTo: ({ url }) => openPage(absolute(url), stack.slice(0, -1)),
+  reLaunch: ({ url }) => openPage(absolute(url), []),
   switchTab () {
     throw new Error('can not switch to no-tabBar page')
   },
   navigateBack ({ delta = 1 } = {}) {
-    const stays = Math.max(1, stack.length - delta)
-    if (stays === stack.length) throw new Error('cannot navigate back at first page.')
-    for (const page of stack.slice(stays).reverse()) page.close()
-    stack = stack.slice(0, stays)
+    const remaining = Math.max(1, stack.length - delta)
+    if (remaining === stack.length) throw new Error('cannot navigate back at first page.')
+    for (const page of stack.slice(remaining).reverse()) page.close()
+    stack = stack.slice(0, remaining)
     top().show()
   },
   title (text) {
@@ -242,25 +243,25 @@ const stage = {
   stopPullDown () {
     refreshing = false
   },
-  /** The card that a share makes; it goes to `device.cards`. */
+  /** Share the page: add a card to `device.cards`, and return it. */
   share (from, target) {
     const page = top()
     if (!page.instance.onShareAppMessage) throw new Error(`${page.path} cannot be shared`)
-    const made = page.call('onShareAppMessage', { from, target }) || {}
+    const shared = page.call('onShareAppMessage', { from, target }) || {}
     const { withShareTicket = false } = device.shareMenu
-    const card = Object.assign({ title: app.window.navigationBarTitleText, path: `/${page.path}` }, made, { withShareTicket })
+    const card = Object.assign({ title: app.window.navigationBarTitleText, path: `/${page.path}` }, shared, { withShareTicket })
     device.cards.push(card)
     return card
   }
 }
 
-// The mini-program as a whole
+// The app
 
 function callApp (name, options) {
   try {
     if (instance[name]) instance[name](options)
   } catch (error) {
-    device.trouble(error)
+    device.logError(error)
   }
 }
 
@@ -270,7 +271,7 @@ function urlOf ({ path, query }) {
 }
 
 Object.assign(device, {
-  /** A cold start. */
+  /** Start the mini-program. */
   launch (options, settings) {
     device.set(settings)
     device.entry = device.launchedBy = Object.assign({ path: app.pages[0], query: {} }, options)
@@ -282,20 +283,20 @@ Object.assign(device, {
     callApp('onLaunch', device.entry)
     callApp('onShow', device.entry)
     phone.appShown(device.entry)
-    start(urlOf(device.entry), [])
+    openPage(urlOf(device.entry), [])
   },
   hide ({ interrupting = false } = {}) {
-    top().leave()
+    top().hide()
     callApp('onHide')
     phone.appHidden()
     if (interrupting) phone.interrupt()
   },
-  /** Back from the background: through a card with a `path` at that page, else where one was. */
+  /** Return from the background: to the `path` of a card, or to the page that was open. */
   show (options) {
     if (options) device.entry = Object.assign({ path: app.pages[0], query: {} }, options)
     callApp('onShow', device.entry)
     phone.appShown(device.entry)
-    if (options && options.path) start(urlOf(device.entry), [])
+    if (options && options.path) openPage(urlOf(device.entry), [])
     else top().show()
   },
   share: () => stage.share('menu'),

@@ -1,13 +1,13 @@
-// The `wx` object: real HTTP, the sandbox behind log-in and groups, and WeChat's own limits.
+// The `wx` object: real HTTP, the sandbox for log-in and groups, and the limits of the real `wx`.
 import { device } from './device.mjs'
 
 const METHODS = ['OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'TRACE', 'CONNECT'] // no PATCH
-const MOST_REQUESTS = 10
-const MOST_STORED = 1024 * 1024
+const MAX_REQUESTS = 10
+const MAX_STORED_LENGTH = 1024 * 1024
 const CHAT_SCENES = [1007, 1008, 1044, 1096, 1158, 1160, 1185]
 const TIMEOUT = 60000
 
-const SINCE = {
+const FIRST_VERSIONS = {
   getEnterOptionsSync: '2.9.4',
   getGroupEnterInfo: '2.10.4',
   getAppBaseInfo: '2.20.1',
@@ -16,11 +16,11 @@ const SINCE = {
   openPrivacyContract: '2.32.3'
 }
 
-const NOT_FROM_A_CHAT = 40097
+const NOT_FROM_CHAT = 40097
 const UNDECLARED = { errno: 112, reason: 'api scope is not declared in the privacy agreement' }
 const UNAUTHORIZED = { errno: 104, reason: 'privacy permission is not authorized' }
 
-/** What a call's `fail` gets. */
+/** An error for the `fail` callback of a call. */
 class Failure extends Error {
   constructor (reason, codes) {
     super(reason)
@@ -28,19 +28,19 @@ class Failure extends Error {
   }
 }
 
-/** `stage` shows pages; see runtime.js. */
+/** Create the `wx` object; `stage` shows pages, see runtime.mjs. */
 export function createWx (stage) {
   const wx = {}
   const listeners = { onAppShow: [], onAppHide: [] }
   const running = new Set()
 
-  /** A call in the usual style. Without callbacks it gives a promise, unless it is an old one. */
+  /** Define a call; without callbacks it returns a promise, unless it is one of the old calls. */
   function define (name, work, { callbacksOnly = false } = {}) {
     wx[name] = (options = {}) => {
-      device.note(name)
-      const outcome = settle(name, options, work)
+      device.record(name)
+      const promise = settle(name, options, work)
       if (callbacksOnly || options.success || options.fail || options.complete) return undefined
-      return outcome.then(({ ok, result }) => ok ? result : Promise.reject(result))
+      return promise.then(({ ok, result }) => ok ? result : Promise.reject(result))
     }
   }
 
@@ -54,15 +54,15 @@ export function createWx (stage) {
 
   async function attempt (name, work) {
     try {
-      const chosen = device.settings.failures[name]
-      if (chosen) throw new Failure(chosen.reason, chosen)
+      const failure = device.settings.failures[name]
+      if (failure) throw new Failure(failure.reason, failure)
       return { ok: true, result: Object.assign({}, await work(), { errMsg: `${name}:ok` }) }
     } catch (error) {
-      return { ok: false, result: failed(name, error) }
+      return { ok: false, result: failureResult(name, error) }
     }
   }
 
-  function failed (name, { message, codes }) {
+  function failureResult (name, { message, codes }) {
     const result = { errMsg: `${name}:fail ${message}` }
     for (const key of ['errCode', 'errno']) {
       if (!codes || codes[key] === undefined) continue
@@ -73,24 +73,24 @@ export function createWx (stage) {
 
   // Log-in and groups
 
-  async function askSandbox (call, details) {
+  async function callSandbox (call, details) {
     const { person, appid, sandbox } = device.settings
     const body = JSON.stringify(Object.assign({ person, appid }, details))
-    const answer = await fetch(`${sandbox}/phone/${call}`, { method: 'POST', body })
+    const response = await fetch(`${sandbox}/phone/${call}`, { method: 'POST', body })
       .catch(() => { throw new Failure('network error') })
-    const { errMsg, errCode, ...result } = await answer.json()
-    if (!answer.ok) throw new Failure(errMsg.replace(/^\w+:fail /, ''), { errCode })
+    const { errMsg, errCode, ...result } = await response.json()
+    if (!response.ok) throw new Failure(errMsg.replace(/^\w+:fail /, ''), { errCode })
     return result
   }
 
-  define('login', () => askSandbox('login'))
+  define('login', () => callSandbox('login'))
   define('checkSession', () => ({}))
-  define('getShareInfo', ({ shareTicket = '' }) => askSandbox('share-info', { shareTicket }), { callbacksOnly: true })
+  define('getShareInfo', ({ shareTicket = '' }) => callSandbox('share-info', { shareTicket }), { callbacksOnly: true })
   define('getGroupEnterInfo', () => {
     if (!CHAT_SCENES.includes(device.entry.scene)) {
-      throw new Failure('not from a chat', { errCode: NOT_FROM_A_CHAT })
+      throw new Failure('not from a chat', { errCode: NOT_FROM_CHAT })
     }
-    return askSandbox('group-enter-info')
+    return callSandbox('group-enter-info')
   }, { callbacksOnly: true })
   define('showShareMenu', options => { device.shareMenu = options })
 
@@ -102,26 +102,29 @@ export function createWx (stage) {
   }), { callbacksOnly: true })
   define('requirePrivacyAuthorize', async () => {
     if (device.settings.privacy === 'undeclared') throw new Failure(UNDECLARED.reason, UNDECLARED)
-    if (!await device.mayUsePrivateData()) throw new Failure(UNAUTHORIZED.reason, UNAUTHORIZED)
+    if (!await device.hasPrivacyConsent()) throw new Failure(UNAUTHORIZED.reason, UNAUTHORIZED)
   }, { callbacksOnly: true })
   define('openPrivacyContract', () => {})
 
   // The network
 
-  /** A task that `work(task)` fulfils; `task.abort` is replaced once there is something to abort. */
-  function begin (name, options, work) {
+  /** Start `work(task)` and return its task; `transfer` sets `task.cancel`. */
+  function startTask (name, options, work) {
     const task = {}
-    const call = device.note(name, { method: options.method || 'GET', path: pathOf(options.url) })
+    const call = device.record(name, { method: options.method || 'GET', path: pathOf(options.url) })
     settle(name, options, () => whileRunning(task, async () => {
       const result = await work(task)
       call.status = result.statusCode
       return result
     }))
-    return { abort: () => task.cut && task.cut('abort'), onProgressUpdate: watch => { task.watch = watch } }
+    return {
+      abort: () => task.cancel && task.cancel('abort'),
+      onProgressUpdate: listener => { task.onProgress = listener }
+    }
   }
 
   async function whileRunning (task, work) {
-    if (running.size >= MOST_REQUESTS) throw new Failure(`more than ${MOST_REQUESTS} requests at once`)
+    if (running.size >= MAX_REQUESTS) throw new Failure(`more than ${MAX_REQUESTS} requests at once`)
     running.add(task)
     try {
       return await work()
@@ -130,16 +133,16 @@ export function createWx (stage) {
     }
   }
 
-  wx.request = options => begin('request', options, task => {
+  wx.request = options => startTask('request', options, task => {
     const method = (options.method || 'GET').toUpperCase()
     if (!METHODS.includes(method)) throw new Failure(`invalid method ${method}`)
-    const { url, body } = outgoing(options, method)
+    const { url, body } = urlAndBody(options, method)
     const header = Object.assign({ 'content-type': 'application/json' }, options.header)
     return transfer(task, { method, url, header, body, timeout: options.timeout })
-      .then(answer => Object.assign(answer, { data: read(answer.data) }))
+      .then(response => Object.assign(response, { data: parseBody(response.data) }))
   })
 
-  wx.uploadFile = options => begin('uploadFile', Object.assign({ method: 'POST' }, options), task => {
+  wx.uploadFile = options => startTask('uploadFile', Object.assign({ method: 'POST' }, options), task => {
     if (!device.files.has(options.filePath)) throw new Failure(`file not found ${options.filePath}`)
     const body = new FormData()
     for (const [key, value] of Object.entries(options.formData || {})) body.append(key, value)
@@ -151,18 +154,18 @@ export function createWx (stage) {
   // Storage
 
   wx.getStorageSync = key => {
-    const kept = localStorage.getItem(`kept ${key}`)
-    return kept === null ? '' : JSON.parse(kept)
+    const stored = localStorage.getItem(`stored ${key}`)
+    return stored === null ? '' : JSON.parse(stored)
   }
   wx.setStorageSync = (key, value) => {
-    const kept = JSON.stringify(value)
-    if (kept === undefined || hasFunction(value)) throw new Error('setStorageSync:fail parameter error')
-    if (kept.length > MOST_STORED) throw new Error('setStorageSync:fail entry size limit reached')
-    localStorage.setItem(`kept ${key}`, kept)
+    const stored = JSON.stringify(value)
+    if (stored === undefined || hasFunction(value)) throw new Error('setStorageSync:fail parameter error')
+    if (stored.length > MAX_STORED_LENGTH) throw new Error('setStorageSync:fail entry size limit reached')
+    localStorage.setItem(`stored ${key}`, stored)
   }
-  wx.removeStorageSync = key => localStorage.removeItem(`kept ${key}`)
+  wx.removeStorageSync = key => localStorage.removeItem(`stored ${key}`)
 
-  // The phone itself
+  // The phone
 
   const baseInfo = () => {
     const { sdk, language, theme } = device.settings
@@ -189,11 +192,11 @@ export function createWx (stage) {
 
   define('showModal', async ({ title, content, showCancel = true, cancelText = '取消', confirmText = '确定' }) => {
     const buttons = showCancel ? [cancelText, confirmText] : [confirmText]
-    const confirm = await device.ask({ title, content, buttons }) === confirmText
+    const confirm = await device.popUp({ title, content, buttons }) === confirmText
     return { confirm, cancel: !confirm }
   })
   define('showActionSheet', async ({ itemList }) => {
-    const tapIndex = itemList.indexOf(await device.ask({ buttons: [...itemList, '取消'], list: true }))
+    const tapIndex = itemList.indexOf(await device.popUp({ buttons: [...itemList, '取消'], list: true }))
     if (tapIndex < 0) throw new Failure('cancel')
     return { tapIndex }
   })
@@ -208,58 +211,56 @@ export function createWx (stage) {
     define(name, options => stage[name](options))
   }
 
-  for (const [name, version] of Object.entries(SINCE)) {
+  for (const [name, version] of Object.entries(FIRST_VERSIONS)) {
     if (isOlder(device.settings.sdk, version)) delete wx[name]
   }
-  for (const name of device.settings.lacks) delete wx[name]
+  for (const name of device.settings.missingCalls) delete wx[name]
 
   return {
     wx,
     appShown: options => listeners.onAppShow.forEach(listener => listener(options)),
     appHidden: () => listeners.onAppHide.forEach(listener => listener()),
-    interrupt: () => running.forEach(task => task.cut && task.cut('interrupted'))
+    interrupt: () => running.forEach(task => task.cancel && task.cancel('interrupted'))
   }
 }
 
-/** Fetch cannot tell how far an upload is, so this is XMLHttpRequest. */
+/** Send a request with XMLHttpRequest, because fetch has no upload progress. */
 function transfer (task, { method, url, header, body, timeout = TIMEOUT }) {
   return new Promise((resolve, reject) => {
-    const exchange = new XMLHttpRequest()
-    exchange.open(method, url)
-    for (const [name, value] of Object.entries(header || {})) exchange.setRequestHeader(name, value)
-    exchange.timeout = timeout
-    exchange.upload.onprogress = ({ loaded, total }) => {
+    const request = new XMLHttpRequest()
+    request.open(method, url)
+    for (const [name, value] of Object.entries(header || {})) request.setRequestHeader(name, value)
+    request.timeout = timeout
+    request.upload.onprogress = ({ loaded, total }) => {
       const progress = Math.round(100 * loaded / total)
-      if (task.watch) task.watch({ progress, totalBytesSent: loaded, totalBytesExpectedToSend: total })
+      if (task.onProgress) task.onProgress({ progress, totalBytesSent: loaded, totalBytesExpectedToSend: total })
     }
-    exchange.onload = () => resolve({
-      statusCode: exchange.status,
-      data: exchange.responseText,
-      header: headersOf(exchange),
+    request.onload = () => resolve({
+      statusCode: request.status,
+      data: request.responseText,
+      header: headersOf(request),
       cookies: []
     })
-    exchange.ontimeout = () => reject(new Failure('timeout', { errno: 5 }))
-    exchange.onerror = () => reject(unreachable())
-    task.cut = reason => {
-      exchange.abort()
+    request.ontimeout = () => reject(new Failure('timeout', { errno: 5 }))
+    request.onerror = () => {
+      const [code, name] = navigator.onLine ? [-102, 'CONNECTION_REFUSED'] : [-106, 'INTERNET_DISCONNECTED']
+      reject(new Failure(`errcode:${code} cronet_error_code:${code} error_msg:net::ERR_${name}`, { errno: 600001 }))
+    }
+    task.cancel = reason => {
+      request.abort()
       reject(new Failure(reason))
     }
-    exchange.send(body)
+    request.send(body)
   })
 }
 
-function unreachable () {
-  const [code, name] = navigator.onLine ? [-102, 'CONNECTION_REFUSED'] : [-106, 'INTERNET_DISCONNECTED']
-  return new Failure(`errcode:${code} cronet_error_code:${code} error_msg:net::ERR_${name}`, { errno: 600001 })
+function headersOf (request) {
+  const lines = request.getAllResponseHeaders().trim().split('\r\n')
+  const capitalize = name => name.replace(/(^|-)[a-z]/g, letter => letter.toUpperCase())
+  return Object.fromEntries(lines.map(line => line.split(': ')).map(([name, ...rest]) => [capitalize(name), rest.join(': ')]))
 }
 
-function headersOf (exchange) {
-  const lines = exchange.getAllResponseHeaders().trim().split('\r\n')
-  const capital = name => name.replace(/(^|-)[a-z]/g, letter => letter.toUpperCase())
-  return Object.fromEntries(lines.map(line => line.split(': ')).map(([name, ...rest]) => [capital(name), rest.join(': ')]))
-}
-
-function outgoing ({ url, data }, method) {
+function urlAndBody ({ url, data }, method) {
   if (!/^https?:\/\//.test(url)) throw new Failure(`invalid url "${url}"`)
   if (data === undefined || data === null) return { url }
   if (typeof data === 'string' || data instanceof ArrayBuffer) return { url, body: data }
@@ -268,7 +269,7 @@ function outgoing ({ url, data }, method) {
   return { url: query ? url + (url.includes('?') ? '&' : '?') + query : url }
 }
 
-function read (text) {
+function parseBody (text) {
   try {
     return JSON.parse(text)
   } catch (_) {
@@ -285,8 +286,8 @@ function hasFunction (value) {
   return typeof value === 'object' && value !== null && Object.values(value).some(hasFunction)
 }
 
-function isOlder (version, than) {
-  const [ours, theirs] = [version, than].map(text => text.split('.').map(Number))
-  const place = theirs.findIndex((number, index) => number !== ours[index])
-  return place >= 0 && ours[place] < theirs[place]
+function isOlder (version, other) {
+  const [numbers, otherNumbers] = [version, other].map(text => text.split('.').map(Number))
+  const first = otherNumbers.findIndex((number, index) => number !== numbers[index])
+  return first >= 0 && numbers[first] < otherNumbers[first]
 }

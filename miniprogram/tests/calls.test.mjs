@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { kit, Phone, refusal } from './phone.mjs'
+import { kit, Phone, errorResponse } from './phone.mjs'
 
-/** The request that `call(groups)` makes, as method, path and body. */
+/** Return the request that `call(groups)` makes, as method, path and body. */
 async function requestOf (call) {
   const phone = new Phone()
   await call(phone.start())
@@ -21,7 +21,7 @@ for (const [name, call, expected] of [
   ['around', groups => groups.around('g', { size: 3 }), ['GET', '/groups/g/ranking/around?size=3', undefined]],
   ['setNickname', groups => groups.setNickname('小明'), ['PUT', '/me', { nickname: '小明' }]],
   ['hide', groups => groups.hide('g'), ['PUT', '/groups/g/membership', { hidden: true }]],
-  ['hide no more', groups => groups.hide('g', false), ['PUT', '/groups/g/membership', { hidden: false }]],
+  ['show again', groups => groups.hide('g', false), ['PUT', '/groups/g/membership', { hidden: false }]],
   ['leave', groups => groups.leave('g'), ['DELETE', '/groups/g/membership', undefined]],
   ['link', groups => groups.link('g'), ['POST', '/groups/g/link', {}]],
   ['link to a board', groups => groups.link('g', 'points'), ['POST', '/groups/g/link', { board: 'points' }]],
@@ -38,14 +38,14 @@ test('an openGId cannot leave its place in the path', async () => {
   assert.equal(path, '/groups/..%2Fme%3Fx%3D%2F%23/ranking')
 })
 
-test('leave gives nothing back', async () => {
+test('leave resolves to nothing', async () => {
   const phone = new Phone().script('DELETE /groups/g/membership', [204, ''])
   assert.equal(await phone.start().leave('g'), undefined)
 })
 
 // Scores
 
-test('a score gets an idempotency key of its own, and keeps one it has', async () => {
+test('a score gets an idempotency key, or keeps the one it has', async () => {
   const phone = new Phone()
   const groups = phone.start()
   await groups.submitScore({ board: 'points', value: 5 })
@@ -57,7 +57,7 @@ test('a score gets an idempotency key of its own, and keeps one it has', async (
   assert.deepEqual(third, { board: 'points', value: 5, openGId: 'g', idempotencyKey: 'round-7' })
 })
 
-test('a score that was lost is not repeated by itself, but the error has the key to repeat it', async () => {
+test('a lost score is not retried automatically, but the error has the key to retry it', async () => {
   const phone = new Phone().script('POST /scores', { fail: { errMsg: 'request:fail timeout' } })
   const groups = phone.start()
   const score = { board: 'points', value: 5 }
@@ -65,22 +65,22 @@ test('a score that was lost is not repeated by itself, but the error has the key
   assert.equal(phone.count('POST /scores'), 1)
   assert.deepEqual(score, { board: 'points', value: 5 })
   await groups.submitScore({ ...score, idempotencyKey })
-  const [lost, repeated] = phone.sent.slice(1).map(({ data }) => data)
-  assert.deepEqual(lost, repeated)
+  const [lost, retried] = phone.sent.slice(1).map(({ data }) => data)
+  assert.deepEqual(lost, retried)
 })
 
 test('a score refused for its token is sent again, with the same key', async () => {
   const phone = new Phone()
   await phone.start().me()
-  phone.endAllTokens()
+  phone.revokeTokens()
   await phone.start().submitScore({ board: 'points', value: 5 })
-  const [refused, repeated] = phone.sent.filter(({ route }) => route === 'POST /scores').map(({ data }) => data)
-  assert.deepEqual(refused, repeated)
+  const [refused, retried] = phone.sent.filter(({ route }) => route === 'POST /scores').map(({ data }) => data)
+  assert.deepEqual(refused, retried)
 })
 
 // The avatar
 
-test('an avatar is uploaded with progress, and its answer, a text, is read', async () => {
+test('an avatar is uploaded with progress, and its response is parsed from text', async () => {
   const phone = new Phone().script('POST /me/avatar', [200, '{"avatar": "https://site.example/a.webp"}'])
   const progress = []
   const user = await phone.start().uploadAvatar('wxfile://tmp/a.jpg', { onProgress: percent => progress.push(percent) })
@@ -88,20 +88,20 @@ test('an avatar is uploaded with progress, and its answer, a text, is read', asy
   assert.deepEqual(progress, [30, 100])
   const { filePath, name, header } = phone.sent.at(-1)
   assert.deepEqual([filePath, name, header.authorization], ['wxfile://tmp/a.jpg', 'avatar', 'Bearer token-1'])
-  assert.ok(!('content-type' in header), 'the phone writes the boundary itself')
+  assert.ok(!('content-type' in header), 'the phone adds the boundary itself')
 })
 
-test('an upload refused for its token is repeated after one log-in', async () => {
+test('an upload refused for its token is retried after one log-in', async () => {
   const phone = new Phone()
   const groups = phone.start()
   await groups.me()
-  phone.endAllTokens()
+  phone.revokeTokens()
   await groups.uploadAvatar('a.jpg')
   assert.equal(phone.count('POST /me/avatar'), 2)
   assert.equal(phone.count('login'), 2)
 })
 
-test('an upload that fails is not repeated by itself, and can be', async () => {
+test('a failed upload is not retried automatically, but can be', async () => {
   const phone = new Phone().script('POST /me/avatar', { fail: { errMsg: 'uploadFile:fail timeout' } }, [413, '{"code": "too_large", "detail": "太大"}'])
   const groups = phone.start()
   await assert.rejects(groups.uploadAvatar('a.jpg'), { code: 'timeout' })
@@ -110,7 +110,7 @@ test('an upload that fails is not repeated by itself, and can be', async () => {
   assert.equal(phone.count('POST /me/avatar'), 3)
 })
 
-test('a file that is gone is not taken for a missing network', async () => {
+test('a missing file is not reported as a missing network', async () => {
   const phone = new Phone().script('POST /me/avatar', { fail: { errMsg: 'uploadFile:fail file not found' } })
   await assert.rejects(phone.start().uploadAvatar('a.jpg'), { code: 'wx_fail' })
 })
@@ -119,19 +119,19 @@ test('a phone without an upload task uploads without progress', async () => {
   const phone = new Phone()
   const { uploadFile } = phone.wx
   phone.wx.uploadFile = options => { uploadFile(options) }
-  await phone.start().uploadAvatar('a.jpg', { onProgress: () => assert.fail('nobody could tell') })
+  await phone.start().uploadAvatar('a.jpg', { onProgress: () => assert.fail('there is no progress') })
 })
 
 // Sharing
 
-test('a share has what WeChat accepts and nothing else', async () => {
+test('share returns what WeChat accepts and nothing else', async () => {
   const groups = new Phone().start()
   const card = groups.share({ title: '看看排行', path: '/pages/rank?tab=1', query: { from: '小明', n: 2 }, imageUrl: '/a.png' })
   assert.deepEqual(card, { title: '看看排行', path: '/pages/rank?tab=1&from=%E5%B0%8F%E6%98%8E&n=2', imageUrl: '/a.png' })
   assert.deepEqual(Object.keys(groups.share({ path: '/a' })), ['path'])
 })
 
-test('a share without a path is of the page that is open', () => {
+test('share without a path shares the open page', () => {
   const phone = new Phone({ scene: 1001, path: 'pages/first' })
   assert.equal(phone.start().share().path, '/pages/first')
   globalThis.getCurrentPages = () => [{ route: 'pages/first' }, { route: 'pages/second' }]
@@ -142,22 +142,22 @@ test('a share without a path is of the page that is open', () => {
   }
 })
 
-test('cards are asked to carry a ticket, and it is no matter where that fails', async () => {
+test('share tickets are enabled, and a failure to do so is ignored', async () => {
   const phone = new Phone().fail('showShareMenu', { errMsg: 'fail no page' }, { errMsg: 'fail no page' })
-  const asked = []
+  const enabled = []
   const { showShareMenu } = phone.wx
-  phone.wx.showShareMenu = options => { asked.push(options.withShareTicket); showShareMenu(options) }
+  phone.wx.showShareMenu = options => { enabled.push(options.withShareTicket); showShareMenu(options) }
   const groups = phone.start()
   await groups.enter()
   groups.share({ path: '/a' })
   await groups.me()
-  assert.deepEqual(asked, [true, true])
+  assert.deepEqual(enabled, [true, true])
 })
 
 // Errors, and the kit as a whole
 
-test('every error is a GroupsError with a code and a sentence', async () => {
-  const phone = new Phone().script('GET /me', refusal(404, 'not_found'))
+test('every error is a GroupsError with a code and a message', async () => {
+  const phone = new Phone().script('GET /me', errorResponse(404, 'not_found'))
   const error = await phone.start().me().catch(error => error)
   assert.ok(error instanceof kit.GroupsError && error instanceof Error)
   assert.equal(error.name, 'GroupsError')
@@ -165,14 +165,14 @@ test('every error is a GroupsError with a code and a sentence', async () => {
   assert.equal(typeof error.stack, 'string')
 })
 
-test('the components use the client that was made last', () => {
+test('the components use the client that was created last', () => {
   const groups = new Phone().start()
   assert.equal(kit.inUse().groups, groups)
   const next = new Phone().start()
   assert.equal(kit.inUse().groups, next)
 })
 
-test('without wx given, the global one is used', () => {
+test('wx defaults to the global one', () => {
   globalThis.wx = new Phone().wx
   try {
     assert.ok(kit.createGroups({ baseUrl: 'https://site.example' }).enter)

@@ -1,10 +1,10 @@
-/** What the components decide; how they look is e2e/'s business. */
+/** Test the logic of the components; e2e/ tests how they look. */
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import { setImmediate as soon } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
-import { Phone, refusal, skippingTime } from './phone.mjs'
+import { Phone, errorResponse, withFakeTime } from './phone.mjs'
 
 const require = createRequire(import.meta.url)
 const definitions = {}
@@ -50,7 +50,7 @@ class Mounted {
 const tap = dataset => ({ currentTarget: { dataset } })
 
 async function settled () {
-  for (let turn = 0; turn < 60; turn += 1) await soon()
+  for (let turn = 0; turn < 60; turn += 1) await nextTurn()
 }
 
 function person (name, rank, more = {}) {
@@ -79,8 +79,8 @@ const BOARDS = [200, { boards: [{ key: 'active-days', windows: ['week', 'month',
 const OFFLINE = { fail: { errMsg: 'request:fail' } }
 const ROUTE = 'GET /groups/family/ranking'
 
-async function shown (answers, { entry, ...properties } = {}) {
-  const phone = new Phone(entry).script(ROUTE, ...answers).script('GET /boards', BOARDS)
+async function mountRanking (responses, { entry, ...properties } = {}) {
+  const phone = new Phone(entry).script(ROUTE, ...responses).script('GET /boards', BOARDS)
   phone.start()
   const component = new Mounted('group-ranking', properties)
   await settled()
@@ -89,8 +89,8 @@ async function shown (answers, { entry, ...properties } = {}) {
 
 // The ranking
 
-test('the group of this entry is ranked', async () => {
-  const { component } = await shown([ranking(THREE)])
+test('the group of the entry is ranked', async () => {
+  const { component } = await mountRanking([ranking(THREE)])
   assert.equal(component.data.state, 'ready')
   assert.deepEqual(component.names, ['alice', 'bob', 'charlie'])
   assert.equal(component.data.head.people, '3 人参与 · 08:05 更新')
@@ -99,36 +99,36 @@ test('the group of this entry is ranked', async () => {
   assert.deepEqual(component.last('state'), { state: 'ready', reason: null })
 })
 
-test('a group that the page names is ranked without entering', async () => {
-  const { phone, component } = await shown([ranking(THREE)], { openGid: 'family', board: 'points', period: 'month', limit: 20 })
+test('the group in open-gid is ranked without entering', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)], { openGid: 'family', board: 'points', period: 'month', limit: 20 })
   assert.equal(component.data.state, 'ready')
   assert.equal(phone.count('POST /groups/bind'), 0)
   const { url } = phone.sent.find(({ route }) => route === ROUTE)
   assert.match(url, /\?board=points&period=month&limit=20$/)
 })
 
-test('who shares a place has its medal; who has no rank is not on the podium', async () => {
+test('tied members have the same medal; members without a rank are not on the podium', async () => {
   const tied = [person('a', 1), person('b', 1), person('c', 3), person('d', null, { score: null, scoreText: null })]
-  const { component } = await shown([ranking(tied)])
+  const { component } = await mountRanking([ranking(tied)])
   assert.deepEqual(component.data.podium.map(({ medal }) => medal), [1, 1, 3])
   const one = [person('a', 1), person('d', null, { score: null, scoreText: null })]
-  const { component: small } = await shown([ranking(one)])
+  const { component: small } = await mountRanking([ranking(one)])
   assert.deepEqual([small.data.podium.length, small.data.rows.length], [1, 1])
 })
 
-test('movement is told by shape and words', async () => {
+test('movement is shown as a shape and in words', async () => {
   const moves = [2, -1, 'new', 0, null].map((movement, index) => person(`p${index}`, index + 1, { movement }))
-  const { component } = await shown([ranking(moves)])
-  const [up, down, fresh, same, none] = [...component.data.podium, ...component.data.rows]
-  assert.deepEqual([up, down, fresh, same].map(({ move }) => `${move.shape}${move.text}`), ['▲2', '▼1', '新', '–'])
+  const { component } = await mountRanking([ranking(moves)])
+  const [up, down, newcomer, same, none] = [...component.data.podium, ...component.data.rows]
+  assert.deepEqual([up, down, newcomer, same].map(({ move }) => `${move.shape}${move.text}`), ['▲2', '▼1', '新', '–'])
   assert.equal(none.move, null)
   assert.equal(up.label, '第 1 名, p0, 9 天, 上升 2 名')
   assert.match(down.label, /下降 1 名$/)
 })
 
-test('my row is pinned where it is not among those shown, and no longer when it is', async () => {
+test('my row is pinned until it is among those shown', async () => {
   const me = person('me', 23, { isMe: true })
-  const { phone, component } = await shown([ranking(THREE.slice(0, 1), { me, next: 'c1' })])
+  const { phone, component } = await mountRanking([ranking(THREE.slice(0, 1), { me, next: 'c1' })])
   assert.equal(component.data.mine.name, 'me')
   phone.script(ROUTE, ranking([me], { me }))
   await component.onMore()
@@ -137,8 +137,8 @@ test('my row is pinned where it is not among those shown, and no longer when it 
   assert.match(phone.sent.at(-1).url, /cursor=c1/)
 })
 
-test('a member who comes again on a later page is moved there, not doubled', async () => {
-  const { phone, component } = await shown([ranking(THREE, { next: 'c1' })])
+test('a member who is listed again on a later page is moved there', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE, { next: 'c1' })])
   phone.script(ROUTE, ranking([person('bob', 4, { scoreText: '3' }), person('dora', 5)]))
   await component.onMore()
   assert.deepEqual(component.names, ['alice', 'charlie', 'bob', 'dora'])
@@ -146,9 +146,9 @@ test('a member who comes again on a later page is moved there, not doubled', asy
   assert.equal(component.data.podium[2].score, '3')
 })
 
-test('a page that fails can be asked for again, and what is shown stays', async () => {
-  const { phone, component } = await shown([ranking(THREE, { next: 'c1' })])
-  phone.script(ROUTE, refusal(500, 'server_error'))
+test('a page that failed can be loaded again, and the rows stay', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE, { next: 'c1' })])
+  phone.script(ROUTE, errorResponse(500, 'server_error'))
   await component.onMore()
   assert.equal(component.data.more, 'failed')
   assert.equal(component.names.length, 3)
@@ -157,8 +157,8 @@ test('a page that fails can be asked for again, and what is shown stays', async 
   assert.equal(component.names.length, 4)
 })
 
-test('a tab asks for its period', async () => {
-  const { phone, component } = await shown([ranking(THREE)])
+test('a tab shows its period', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)])
   assert.deepEqual(component.data.tabs.map(({ title }) => title), ['本周', '本月', '总榜'])
   phone.script(ROUTE, ranking(THREE, { period: { key: 'all', window: 'all', title: '总榜', previous: null } }))
   await component.onPeriod(tap({ window: 'all' }))
@@ -167,29 +167,29 @@ test('a tab asks for its period', async () => {
   assert.equal(component.data.still, true)
 })
 
-test('the answer to an earlier tab does not overwrite that to a later one', async () => {
-  const { phone, component } = await shown([ranking(THREE)])
-  let answer
-  phone.script(ROUTE, () => new Promise(resolve => { answer = resolve }), ranking([person('late', 1)]))
+test('the response for an earlier tab does not overwrite a later one', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)])
+  let respond
+  phone.script(ROUTE, () => new Promise(resolve => { respond = resolve }), ranking([person('late', 1)]))
   const slow = component.onPeriod(tap({ window: 'month' }))
   await settled()
   await component.onPeriod(tap({ window: 'all' }))
-  answer(ranking([person('early', 1)]))
+  respond(ranking([person('early', 1)]))
   await slow
   assert.deepEqual(component.names, ['late'])
 })
 
-test('a refresh without a network keeps what is shown, and says so', async t => {
-  const { phone, component } = await shown([ranking(THREE)])
+test('a refresh without a network keeps the rows, with a note', async t => {
+  const { phone, component } = await mountRanking([ranking(THREE)])
   phone.script(ROUTE, OFFLINE, OFFLINE, OFFLINE)
-  await skippingTime(t, () => component.onPeriod(tap({ window: 'all' })))
+  await withFakeTime(t, () => component.onPeriod(tap({ window: 'all' })))
   assert.equal(component.names.length, 3)
   assert.match(component.data.note, /刷新失败/)
   assert.equal(component.data.window, 'week')
 })
 
-test('whoever comes back from another group sees that group', async () => {
-  const { phone, component } = await shown([ranking(THREE)])
+test('coming back from another group shows that group', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)])
   const { hide, show } = component.definition.pageLifetimes
   hide.call(component)
   phone.comeBack({ scene: 1044, shareTicket: 'ticket-2' })
@@ -200,8 +200,8 @@ test('whoever comes back from another group sees that group', async () => {
   assert.deepEqual(component.names, ['olga'])
 })
 
-test('a property that changes shows what it asks for', async () => {
-  const { phone, component } = await shown([ranking(THREE)], { openGid: 'family' })
+test('a changed property shows its ranking', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)], { openGid: 'family' })
   phone.script('GET /groups/work/ranking', ranking([person('olga', 1)]))
   component.set({ openGid: 'work' })
   await settled()
@@ -210,7 +210,7 @@ test('a property that changes shows what it asks for', async () => {
 
 for (const [scene, state, retry] of [[1007, 'single_chat', false], [1001, 'outside', false], [1154, 'outside', false]]) {
   test(`scene ${scene} shows ${state}`, async () => {
-    const { component } = await shown([], { entry: { scene } })
+    const { component } = await mountRanking([], { entry: { scene } })
     assert.equal(component.data.state, state)
     assert.ok(component.data.message.title && component.data.message.body)
     assert.equal(component.data.message.retry, retry)
@@ -218,18 +218,18 @@ for (const [scene, state, retry] of [[1007, 'single_chat', false], [1001, 'outsi
   })
 }
 
-test('who has left the group, in WeChat or here, is told', async () => {
+test('a member who left the group, in WeChat or here, sees a message', async () => {
   const phone = new Phone().fail('getGroupEnterInfo', { errCode: 65206 })
   phone.start()
   const component = new Mounted('group-ranking')
   await settled()
   assert.deepEqual(component.last('state'), { state: 'left_group', reason: 'left_group' })
-  const { component: other } = await shown([refusal(404, 'not_found')])
+  const { component: other } = await mountRanking([errorResponse(404, 'not_found')])
   assert.deepEqual(other.last('state'), { state: 'outside', reason: 'not_found' })
 })
 
-test('offline can be retried', async () => {
-  const { phone, component } = await shown([], {})
+test('the state offline can be retried', async () => {
+  const { phone, component } = await mountRanking([], {})
   phone.script('POST /groups/bind', OFFLINE)
   phone.comeBack({ scene: 1008 })
   await component.refresh()
@@ -240,15 +240,15 @@ test('offline can be retried', async () => {
   assert.equal(component.data.state, 'ready')
 })
 
-test('what went wrong otherwise is said in the words of the server', async () => {
-  const { component } = await shown([refusal(403, 'user_blocked')])
+test('other errors show the message of the server', async () => {
+  const { component } = await mountRanking([errorResponse(403, 'user_blocked')])
   assert.equal(component.data.state, 'error')
-  const { component: invalid } = await shown([refusal(400, 'invalid')])
+  const { component: invalid } = await mountRanking([errorResponse(400, 'invalid')])
   assert.equal(invalid.data.message.body, 'invalid explained')
 })
 
-test('without the list of boards the ranking shows, with one tab', async () => {
-  const phone = new Phone().script(ROUTE, ranking(THREE)).script('GET /boards', refusal(500, 'server_error'))
+test('without the list of boards the ranking is shown with one tab', async () => {
+  const phone = new Phone().script(ROUTE, ranking(THREE)).script('GET /boards', errorResponse(500, 'server_error'))
   phone.start()
   const component = new Mounted('group-ranking')
   await settled()
@@ -256,28 +256,28 @@ test('without the list of boards the ranking shows, with one tab', async () => {
   assert.equal(component.data.tabs.length, 1)
 })
 
-test('nobody ranked, me hidden, me alone: each is said', async () => {
-  assert.equal((await shown([ranking([])])).component.data.state, 'empty')
-  const hidden = await shown([ranking(THREE, { absent: 'hidden' })])
+test('an empty ranking, a hidden member and a lonely member each have a message', async () => {
+  assert.equal((await mountRanking([ranking([])])).component.data.state, 'empty')
+  const hidden = await mountRanking([ranking(THREE, { absent: 'hidden' })])
   assert.match(hidden.component.data.note, /隐藏/)
-  const alone = await shown([ranking([person('me', 1, { isMe: true })])])
+  const alone = await mountRanking([ranking([person('me', 1, { isMe: true })])])
   assert.match(alone.component.data.note, /还没有其他人/)
 })
 
-test('a tap on a row tells the page who it is', async () => {
-  const { component } = await shown([ranking(THREE)])
+test('a tap on a row triggers an event with the member', async () => {
+  const { component } = await mountRanking([ranking(THREE)])
   component.onMember(tap({ id: 'charlie' }))
   assert.equal(component.last('member').member.nickname, 'charlie')
 })
 
-test('a picture that fails gives way to the initial', async () => {
-  const { component } = await shown([ranking(THREE)])
+test('a picture that fails to load is replaced by the initial', async () => {
+  const { component } = await mountRanking([ranking(THREE)])
   component.onBroken(tap({ id: 'bob' }))
   assert.deepEqual(component.data.broken, { bob: true })
   assert.equal(component.data.podium[1].initial, 'b')
 })
 
-test('an English phone gets English', async () => {
+test('the ranking is in English on an English phone', async () => {
   const phone = new Phone({ scene: 1001 })
   phone.wx.getAppBaseInfo = () => ({ SDKVersion: '3.0.0', language: 'en' })
   phone.start()
@@ -300,10 +300,10 @@ const ME = { id: '7', nickname: '小明', nicknameState: 'approved', avatar: 'ht
 const chosen = avatarUrl => ({ detail: { avatarUrl } })
 const submitted = nickname => ({ detail: { value: { nickname } } })
 
-async function profile (prepare = () => {}) {
+async function mountProfile (prepare = () => {}) {
   const phone = new Phone().script('GET /me', [200, ME])
-  phone.asks = false
-  phone.wx.getPrivacySetting = ({ success }) => success({ needAuthorization: phone.asks })
+  phone.needsConsent = false
+  phone.wx.getPrivacySetting = ({ success }) => success({ needAuthorization: phone.needsConsent })
   phone.wx.requirePrivacyAuthorize = ({ success, fail }) => phone.refuses ? fail({ errMsg: 'fail', errno: 104 }) : success({})
   prepare(phone)
   phone.start()
@@ -312,14 +312,14 @@ async function profile (prepare = () => {}) {
   return { phone, component }
 }
 
-test('a profile shows what the server holds, and what awaits review', async () => {
-  const { component } = await profile(phone => phone.script('GET /me', [200, { ...ME, nicknameState: 'pending' }]))
+test('the profile shows the nickname and its review state', async () => {
+  const { component } = await mountProfile(phone => phone.script('GET /me', [200, { ...ME, nicknameState: 'pending' }]))
   assert.equal(component.data.state, 'form')
   assert.deepEqual([component.data.nickname, component.data.nicknameState], ['小明', 'pending'])
 })
 
 test('a chosen avatar is uploaded at once, with progress', async () => {
-  const { phone, component } = await profile()
+  const { phone, component } = await mountProfile()
   phone.script('POST /me/avatar', [200, JSON.stringify({ ...ME, avatar: 'https://site.example/new.webp', avatarState: 'pending' })])
   const uploading = component.onChooseAvatar(chosen('wxfile://tmp/a.jpg'))
   assert.deepEqual([component.data.upload, component.data.avatar], ['running', 'wxfile://tmp/a.jpg'])
@@ -329,8 +329,8 @@ test('a chosen avatar is uploaded at once, with progress', async () => {
   assert.equal(component.last('saved').user.avatar, 'https://site.example/new.webp')
 })
 
-test('an upload that fails says why, and is repeated with the same file', async () => {
-  const { phone, component } = await profile()
+test('a failed upload shows why, and is retried with the same file', async () => {
+  const { phone, component } = await mountProfile()
   phone.script('POST /me/avatar', { fail: { errMsg: 'uploadFile:fail timeout' } }, [200, JSON.stringify(ME)])
   await component.onChooseAvatar(chosen('a.jpg'))
   assert.equal(component.data.upload, 'failed')
@@ -340,20 +340,20 @@ test('an upload that fails says why, and is repeated with the same file', async 
   assert.equal(phone.sent.at(-1).filePath, 'a.jpg')
 })
 
-test('an avatar chosen during the upload of another is the one that counts', async () => {
-  const { phone, component } = await profile()
-  let answer
+test('an avatar chosen during the upload of another one replaces it', async () => {
+  const { phone, component } = await mountProfile()
+  let respond
   const other = [200, JSON.stringify({ ...ME, avatar: 'https://site.example/second.webp' })]
-  phone.script('POST /me/avatar', () => new Promise(resolve => { answer = resolve }), other)
+  phone.script('POST /me/avatar', () => new Promise(resolve => { respond = resolve }), other)
   const first = component.onChooseAvatar(chosen('first.jpg'))
   await component.onChooseAvatar(chosen('second.jpg'))
-  answer([200, JSON.stringify(ME)])
+  respond([200, JSON.stringify(ME)])
   await first
   assert.equal(component.data.avatar, 'https://site.example/second.webp')
 })
 
 test('the nickname is read from the submitted form', async () => {
-  const { phone, component } = await profile()
+  const { phone, component } = await mountProfile()
   phone.script('PUT /me', [200, { ...ME, nickname: '李雷' }])
   await component.onSubmit(submitted(' 李雷 '))
   assert.deepEqual(phone.sent.at(-1).data, { nickname: '李雷' })
@@ -361,25 +361,25 @@ test('the nickname is read from the submitted form', async () => {
   assert.equal(component.last('saved').user.nickname, '李雷')
 })
 
-test('an empty nickname is not sent; a refused one says why', async () => {
-  const { phone, component } = await profile()
+test('an empty nickname is not sent; a refused one shows why', async () => {
+  const { phone, component } = await mountProfile()
   await component.onSubmit(submitted('   '))
   assert.equal(component.data.saveError, '请填写昵称')
   assert.equal(phone.count('PUT /me'), 0)
-  phone.script('PUT /me', refusal(400, 'invalid', { fields: { nickname: ['这个昵称不可用'] } }))
+  phone.script('PUT /me', errorResponse(400, 'invalid', { fields: { nickname: ['这个昵称不可用'] } }))
   await component.onSubmit(submitted('违规'))
   assert.deepEqual([component.data.saveError, component.data.saving], ['这个昵称不可用', false])
 })
 
-test('consent is asked for first where WeChat wants it', async () => {
-  const { component } = await profile(phone => { phone.asks = true })
+test('consent is asked for first if WeChat requires it', async () => {
+  const { component } = await mountProfile(phone => { phone.needsConsent = true })
   assert.equal(component.data.state, 'ask')
   await component.onConsent()
   assert.equal(component.data.state, 'form')
 })
 
-test('a refusal of consent is explained, and can be thought over', async () => {
-  const { phone, component } = await profile(phone => { phone.asks = phone.refuses = true })
+test('refused consent is explained, and can be given later', async () => {
+  const { phone, component } = await mountProfile(phone => { phone.needsConsent = phone.refuses = true })
   await component.onConsent()
   assert.equal(component.data.state, 'refused')
   assert.match(component.data.t.refused.body, /排行榜照常可用/)
@@ -388,16 +388,16 @@ test('a refusal of consent is explained, and can be thought over', async () => {
   assert.equal(component.data.state, 'form')
 })
 
-test('a phone that knows no privacy notice goes straight to the form', async () => {
-  const { component } = await profile(phone => {
+test('a phone without privacy calls shows the form at once', async () => {
+  const { component } = await mountProfile(phone => {
     delete phone.wx.getPrivacySetting
     delete phone.wx.requirePrivacyAuthorize
   })
   assert.equal(component.data.state, 'form')
 })
 
-test('a profile that cannot be read says so, and can be read again', async () => {
-  const { phone, component } = await profile(phone => phone.script('GET /me', refusal(500, 'server_error')))
+test('a profile that failed to load shows why, and can be loaded again', async () => {
+  const { phone, component } = await mountProfile(phone => phone.script('GET /me', errorResponse(500, 'server_error')))
   assert.deepEqual([component.data.state, component.data.detail], ['failed', 'server_error explained'])
   phone.script('GET /me', [200, ME])
   await component.refresh()

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { Phone, refusal } from './phone.mjs'
+import { Phone, errorResponse } from './phone.mjs'
 
 const FROM_A_CARD = { scene: 1008, query: {} }
 
-async function reasonWhere (phone) {
+async function reasonOn (phone) {
   return (await phone.start().enter()).reason
 }
 
@@ -27,14 +27,14 @@ test('the code is exchanged before WeChat is asked for encrypted data', async ()
   assert.deepEqual(order, ['exchanged', 'asked'])
 })
 
-test('the envelope goes to the server with its scene and nothing else', async () => {
+test('the envelope is sent to the server with its scene and nothing else', async () => {
   const phone = new Phone()
   await phone.start().enter()
   const { data } = phone.sent.find(({ route }) => route === 'POST /groups/bind')
   assert.deepEqual(data, { encryptedData: 'sealed-1', iv: 'iv', scene: 1044 })
 })
 
-test('a token from an earlier run is used, and a log-in only made if the data is stale', async () => {
+test('a token from an earlier run is used, and a log-in is only made if the data is stale', async () => {
   const phone = new Phone()
   await phone.start().me()
   const entry = await phone.start().enter()
@@ -42,7 +42,7 @@ test('a token from an earlier run is used, and a log-in only made if the data is
   assert.equal(phone.count('login'), 1)
 })
 
-test('stale data is fetched again after logging in, and bound at the second try', async () => {
+test('stale data is fetched again after logging in, and bound on the second attempt', async () => {
   const phone = new Phone()
   await phone.start().me()
   phone.logInElsewhere()
@@ -53,9 +53,9 @@ test('stale data is fetched again after logging in, and bound at the second try'
   assert.equal(phone.count('POST /groups/bind'), 2)
 })
 
-test('data that stays stale is given up after one more try', async () => {
+test('data that stays stale is given up after one retry', async () => {
   const phone = new Phone()
-  const stale = refusal(409, 'session_stale')
+  const stale = errorResponse(409, 'session_stale')
   phone.script('POST /groups/bind', stale, stale, stale, stale)
   const entry = await phone.start().enter()
   assert.equal(entry.reason, 'failed')
@@ -63,10 +63,10 @@ test('data that stays stale is given up after one more try', async () => {
   assert.equal(phone.count('POST /groups/bind'), 2)
 })
 
-test('after a 401 the envelope is fetched again, for the log-in has made the first one stale', async () => {
+test('after a 401 the envelope is fetched again, because the log-in made the first one stale', async () => {
   const phone = new Phone()
   await phone.start().me()
-  phone.endAllTokens()
+  phone.revokeTokens()
   const entry = await phone.start().enter()
   assert.equal(entry.group.openGId, 'family')
   assert.equal(phone.count('getGroupEnterInfo'), 2)
@@ -81,7 +81,7 @@ test('entering twice at once, and once more afterwards, binds once and gives the
   assert.equal(phone.count('POST /groups/bind'), 1)
 })
 
-test('a ticket stays one opening over Home and back', async () => {
+test('a ticket is the same opening after Home and back', async () => {
   const phone = new Phone()
   const groups = phone.start()
   const first = await groups.enter()
@@ -89,7 +89,7 @@ test('a ticket stays one opening over Home and back', async () => {
   assert.equal(await groups.enter(), first)
 })
 
-test('another ticket is another opening, with no time between', async () => {
+test('another ticket is another opening, even right away', async () => {
   const phone = new Phone()
   const groups = phone.start()
   await groups.enter()
@@ -111,7 +111,7 @@ for (const scene of [1008, 1158, 1160, 1185]) {
   })
 }
 
-test('an opening that failed for want of a network is tried again when asked again', async () => {
+test('an opening that failed offline is retried by the next enter', async () => {
   const phone = new Phone()
   const groups = phone.start()
   phone.script('POST /groups/bind', { fail: { errMsg: 'request:fail' } })
@@ -119,7 +119,7 @@ test('an opening that failed for want of a network is tried again when asked aga
   assert.equal((await groups.enter()).group.openGId, 'family')
 })
 
-test('the outcome of an earlier opening does not stand in for a later one', async () => {
+test('the entry of an earlier opening is not returned for a later one', async () => {
   const phone = new Phone()
   const groups = phone.start()
   phone.script('POST /groups/bind', { fail: { errMsg: 'request:fail' } })
@@ -130,28 +130,28 @@ test('the outcome of an earlier opening does not stand in for a later one', asyn
   assert.equal(await groups.enter(), await second)
 })
 
-test('getShareInfo stands in where getGroupEnterInfo fails', async () => {
+test('getShareInfo is used if getGroupEnterInfo fails', async () => {
   const phone = new Phone().fail('getGroupEnterInfo', { errMsg: 'fail', errCode: 40097 })
   assert.equal((await phone.start().enter()).group.openGId, 'family')
   assert.equal(phone.count('getShareInfo'), 1)
 })
 
-test('getShareInfo stands in where the phone does not know getGroupEnterInfo', async () => {
+test('getShareInfo is used if the phone lacks getGroupEnterInfo', async () => {
   const phone = new Phone()
   delete phone.wx.getGroupEnterInfo
   assert.equal((await phone.start().enter()).group.openGId, 'family')
 })
 
-test('getShareInfo stands in where getGroupEnterInfo gives nothing', async () => {
+test('getShareInfo is used if getGroupEnterInfo returns no data', async () => {
   const phone = new Phone()
   phone.wx.getGroupEnterInfo = ({ success }) => success({ errMsg: 'getGroupEnterInfo:ok', encryptedData: '' })
   assert.equal((await phone.start().enter()).group.openGId, 'family')
 })
 
 for (const error of [{ errCode: 65206 }, { errCode: '65206' }, { errno: 65206 }, { err_code: '65206' }, { errMsg: 'getGroupEnterInfo:fail 65206' }]) {
-  test(`whoever has left the group is told so, and getShareInfo not asked: ${JSON.stringify(error)}`, async () => {
+  test(`a member who left the group gets left_group, without getShareInfo: ${JSON.stringify(error)}`, async () => {
     const phone = new Phone().fail('getGroupEnterInfo', { errMsg: 'getGroupEnterInfo:fail', ...error })
-    assert.equal(await reasonWhere(phone), 'left_group')
+    assert.equal(await reasonOn(phone), 'left_group')
     assert.equal(phone.count('getShareInfo'), 0)
   })
 }
@@ -159,17 +159,17 @@ for (const error of [{ errCode: 65206 }, { errCode: '65206' }, { errno: 65206 },
 for (const errCode of [40097, '40097']) {
   test(`${typeof errCode} 40097 without a ticket is no_ticket`, async () => {
     const phone = new Phone(FROM_A_CARD).fail('getGroupEnterInfo', { errMsg: 'fail', errCode })
-    assert.equal(await reasonWhere(phone), 'no_ticket')
+    assert.equal(await reasonOn(phone), 'no_ticket')
   })
 }
 
-test('a ticket that WeChat does not know any more is no_ticket', async () => {
+test('a ticket that WeChat no longer knows is no_ticket', async () => {
   const wrong = { errMsg: 'getShareInfo:fail invalid shareTicket', errCode: 40097 }
   const phone = new Phone().fail('getGroupEnterInfo', wrong).fail('getShareInfo', wrong)
-  assert.equal(await reasonWhere(phone), 'no_ticket')
+  assert.equal(await reasonOn(phone), 'no_ticket')
 })
 
-test('a spurious 40097 does not stand: the next time it is asked again', async () => {
+test('a spurious 40097 is not kept: the next enter calls WeChat again', async () => {
   const phone = new Phone(FROM_A_CARD).fail('getGroupEnterInfo', { errMsg: 'fail', errCode: 40097 })
   const groups = phone.start()
   assert.equal((await groups.enter()).reason, 'no_ticket')
@@ -177,23 +177,23 @@ test('a spurious 40097 does not stand: the next time it is asked again', async (
 })
 
 for (const [what, entry, reason] of [
-  ['a card in a chat of two', { scene: 1007 }, 'single_chat'],
-  ['a chat of two by its type', { scene: 1044, shareTicket: 't', chatType: 1 }, 'single_chat'],
-  ['a WeCom chat of two', { scene: 1008, chatType: 2 }, 'single_chat'],
+  ['a card in a one-to-one chat', { scene: 1007 }, 'single_chat'],
+  ['a one-to-one chat by its type', { scene: 1044, shareTicket: 't', chatType: 1 }, 'single_chat'],
+  ['a WeCom one-to-one chat', { scene: 1008, chatType: 2 }, 'single_chat'],
   ['Moments', { scene: 1154 }, 'timeline'],
   ['Moments, opened fully', { scene: 1155 }, 'timeline'],
   ['the list of mini-programs', { scene: 1001 }, 'not_from_group'],
   ['a QR code', { scene: 1047 }, 'not_from_group']
 ]) {
-  test(`${what}: ${reason}, without a word to anybody`, async () => {
+  test(`${what}: ${reason}, without any request`, async () => {
     const phone = new Phone(entry)
-    assert.equal(await reasonWhere(phone), reason)
+    assert.equal(await reasonOn(phone), reason)
     assert.deepEqual(phone.sent, [])
     assert.equal(phone.count('login'), 0)
   })
 }
 
-test('a group by its chat type is asked about in any scene', async () => {
+test('a group by its chat type is entered in any scene', async () => {
   const phone = new Phone({ scene: 1096, chatType: 3 })
   assert.equal((await phone.start().enter()).group.openGId, 'family')
 })
@@ -209,7 +209,7 @@ for (const [status, code, reason] of [
   [400, 'invalid', 'failed']
 ]) {
   test(`the server's ${code} is the reason ${reason}, with the error`, async () => {
-    const phone = new Phone().script('POST /groups/bind', refusal(status, code, { retryAfter: 30 }))
+    const phone = new Phone().script('POST /groups/bind', errorResponse(status, code, { retryAfter: 30 }))
     const entry = await phone.start().enter()
     assert.equal(entry.group, null)
     assert.equal(entry.reason, reason)
@@ -219,21 +219,21 @@ for (const [status, code, reason] of [
   })
 }
 
-test('what is no group stays none, without asking again', async () => {
-  const phone = new Phone().script('POST /groups/bind', refusal(409, 'not_a_group'))
+test('not_a_group is final: the server is not asked again', async () => {
+  const phone = new Phone().script('POST /groups/bind', errorResponse(409, 'not_a_group'))
   const groups = phone.start()
   const first = await groups.enter()
   assert.equal(await groups.enter(), first)
 })
 
-test('an answer without a group is no answer', async () => {
+test('a response without a group is unavailable', async () => {
   const phone = new Phone().script('POST /groups/bind', [200, { welcome: 'to the airport' }])
-  assert.equal(await reasonWhere(phone), 'unavailable')
+  assert.equal(await reasonOn(phone), 'unavailable')
 })
 
 test('a gateway page is unavailable', async () => {
   const phone = new Phone().script('POST /groups/bind', [502, '<html>Bad Gateway</html>'])
-  assert.equal(await reasonWhere(phone), 'unavailable')
+  assert.equal(await reasonOn(phone), 'unavailable')
 })
 
 for (const [error, reason] of [
@@ -250,22 +250,22 @@ for (const [error, reason] of [
 ]) {
   test(`${JSON.stringify(error)} is ${reason}`, async () => {
     const phone = new Phone(FROM_A_CARD).fail('getGroupEnterInfo', error)
-    assert.equal(await reasonWhere(phone), reason)
+    assert.equal(await reasonOn(phone), reason)
   })
 }
 
-test('who refused the privacy notice is not asked a second time by the other call', async () => {
+test('after a refused privacy notice the other call is not made', async () => {
   const phone = new Phone().fail('getGroupEnterInfo', { errno: 104, errMsg: 'fail' })
-  assert.equal(await reasonWhere(phone), 'privacy_refused')
+  assert.equal(await reasonOn(phone), 'privacy_refused')
   assert.equal(phone.count('getShareInfo'), 0)
 })
 
-test('a log-in that WeChat refuses is the reason of the entry too', async () => {
-  const phone = new Phone().script('POST /login', refusal(403, 'user_blocked'))
-  assert.equal(await reasonWhere(phone), 'blocked')
+test('a refused log-in is the reason of the entry', async () => {
+  const phone = new Phone().script('POST /login', errorResponse(403, 'user_blocked'))
+  assert.equal(await reasonOn(phone), 'blocked')
 })
 
-test('below base library 2.17.3 the kit says so, once on the console and in each entry', async t => {
+test('below base library 2.17.3 there is one console warning, and unsupported in each entry', async t => {
   const warn = t.mock.method(console, 'warn', () => {})
   const phone = new Phone()
   phone.wx.getAppBaseInfo = undefined
@@ -277,7 +277,7 @@ test('below base library 2.17.3 the kit says so, once on the console and in each
   assert.match(warn.mock.calls[0].arguments[0], /2\.17\.3/)
 })
 
-test('a phone too old to say how it was opened gets the same answer', async t => {
+test('a phone without enter options is unsupported too', async t => {
   t.mock.method(console, 'warn', () => {})
   const phone = new Phone()
   delete phone.wx.getEnterOptionsSync
@@ -288,7 +288,7 @@ test('a phone too old to say how it was opened gets the same answer', async t =>
 })
 
 for (const SDKVersion of ['2.17.3', '2.18', '3.0.0', '10.0.1', '', undefined]) {
-  test(`base library ${SDKVersion} will do`, async t => {
+  test(`base library ${SDKVersion} is supported`, async t => {
     const warn = t.mock.method(console, 'warn', () => {})
     const phone = new Phone()
     phone.wx.getAppBaseInfo = () => ({ SDKVersion })

@@ -18,7 +18,7 @@ const SOURCE = readFileSync(join(ROOT, 'groups/index.js'), 'utf8')
 const ESLint = await loadESLint({ useFlatConfig: true })
 const linter = new ESLint({ cwd: ROOT })
 
-async function complaints (code, filePath = 'example/pages/rank/index.js') {
+async function lintErrors (code, filePath = 'example/pages/rank/index.js') {
   const [{ messages }] = await linter.lintText(`${code}\n`, { filePath: join(ROOT, filePath) })
   return messages.map(({ ruleId, message }) => ruleId || message)
 }
@@ -36,14 +36,14 @@ for (const folder of ['groups', 'example', 'article']) {
         `{ onShareAppMessage: () => (${returned}) }`,
         `{ onShareAppMessage: function () { const card = ${returned}; return card } }`
       ]) {
-        assert.ok((await complaints(`${rest}(${page})`, path)).includes('no-restricted-syntax'), page)
+        assert.ok((await lintErrors(`${rest}(${page})`, path)).includes('no-restricted-syntax'), page)
       }
     }
   })
 
   for (const name of ['window', 'document', 'localStorage', 'fetch', 'XMLHttpRequest', 'navigator', 'location', 'URLSearchParams']) {
     test(`in ${folder}/ the browser's ${name} is refused`, async () => {
-      assert.ok((await complaints(`console.log(${name}.a)`, `${folder}/any.js`)).includes('no-restricted-globals'))
+      assert.ok((await lintErrors(`console.log(${name}.a)`, `${folder}/any.js`)).includes('no-restricted-globals'))
     })
   }
 
@@ -52,20 +52,20 @@ for (const folder of ['groups', 'example', 'article']) {
     'async function * a () {}', 'const a = 1_000', 'const a = /(?<=b)c/', 'a ||= 1', "import a from 'a'"
   ]) {
     test(`in ${folder}/ \`${code}\` is refused`, async () => {
-      const [message] = await complaints(code, `${folder}/any.js`)
+      const [message] = await lintErrors(code, `${folder}/any.js`)
       assert.match(message, /^Parsing error/)
     })
   }
 
   for (const code of ['wx.login().finally(() => {})', '[[1]].flat()', "'a'.replaceAll('a', 'b')", 'Object.fromEntries([])']) {
     test(`in ${folder}/ \`${code}\` is refused`, async () => {
-      assert.deepEqual(await complaints(code, `${folder}/any.js`), ['no-restricted-syntax'])
+      assert.deepEqual(await lintErrors(code, `${folder}/any.js`), ['no-restricted-syntax'])
     })
   }
 }
 
-test('what is allowed passes', async () => {
-  assert.deepEqual(await complaints(`Page({
+test('allowed code passes', async () => {
+  assert.deepEqual(await lintErrors(`Page({
   data: { window: 'day', success: true },
   async onLoad () {
     wx.request({ url: 'https://example.com', success: () => {}, fail: () => {} })
@@ -79,7 +79,7 @@ test('what is allowed passes', async () => {
 })`), [])
 })
 
-test('all of it passes', async () => {
+test('the whole folder passes', async () => {
   const results = await linter.lintFiles('.')
   const bad = results.filter(({ errorCount, warningCount }) => errorCount + warningCount)
   assert.deepEqual(bad.map(({ filePath, messages }) => [filePath, messages]), [])
@@ -96,14 +96,14 @@ function tsc (...files) {
   }
 }
 
-/** What tsc says of the project where one of its files differs. */
+/** Return the output of tsc for the project with a change in one file. */
 function tscWith (name, from, to) {
   const folder = mkdtempSync(join(tmpdir(), 'groupsite-types-'))
   try {
     for (const file of ['groups/index.js', 'groups/index.d.ts', 'tests/types.ts']) {
       const text = readFileSync(join(ROOT, file), 'utf8')
       const changed = file === name ? text.replace(from, to) : text
-      assert.ok(file !== name || changed !== text, 'the change is one')
+      assert.ok(file !== name || changed !== text, 'the change has no effect')
       execFileSync('mkdir', ['-p', join(folder, file, '..')])
       writeFileSync(join(folder, file), changed)
     }
@@ -120,12 +120,12 @@ test("the typings fit the official wx, every use of them, and the kit's source",
   assert.equal(tsc('-p', 'tsconfig.json'), '')
 })
 
-test('the typings stand alone, without the official ones', () => {
+test('the typings compile without the official ones', () => {
   assert.equal(tsc('--noEmit', '--strict', '--ignoreConfig', '--lib', 'es2017', '--types', '', 'groups/index.d.ts'), '')
   assert.doesNotMatch(TYPINGS, /WechatMiniprogram|reference types|import /)
 })
 
-test('a method, reason or field that differs between typings, source and use is noticed', () => {
+test('a method, reason or field that differs between typings, source and use is an error', () => {
   assert.equal(tscWith('groups/index.d.ts', '/** A client', '/** The client'), '')
   assert.match(tscWith('groups/index.js', 'link: (openGId', 'linc: (openGId'), /linc/)
   assert.match(tscWith('groups/index.js', '    hide: ', '    hides: '), /hides/)
@@ -134,21 +134,21 @@ test('a method, reason or field that differs between typings, source and use is 
   assert.match(tscWith('groups/index.d.ts', 'retryAfter?', 'retryInSeconds?'), /retryAfter/)
 })
 
-test('the typings name exactly what the kit has', () => {
+test('the typings list exactly the methods of the kit', () => {
   const groups = TYPINGS.match(/export interface Groups \{([^]*?)\n\}/)[1]
   const named = [...groups.matchAll(/^ {2}(\w+)[<(]/gm)].map(([, name]) => name)
   assert.deepEqual(named, Object.keys(new Phone().start()))
   assert.deepEqual(Object.keys(kit).sort(), ['GroupsError', 'createGroups', 'inUse'])
 })
 
-test('the typings name exactly the reasons that the kit gives', () => {
+test('every reason in the typings is in the source', () => {
   const reasons = TYPINGS.match(/export type Reason =([^]*?)\nexport/)[1]
   for (const [, reason] of reasons.matchAll(/\| '(\w+)'/g)) {
     assert.match(SOURCE, new RegExp(`'${reason}'`))
   }
 })
 
-test('the kit is one file and its components, and needs nothing else', () => {
+test('the kit is one file and its components, without dependencies', () => {
   const required = [...SOURCE.matchAll(/require\(/g)]
   assert.deepEqual(required, [])
   const { dependencies, files, main, miniprogram, types } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))

@@ -1,14 +1,14 @@
 /**
- * A phone in a script: `wx` at the edge of the network, with a server behind it that is as strict
- * as the real one. Every wx.login makes a new key, data is sealed with the key of the moment, and
- * the server opens only what fits the code it exchanged last.
+ * A simulated phone: a `wx` object with a server behind it that is as strict as the real one.
+ * Every wx.login makes a new key, data is encrypted with the current key, and the server decrypts
+ * only with the key of the code that it exchanged last.
  */
 import { createRequire } from 'node:module'
-import { setImmediate as soon } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
 export const kit = createRequire(import.meta.url)('../groups/index.js')
 
-const PATIENCE = 10 * 60 * 1000
+const MAX_MILLISECONDS = 10 * 60 * 1000
 const API = 'https://site.example/api/v1'
 
 export class Phone {
@@ -20,7 +20,7 @@ export class Phone {
     this.sent = []
     this.called = []
     this.active = 0
-    this.peak = 0
+    this.maxActive = 0
     this.scripts = new Map()
     this.failures = new Map()
     this.hideListeners = []
@@ -28,24 +28,24 @@ export class Phone {
     this.wx = this.makeWx()
   }
 
-  /** A kit on this phone: the app starts. */
+  /** Start the app: return a client on this phone. */
   start (options = {}) {
     return kit.createGroups({ baseUrl: 'https://site.example', wx: this.wx, ...options })
   }
 
-  /** The next answers to `route` ("GET /me"): [status, body, header], { fail } or a function. */
-  script (route, ...answers) {
-    this.scripts.set(route, answers)
+  /** Set the next responses to `route` ("GET /me"): [status, body, header], { fail } or a function. */
+  script (route, ...responses) {
+    this.scripts.set(route, responses)
     return this
   }
 
-  /** The next calls of a `wx` function fail so; `null` is a success. */
+  /** Make the next calls of a `wx` function fail with these errors; `null` is a success. */
   fail (name, ...errors) {
     this.failures.set(name, errors)
     return this
   }
 
-  /** Home, and back with these options. */
+  /** Go Home, and come back with these options. */
   comeBack (entry = this.entry) {
     this.hideListeners.forEach(listener => listener())
     this.entry = entry
@@ -59,15 +59,15 @@ export class Phone {
     this.key += 1
   }
 
-  endAllTokens () {
+  revokeTokens () {
     this.server.tokens.clear()
   }
 
   makeWx () {
     const callback = (name, work) => options => {
       this.called.push(name)
-      soon().then(() => this.settle(name, options, work))
-      // like the real ones, nothing to await
+      // Like the real call, this returns no promise.
+      nextTurn().then(() => this.settle(name, options, work))
     }
     return {
       login: callback('login', () => ({ code: `code-${(this.key += 1)}` })),
@@ -99,33 +99,33 @@ export class Phone {
   async request (options) {
     const route = `${options.method} ${options.url.replace(API, '').split('?')[0]}`
     this.sent.push({ route, ...options })
-    await this.occupy(async () => {
+    await this.countActive(async () => {
       const script = this.scripts.get(route)
       const scripted = script?.length ? script.shift() : undefined
-      const answer = typeof scripted === 'function' ? await scripted(options) : scripted
-      const { fail, statusCode, data, header } = this.read(answer ?? this.serve(route, options))
+      const response = typeof scripted === 'function' ? await scripted(options) : scripted
+      const { fail, statusCode, data, header } = this.unpack(response ?? this.serve(route, options))
       if (fail) options.fail(fail)
       else options.success({ statusCode, data, header, errMsg: 'request:ok' })
     })
   }
 
-  async occupy (work) {
+  async countActive (work) {
     this.active += 1
-    this.peak = Math.max(this.peak, this.active)
-    await soon()
+    this.maxActive = Math.max(this.maxActive, this.active)
+    await nextTurn()
     this.active -= 1
     await work()
   }
 
-  read (answer) {
-    if (!Array.isArray(answer)) return answer
-    const [statusCode, data, header = {}] = answer
+  unpack (response) {
+    if (!Array.isArray(response)) return response
+    const [statusCode, data, header = {}] = response
     return { statusCode, data, header }
   }
 
   upload (options) {
     const listeners = []
-    soon().then(() => [30, 100].forEach(progress => listeners.forEach(tell => tell({ progress }))))
+    nextTurn().then(() => [30, 100].forEach(progress => listeners.forEach(listener => listener({ progress }))))
     this.request({ method: 'POST', ...options })
     return { onProgressUpdate: listener => listeners.push(listener), abort () {} }
   }
@@ -133,7 +133,7 @@ export class Phone {
   serve (route, { header, data }) {
     if (route === 'POST /login') return this.serveLogin(data)
     const token = (header.authorization || '').replace('Bearer ', '')
-    if (!this.server.tokens.has(token)) return refusal(401, 'invalid_token')
+    if (!this.server.tokens.has(token)) return errorResponse(401, 'invalid_token')
     if (route === 'POST /groups/bind') return this.serveBind(data)
     return [200, { route }]
   }
@@ -147,29 +147,29 @@ export class Phone {
   }
 
   serveBind ({ encryptedData }) {
-    if (encryptedData !== `sealed-${this.server.key}`) return refusal(409, 'session_stale')
+    if (encryptedData !== `sealed-${this.server.key}`) return errorResponse(409, 'session_stale')
     const created = !this.server.binds++
     return [created ? 201 : 200, { created, group: { openGId: this.chat }, openGId: this.chat }]
   }
 }
 
-export function refusal (status, code, more = {}) {
+export function errorResponse (status, code, more = {}) {
   return [status, { code, detail: `${code} explained`, requestId: 'r-1', ...more }]
 }
 
-/** Runs `work` with time standing still but for what it waits for; how many ms that were. */
-export async function skippingTime (t, work) {
+/** Run `work` with fake timers; return its value or error, and the milliseconds it waited. */
+export async function withFakeTime (t, work) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
-  const begun = Date.now()
-  let over = false
+  const startedAt = Date.now()
+  let ended = false
   const outcome = work().then(value => ({ value }), error => ({ error }))
-  outcome.then(() => { over = true })
-  while (!over) {
-    for (let turn = 0; turn < 40 && !over; turn += 1) await soon()
-    if (!over) t.mock.timers.tick(100)
-    if (Date.now() - begun > PATIENCE) throw new Error('this never ends')
+  outcome.then(() => { ended = true })
+  while (!ended) {
+    for (let turn = 0; turn < 40 && !ended; turn += 1) await nextTurn()
+    if (!ended) t.mock.timers.tick(100)
+    if (Date.now() - startedAt > MAX_MILLISECONDS) throw new Error('this never ends')
   }
-  const elapsed = Date.now() - begun
+  const elapsed = Date.now() - startedAt
   t.mock.timers.reset()
   return { ...(await outcome), elapsed }
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setImmediate as soon } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
-import { kit, Phone, refusal, skippingTime } from './phone.mjs'
+import { kit, Phone, errorResponse, withFakeTime } from './phone.mjs'
 
 const URLS = { develop: 'http://192.168.0.2:8000', trial: 'https://trial.example', release: 'https://site.example' }
 
-function addressOf (baseUrl, envVersion = 'release') {
+function apiUrlOf (baseUrl, envVersion = 'release') {
   const phone = new Phone()
   phone.wx.getAccountInfoSync = () => ({ miniProgram: { appId: 'wxapp', envVersion } })
   phone.wx.request = ({ url, success }) => { phone.url = url; success({ statusCode: 200, data: { token: 't' } }) }
@@ -21,11 +21,11 @@ test('ten calls at once make one log-in', async () => {
   assert.equal(phone.count('POST /login'), 1)
 })
 
-test('ten calls and an entry at once, all refused, make one more log-in', async () => {
+test('ten calls and an enter at once, all refused, make one more log-in', async () => {
   const phone = new Phone()
   const groups = phone.start()
   await groups.me()
-  phone.endAllTokens()
+  phone.revokeTokens()
   const [entry] = await Promise.all([groups.enter(), ...Array.from({ length: 10 }, () => groups.me())])
   assert.equal(entry.group.openGId, 'family')
   assert.equal(phone.count('login'), 2)
@@ -35,13 +35,13 @@ test('a late 401 for an old token does not discard the newer session', async () 
   const phone = new Phone()
   const groups = phone.start()
   await groups.me()
-  phone.endAllTokens()
-  let answerLate
-  phone.script('GET /boards', () => new Promise(resolve => { answerLate = resolve }))
+  phone.revokeTokens()
+  let respondLate
+  phone.script('GET /boards', () => new Promise(resolve => { respondLate = resolve }))
   const late = groups.boards()
   await groups.me()
   assert.equal(phone.count('login'), 2)
-  answerLate(refusal(401, 'invalid_token'))
+  respondLate(errorResponse(401, 'invalid_token'))
   await late
   assert.equal(phone.count('login'), 2)
   assert.equal(phone.sent.at(-1).header.authorization, 'Bearer token-2')
@@ -49,22 +49,22 @@ test('a late 401 for an old token does not discard the newer session', async () 
 
 test('a call refused twice is given up', async () => {
   const phone = new Phone()
-  const no = refusal(401, 'invalid_token')
+  const no = errorResponse(401, 'invalid_token')
   phone.script('GET /me', no, no, no)
   await assert.rejects(phone.start().me(), { code: 'invalid_token', status: 401, requestId: 'r-1' })
   assert.equal(phone.count('GET /me'), 2)
 })
 
 test('a code that WeChat refuses is replaced once', async () => {
-  const phone = new Phone().script('POST /login', refusal(401, 'invalid_code'))
+  const phone = new Phone().script('POST /login', errorResponse(401, 'invalid_code'))
   await phone.start().me()
   assert.equal(phone.count('login'), 2)
-  phone.endAllTokens()
-  phone.script('POST /login', refusal(401, 'invalid_code'), refusal(401, 'invalid_code'))
+  phone.revokeTokens()
+  phone.script('POST /login', errorResponse(401, 'invalid_code'), errorResponse(401, 'invalid_code'))
   await assert.rejects(phone.start().me(), { code: 'invalid_code' })
 })
 
-test('a failed log-in fails all who waited for it, and the next call tries again', async () => {
+test('a failed log-in fails all calls that waited for it, and the next call logs in again', async () => {
   const phone = new Phone().fail('login', { errMsg: 'login:fail' })
   const groups = phone.start()
   const outcomes = await Promise.allSettled([groups.me(), groups.boards()])
@@ -73,23 +73,23 @@ test('a failed log-in fails all who waited for it, and the next call tries again
   assert.equal(phone.count('login'), 2)
 })
 
-test('a wx.login that never comes back is a timeout, not a lock', async t => {
+test('a wx.login that never ends is a timeout and does not block the next', async t => {
   const phone = new Phone()
   const { login } = phone.wx
   phone.wx.login = () => {}
   const groups = phone.start()
-  const { error } = await skippingTime(t, () => groups.me())
+  const { error } = await withFakeTime(t, () => groups.me())
   assert.equal(error.code, 'timeout')
   phone.wx.login = login
   await groups.me()
 })
 
-test('a log-in answer without a token is an error, not a token', async () => {
+test('a log-in response without a token is an error', async () => {
   const phone = new Phone().script('POST /login', [200, { welcome: 'to the airport' }])
   await assert.rejects(phone.start().me(), { code: 'bad_answer' })
 })
 
-test('the log-in says which mini-program it is', async () => {
+test('the log-in sends the appid', async () => {
   const phone = new Phone()
   await phone.start().me()
   assert.deepEqual(phone.sent[0].data, { code: 'code-1', appid: 'wxapp' })
@@ -110,7 +110,7 @@ test('the token is kept for the next start, of this mini-program, environment an
   assert.equal(phone.count('login'), 4)
 })
 
-test('a storage that is full or blocked costs nothing but log-ins', async () => {
+test('a full or blocked storage costs nothing but log-ins', async () => {
   const phone = new Phone()
   const broken = () => { throw new Error('setStorageSync:fail quota exceeded') }
   Object.assign(phone.wx, { getStorageSync: broken, setStorageSync: broken, removeStorageSync: broken })
@@ -121,7 +121,7 @@ test('a storage that is full or blocked costs nothing but log-ins', async () => 
   assert.equal(phone.count('login'), 1)
 })
 
-test('deleteMe forgets the session here, where the server has erased it', async () => {
+test('deleteMe deletes the session on the phone too', async () => {
   const phone = new Phone().script('DELETE /me', [204, ''])
   const groups = phone.start()
   assert.equal(await groups.deleteMe(), undefined)
@@ -130,26 +130,26 @@ test('deleteMe forgets the session here, where the server has erased it', async 
   assert.equal(phone.count('login'), 2)
 })
 
-test('deleteMe that fails forgets nothing', async () => {
-  const phone = new Phone().script('DELETE /me', refusal(503, 'unavailable', { retryAfter: 1 }))
+test('a failed deleteMe keeps the session', async () => {
+  const phone = new Phone().script('DELETE /me', errorResponse(503, 'unavailable', { retryAfter: 1 }))
   const groups = phone.start()
   await assert.rejects(groups.deleteMe(), { code: 'unavailable' })
   assert.equal(phone.storage.size, 1)
 })
 
-// A team's own back end
+// Your own back end
 
-test('getToken logs in instead of wx.login, one caller at a time, and hears why', async () => {
+test('getToken replaces wx.login, is never called twice at once, and gets the reason', async () => {
   const phone = new Phone()
   const reasons = []
   const getToken = async reason => {
     reasons.push(reason)
-    await soon()
+    await nextTurn()
     return phone.serveLogin({ code: `code-${(phone.key += 1)}` })[1].token
   }
   const groups = phone.start({ getToken })
   await Promise.all([groups.me(), groups.boards(), groups.groups()])
-  phone.endAllTokens()
+  phone.revokeTokens()
   await Promise.all([groups.me(), groups.boards()])
   phone.logInElsewhere()
   assert.equal((await groups.enter()).group.openGId, 'family')
@@ -157,7 +157,7 @@ test('getToken logs in instead of wx.login, one caller at a time, and hears why'
   assert.equal(phone.count('login') + phone.count('POST /login'), 0)
 })
 
-test('a getToken that fails, throws or gives nothing is an error of the call', async () => {
+test('a getToken that rejects, throws or returns nothing is an error of the call', async () => {
   const phone = new Phone()
   const failing = [() => Promise.reject(new Error('their server is down')), () => { throw new Error('oops') }, async () => '']
   for (const getToken of failing) {
@@ -168,29 +168,29 @@ test('a getToken that fails, throws or gives nothing is an error of the call', a
   }
 })
 
-// Where the server is
+// The base URL
 
 for (const url of ['https://a.example', 'https://a.example/', 'https://a.example/api/v1', 'https://a.example/api/v1/', 'https://a.example//']) {
   test(`baseUrl may be ${url}`, async () => {
-    assert.equal(await addressOf(url), 'https://a.example/api/v1')
+    assert.equal(await apiUrlOf(url), 'https://a.example/api/v1')
   })
 }
 
 test('a path before the API is kept', async () => {
-  assert.equal(await addressOf('https://a.example/groups/'), 'https://a.example/groups/api/v1')
+  assert.equal(await apiUrlOf('https://a.example/groups/'), 'https://a.example/groups/api/v1')
 })
 
 for (const [environment, url] of Object.entries(URLS)) {
-  test(`the ${environment} version calls the server named for it`, async () => {
-    assert.equal(await addressOf(URLS, environment), `${url}/api/v1`)
+  test(`the ${environment} version calls its own server`, async () => {
+    assert.equal(await apiUrlOf(URLS, environment), `${url}/api/v1`)
   })
 }
 
-test('where the phone does not say its environment it is the release', async () => {
-  assert.equal(await addressOf(URLS, undefined), 'https://site.example/api/v1')
+test('without an environment the release server is called', async () => {
+  assert.equal(await apiUrlOf(URLS, undefined), 'https://site.example/api/v1')
 })
 
-test('a missing baseUrl is said at the start, with the environment', () => {
+test('createGroups throws if baseUrl is missing for the environment', () => {
   const start = baseUrl => () => new Phone().start({ baseUrl })
   assert.throws(start(undefined), /no baseUrl for "release"/)
   assert.throws(start({ develop: 'http://127.0.0.1:8000' }), /no baseUrl for "release"/)

@@ -1,6 +1,6 @@
 /**
- * The kit against a real site and a real sandbox: `wx` asks the sandbox what a phone would ask
- * WeChat, and sends real requests. e2e/test_kit.py starts both; without them there is nothing to do.
+ * Test the kit against a real site and a real sandbox: `wx` calls the sandbox as a phone calls
+ * WeChat, and sends real requests. e2e/test_kit.py starts both; without them these tests are skipped.
  */
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -17,9 +17,9 @@ class Phone {
   constructor (person) {
     this.person = person
     this.storage = new Map()
-    this.answers = []
+    this.responses = []
     this.active = 0
-    this.peak = 0
+    this.maxActive = 0
     this.logins = 0
     this.launch = { scene: 1001, query: {} }
     this.wx = this.makeWx()
@@ -30,29 +30,29 @@ class Phone {
   }
 
   async openCard (chat, card = {}) {
-    this.launch = await this.ask('open-card', { chat, ...card })
+    this.launch = await this.callSandbox('open-card', { chat, ...card })
     return this
   }
 
-  /** What the phone's side of the sandbox answers; rejects as `wx` fails. */
-  async ask (call, more = {}) {
-    const who = ['join', 'leave'].includes(call) ? {} : { appid: APP_ID }
-    const answer = await send('POST', `${SANDBOX_URL}/phone/${call}`, { person: this.person, ...who, ...more })
-    if (answer.statusCode !== 200) throw answer.data
-    return answer.data
+  /** Call the sandbox's API for phones; rejects as `wx` fails. */
+  async callSandbox (call, more = {}) {
+    const app = ['join', 'leave'].includes(call) ? {} : { appid: APP_ID }
+    const response = await send('POST', `${SANDBOX_URL}/phone/${call}`, { person: this.person, ...app, ...more })
+    if (response.statusCode !== 200) throw response.data
+    return response.data
   }
 
   makeWx () {
-    const asking = (call, argument = () => ({})) => options => {
-      this.ask(call, argument(options)).then(options.success, options.fail)
+    const callback = (call, argument = () => ({})) => options => {
+      this.callSandbox(call, argument(options)).then(options.success, options.fail)
     }
-    const login = asking('login')
+    const login = callback('login')
     return {
       login: options => { this.logins += 1; login(options) },
-      getGroupEnterInfo: asking('group-enter-info'),
-      getShareInfo: asking('share-info', ({ shareTicket }) => ({ shareTicket })),
-      request: options => { this.carry(options, () => send(options.method, options.url, options.data, options.header)) },
-      uploadFile: options => { this.carry(options, () => upload(options)) },
+      getGroupEnterInfo: callback('group-enter-info'),
+      getShareInfo: callback('share-info', ({ shareTicket }) => ({ shareTicket })),
+      request: options => { this.run(options, () => send(options.method, options.url, options.data, options.header)) },
+      uploadFile: options => { this.run(options, () => upload(options)) },
       showShareMenu () {},
       getEnterOptionsSync: () => this.launch,
       getAccountInfoSync: () => ({ miniProgram: { appId: APP_ID, envVersion: 'develop' } }),
@@ -63,134 +63,134 @@ class Phone {
     }
   }
 
-  async carry ({ url, method = 'POST', success, fail }, work) {
+  async run ({ url, method = 'POST', success, fail }, work) {
     this.active += 1
-    this.peak = Math.max(this.peak, this.active)
-    const answer = await work().catch(cause => ({ errMsg: `request:fail ${cause.cause?.code}` }))
+    this.maxActive = Math.max(this.maxActive, this.active)
+    const response = await work().catch(cause => ({ errMsg: `request:fail ${cause.cause?.code}` }))
     this.active -= 1
-    this.answers.push(`${method} ${new URL(url).pathname.replace('/api/v1', '')} ${answer.statusCode}`)
-    if (answer.statusCode) success(answer)
-    else fail(answer)
+    this.responses.push(`${method} ${new URL(url).pathname.replace('/api/v1', '')} ${response.statusCode}`)
+    if (response.statusCode) success(response)
+    else fail(response)
   }
 
-  count (answer) {
-    return this.answers.filter(one => one === answer).length
+  count (response) {
+    return this.responses.filter(one => one === response).length
   }
 
   get token () {
     return [...this.storage.values()][0]
   }
 
-  /** The token is ended behind the kit's back. */
-  async endToken () {
-    const ended = await send('POST', `${SITE_URL}/api/v1/logout`, {}, { authorization: `Bearer ${this.token}` })
-    assert.equal(ended.statusCode, 204)
+  /** Revoke the token without the kit's knowledge. */
+  async revokeToken () {
+    const response = await send('POST', `${SITE_URL}/api/v1/logout`, {}, { authorization: `Bearer ${this.token}` })
+    assert.equal(response.statusCode, 204)
   }
 }
 
 async function send (method, url, data, header = {}) {
   const body = data === undefined ? undefined : JSON.stringify(data)
-  const answer = await fetch(url, { method, body, headers: { 'content-type': 'application/json', ...header } })
-  return read(answer, text => text && JSON.parse(text))
+  const response = await fetch(url, { method, body, headers: { 'content-type': 'application/json', ...header } })
+  return toWxResponse(response, text => text && JSON.parse(text))
 }
 
 async function upload ({ url, filePath, name, header }) {
   const body = new FormData()
   body.append(name, new Blob([readFileSync(filePath)], { type: 'image/png' }), 'avatar.png')
-  return read(await fetch(url, { method: 'POST', body, headers: header }), text => text)
+  return toWxResponse(await fetch(url, { method: 'POST', body, headers: header }), text => text)
 }
 
-async function read (answer, decode) {
-  const data = decode(await answer.text())
-  return { statusCode: answer.status, data, header: Object.fromEntries(answer.headers), errMsg: 'request:ok' }
+async function toWxResponse (response, decode) {
+  const data = decode(await response.text())
+  return { statusCode: response.status, data, header: Object.fromEntries(response.headers), errMsg: 'request:ok' }
 }
 
 const GREEN = 'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mMUWWDDgA0wMeAAg1MCAMCAAQC5ntTYAAAAAElFTkSuQmCC'
 const BLUE = 'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mMUsVnAgA0wMeAAg1MCAMAcAQBf8GdwAAAAAElFTkSuQmCC'
 
-/** A picture of eight by eight pixels, as WeChat leaves it in a temporary file. */
+/** Write a picture of 8 by 8 pixels to a temporary file, as WeChat does. */
 function picture (png) {
   const file = join(tmpdir(), `groupsite-${process.pid}.png`)
   writeFileSync(file, png, 'base64')
   return file
 }
 
-const site = (sentence, work) => test(sentence, { skip }, work)
+const site = (name, work) => test(name, { skip }, work)
 
 site('Alice and Bob open a card in their group, and see each other on its ranking', async () => {
   const alice = await new Phone('alice').openCard('family', { query: { from: 'bob' } })
   const bob = await new Phone('bob').openCard('family')
-  const hers = alice.start()
-  const entry = await hers.enter()
+  const aliceGroups = alice.start()
+  const entry = await aliceGroups.enter()
   assert.equal(entry.created, true)
   assert.deepEqual(entry.query, { from: 'bob' })
-  await hers.setNickname('小明')
-  const his = bob.start()
-  const { group } = await his.enter()
+  await aliceGroups.setNickname('小明')
+  const bobGroups = bob.start()
+  const { group } = await bobGroups.enter()
   assert.equal(group.openGId, entry.group.openGId)
   assert.equal(group.memberCount, 2)
-  const ranking = await his.ranking(group.openGId)
+  const ranking = await bobGroups.ranking(group.openGId)
   assert.deepEqual(ranking.entries.map(({ isMe }) => isMe), [false, true])
   assert.equal(ranking.entries[0].member.nickname, '小明')
   assert.equal(ranking.me.score, 1)
 })
 
-site('a card opened before the first log-in is bound at the first try', async () => {
+site('a card opened before the first log-in is bound on the first attempt', async () => {
   const phone = await new Phone('early').openCard('family')
   await phone.start().enter()
-  assert.deepEqual(phone.answers, ['POST /login 200', 'POST /groups/bind 201'])
+  assert.deepEqual(phone.responses, ['POST /login 200', 'POST /groups/bind 201'])
 })
 
-site('a phone that only knows getShareInfo gets in', async () => {
+site('a phone that only has getShareInfo enters', async () => {
   const phone = await new Phone('old-phone').openCard('family')
   delete phone.wx.getGroupEnterInfo
   assert.equal((await phone.start().enter()).group.memberCount > 0, true)
 })
 
-site('a card without a ticket gets in', async () => {
+site('a card without a ticket enters', async () => {
   const phone = await new Phone('ticketless').openCard('family', { scene: 1008 })
   assert.ok((await phone.start().enter()).group)
 })
 
-site('data without a watermark gets in', async () => {
+site('data without a watermark enters', async () => {
   const phone = await new Phone('unmarked').openCard('family')
   phone.wx.getGroupEnterInfo = ({ success, fail }) => {
-    phone.ask('group-enter-info', { watermark: false }).then(success, fail)
+    phone.callSandbox('group-enter-info', { watermark: false }).then(success, fail)
   }
   assert.ok((await phone.start().enter()).group)
 })
 
-site('two entries at the same moment bind once', async () => {
+site('two enters at the same time bind once', async () => {
   const phone = await new Phone('twice').openCard('family')
   const groups = phone.start()
   const [first, second] = await Promise.all([groups.enter(), groups.enter(phone.launch)])
   assert.equal(first, second)
-  assert.equal(phone.answers.length, 2)
+  assert.equal(phone.responses.length, 2)
 })
 
-site('a chat of two is no group, whoever decides it', async () => {
+site('a one-to-one chat is not a group, whether the phone or the server finds out', async () => {
   const phone = new Phone('alone')
-  phone.launch = await phone.ask('open-single')
+  phone.launch = await phone.callSandbox('open-single')
   assert.equal((await phone.start().enter()).reason, 'single_chat')
-  assert.deepEqual(phone.answers, [])
+  assert.deepEqual(phone.responses, [])
   phone.launch = { scene: 1008, query: {} }
   assert.equal((await phone.start().enter()).reason, 'single_chat')
   assert.equal(phone.count('POST /groups/bind 409'), 1)
 })
 
-site('who has left the group is told so', async () => {
+site('a member who left the group gets the reason left_group', async () => {
   const phone = await new Phone('gone').openCard('family')
-  await phone.ask('leave', { chat: 'family' })
+  await phone.callSandbox('leave', { chat: 'family' })
   assert.equal((await phone.start().enter()).reason, 'left_group')
 })
 
-site('a session key changed by a log-in elsewhere: stale, log-in, new data, in', async () => {
+site('after a log-in elsewhere the kit logs in again and binds with new data', async () => {
   const phone = await new Phone('rotated').openCard('family')
   const groups = phone.start()
   await groups.me()
-  await phone.ask('login')
+  await phone.callSandbox('login')
   assert.ok((await groups.enter()).group)
-  assert.deepEqual(phone.answers.filter(answer => answer.includes('POST')), [
+  assert.deepEqual(phone.responses.filter(response => response.includes('POST')), [
     'POST /login 200', 'POST /groups/bind 409', 'POST /login 200', 'POST /groups/bind 201'
   ])
 })
@@ -199,56 +199,56 @@ site('ten refused calls make one log-in', async () => {
   const phone = new Phone('refused')
   const groups = phone.start()
   await groups.me()
-  await phone.endToken()
+  await phone.revokeToken()
   await Promise.all(Array.from({ length: 10 }, () => groups.me()))
   assert.equal(phone.logins, 2)
   assert.ok(phone.count('GET /me 401') >= 6)
 })
 
-site('ten entries and calls of a new phone make one log-in', async () => {
+site('ten calls of a new phone, enter among them, make one log-in', async () => {
   const phone = await new Phone('eager').openCard('family')
   const groups = phone.start()
   await Promise.all([groups.enter(), ...Array.from({ length: 9 }, () => groups.me())])
   assert.equal(phone.logins, 1)
 })
 
-site('of 25 calls at once six are on their way', async () => {
+site('of 25 calls at once six run at a time', async () => {
   const phone = new Phone('busy')
   const groups = phone.start()
   await groups.me()
   await Promise.all(Array.from({ length: 25 }, () => groups.boards()))
   assert.equal(phone.count('GET /boards 200'), 25)
-  assert.equal(phone.peak, 6)
+  assert.equal(phone.maxActive, 6)
 })
 
-site('the token of an earlier start is good for the next', async () => {
+site('the token of an earlier start is used by the next', async () => {
   const phone = await new Phone('faithful').openCard('family')
   await phone.start().me()
   assert.ok((await phone.start().enter()).group)
   assert.equal(phone.logins, 1)
 })
 
-site('Dora hides, and only she sees herself; shows herself again; leaves, and sees nothing', async () => {
+site('Dora hides, shows herself again, and leaves', async () => {
   const dora = await new Phone('dora').openCard('chess')
   const erik = await new Phone('erik').openCard('chess')
-  const hers = dora.start()
-  const his = erik.start()
-  const { group: { openGId } } = await hers.enter()
-  await his.enter()
+  const doraGroups = dora.start()
+  const erikGroups = erik.start()
+  const { group: { openGId } } = await doraGroups.enter()
+  await erikGroups.enter()
   const listed = async groups => (await groups.ranking(openGId)).total
-  assert.equal((await hers.hide(openGId)).hidden, true)
-  assert.equal(await listed(his), 1)
-  assert.equal((await hers.ranking(openGId)).absent, 'hidden')
-  assert.equal((await hers.hide(openGId, false)).hidden, false)
-  assert.equal(await listed(his), 2)
-  assert.equal((await hers.around(openGId, { size: 1 })).entries.length, 2)
-  assert.equal((await hers.groups()).groups[0].openGId, openGId)
-  assert.equal(await hers.leave(openGId), undefined)
-  await assert.rejects(hers.ranking(openGId), { code: 'not_found', status: 404 })
-  assert.deepEqual((await hers.groups()).groups, [])
+  assert.equal((await doraGroups.hide(openGId)).hidden, true)
+  assert.equal(await listed(erikGroups), 1)
+  assert.equal((await doraGroups.ranking(openGId)).absent, 'hidden')
+  assert.equal((await doraGroups.hide(openGId, false)).hidden, false)
+  assert.equal(await listed(erikGroups), 2)
+  assert.equal((await doraGroups.around(openGId, { size: 1 })).entries.length, 2)
+  assert.equal((await doraGroups.groups()).groups[0].openGId, openGId)
+  assert.equal(await doraGroups.leave(openGId), undefined)
+  await assert.rejects(doraGroups.ranking(openGId), { code: 'not_found', status: 404 })
+  assert.deepEqual((await doraGroups.groups()).groups, [])
 })
 
-site('a ranking is read page by page', async () => {
+site('a ranking is loaded page by page', async () => {
   const people = await Promise.all(['p1', 'p2', 'p3'].map(name => new Phone(name).openCard('pages')))
   const entries = await Promise.all(people.map(phone => phone.start().enter()))
   const groups = people[0].start()
@@ -282,7 +282,7 @@ site('a link opens the web page', async () => {
   assert.equal((await fetch(url)).status, 200)
 })
 
-site('a nickname that is not allowed says why, and nothing changes', async () => {
+site('a refused nickname has a reason and changes nothing', async () => {
   const phone = new Phone('namer')
   const groups = phone.start()
   await groups.setNickname('李雷')
@@ -295,7 +295,7 @@ site('a nickname that is not allowed says why, and nothing changes', async () =>
   assert.equal((await groups.setNickname('存疑名字')).nicknameState, 'pending')
 })
 
-site('an avatar is uploaded, and again after its token has ended', async () => {
+site('an avatar is uploaded, and again after the token was revoked', async () => {
   const phone = new Phone('painter')
   const groups = phone.start()
   const before = (await groups.me()).avatar
@@ -303,19 +303,19 @@ site('an avatar is uploaded, and again after its token has ended', async () => {
   assert.notEqual(user.avatar, before)
   assert.equal(user.avatarState, 'pending')
   assert.equal((await fetch(user.avatar)).headers.get('content-type'), 'image/webp')
-  await phone.endToken()
+  await phone.revokeToken()
   await groups.uploadAvatar(picture(BLUE))
   assert.equal(phone.count('POST /me/avatar 401'), 1)
   assert.equal(phone.logins, 2)
 })
 
-site('a file that is no picture is refused', async () => {
+site('a file that is not a picture is refused', async () => {
   const file = join(tmpdir(), `groupsite-${process.pid}.txt`)
   writeFileSync(file, 'hello')
   await assert.rejects(new Phone('vandal').start().uploadAvatar(file), { code: 'invalid', status: 400 })
 })
 
-site('deleteMe erases everything; who comes back is somebody new', async () => {
+site('deleteMe deletes everything, and the next call makes a new account', async () => {
   const phone = await new Phone('quitter').openCard('family')
   const groups = phone.start()
   const { group: { openGId } } = await groups.enter()
@@ -327,12 +327,12 @@ site('deleteMe erases everything; who comes back is somebody new', async () => {
   assert.equal((await groups.request('/me/data')).memberships.length, 0)
 })
 
-site('a team with a log-in of its own opens sessions with its server key', async () => {
+site('your own back end opens sessions with its server key', async () => {
   const phone = await new Phone('employee').openCard('office')
   const reasons = []
   const getToken = async reason => {
     reasons.push(reason)
-    const { code } = await phone.ask('login')
+    const { code } = await phone.callSandbox('login')
     const query = new URLSearchParams({ appid: APP_ID, secret: APP_SECRET, js_code: code, grant_type: 'authorization_code' })
     const { data } = await send('GET', `${SANDBOX_URL}/sns/jscode2session?${query}`)
     const session = { openid: data.openid, sessionKey: data.session_key }
@@ -340,15 +340,15 @@ site('a team with a log-in of its own opens sessions with its server key', async
   }
   const groups = phone.start({ getToken })
   await groups.me()
-  await phone.ask('login')
+  await phone.callSandbox('login')
   assert.ok((await groups.enter()).group)
-  await phone.endToken()
+  await phone.revokeToken()
   await groups.me()
   assert.deepEqual(reasons, ['start', 'stale', 'expired'])
   assert.equal(phone.count('POST /login 200'), 0)
 })
 
-site('too much data that does not open locks entering for a while, and says so', async () => {
+site('too many envelopes that cannot be decrypted lock binding for a while', async () => {
   const phone = await new Phone('forger').openCard('family')
   const groups = phone.start()
   const forged = { encryptedData: Buffer.alloc(64).toString('base64'), iv: Buffer.alloc(16).toString('base64') }
@@ -360,7 +360,7 @@ site('too much data that does not open locks entering for a while, and says so',
   assert.ok(entry.error.retryAfter > 60)
 })
 
-site('while WeChat is away an entry is unavailable; afterwards it works', async () => {
+site('while WeChat is down the reason is unavailable; later entering works', async () => {
   const phone = await new Phone('patient').openCard('family')
   const groups = phone.start()
   await send('POST', `${SANDBOX_URL}/phone/faults`, { path: '/sns/jscode2session', fault: { errcode: 45009 } })
@@ -370,12 +370,12 @@ site('while WeChat is away an entry is unavailable; afterwards it works', async 
   assert.ok((await groups.enter()).group)
 })
 
-site('where there is no server an entry is offline', async () => {
+site('without a server the reason is offline', async () => {
   const phone = await new Phone('hermit').openCard('family')
   assert.equal((await phone.start({ baseUrl: 'http://127.0.0.1:9' }).enter()).reason, 'offline')
 })
 
-site('errors come in the language of the phone', async () => {
+site('errors are in the language of the phone', async () => {
   const phone = new Phone('traveller')
   phone.wx.getAppBaseInfo = () => ({ SDKVersion: '3.7.12', language: 'en' })
   const english = await phone.start().ranking('tGnowhere').catch(error => error)

@@ -1,4 +1,4 @@
-/** The typings by use, with the official `wx`: checked by `npm run lint`, never run. */
+/** Use every typing together with the official `wx`; `npm run lint` checks this file, nothing runs it. */
 import {
   createGroups,
   GroupsError,
@@ -12,9 +12,9 @@ import {
 } from '../groups/index'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
-const sure = <_Claim extends true>(): void => {}
+const assertType = <_Claim extends true>(): void => {}
 
-// Making a client
+// Creating a client
 
 const groups: Groups = createGroups({ baseUrl: 'https://groups.example.com', wx })
 
@@ -23,29 +23,29 @@ createGroups({
   baseUrl: { develop: 'http://127.0.0.1:8000', trial: 'https://trial.example.com', release: 'https://example.com' },
   appid: 'wx0123456789abcdef',
   getToken: async reason => {
-    sure<Equal<typeof reason, 'start' | 'expired' | 'stale'>>()
+    assertType<Equal<typeof reason, 'start' | 'expired' | 'stale'>>()
     return 'token'
   }
 })
 
-// @ts-expect-error a server is needed
+// @ts-expect-error baseUrl is required
 createGroups({})
-// @ts-expect-error every environment has its server
+// @ts-expect-error every environment needs a server
 createGroups({ baseUrl: { release: 'https://example.com' } })
-// @ts-expect-error no such option
+// @ts-expect-error there is no such option
 createGroups({ baseUrl: '', timeout: 3 })
-// @ts-expect-error a token is a text
+// @ts-expect-error a token is a string
 createGroups({ baseUrl: '', getToken: async () => 42 })
-// @ts-expect-error that is no wx
+// @ts-expect-error this is not a wx
 createGroups({ baseUrl: '', wx: {} })
 
 const cloud: Transport = async ({ url, method, header, data, timeout }) => {
-  const answer = await wx.cloud.callContainer({ path: url, method, header, data: data as Record<string, unknown>, timeout })
-  return { statusCode: answer.statusCode, data: answer.data, header: answer.header }
+  const response = await wx.cloud.callContainer({ path: url, method, header, data: data as Record<string, unknown>, timeout })
+  return { statusCode: response.statusCode, data: response.data, header: response.header }
 }
 createGroups({ baseUrl: 'https://groups.example.com', transport: cloud })
 
-// Entering: what App.onShow and getEnterOptionsSync give fits
+// Entering, with the options of App.onShow and getEnterOptionsSync
 
 App({
   onShow (options) {
@@ -57,13 +57,13 @@ async function enter (): Promise<void> {
   const entry: Entry = await groups.enter()
   await groups.enter(wx.getEnterOptionsSync())
   await groups.enter(wx.getLaunchOptionsSync())
-  sure<Equal<typeof entry.query, Record<string, string | undefined>>>()
+  assertType<Equal<typeof entry.query, Record<string, string | undefined>>>()
   if (entry.group) {
-    sure<Equal<typeof entry.group.openGId, string>>()
-    sure<Equal<typeof entry.created, boolean>>()
+    assertType<Equal<typeof entry.group.openGId, string>>()
+    assertType<Equal<typeof entry.created, boolean>>()
     const { hidden, aliasState } = entry.group.membership
-    sure<Equal<typeof hidden, boolean>>()
-    sure<Equal<typeof aliasState, 'approved' | 'pending' | 'refused'>>()
+    assertType<Equal<typeof hidden, boolean>>()
+    assertType<Equal<typeof aliasState, 'approved' | 'pending' | 'refused'>>()
   } else {
     const why: string = explain(entry.reason)
     const wait: number | undefined = entry.error?.retryAfter
@@ -71,7 +71,7 @@ async function enter (): Promise<void> {
   }
 }
 
-/** Every reason, and no other: a reason more or less in the typings fails here. */
+/** Handle every reason; a reason added to or removed from the typings is an error here. */
 function explain (reason: Reason): string {
   switch (reason) {
     case 'single_chat':
@@ -99,25 +99,25 @@ async function call (openGId: string): Promise<void> {
   const me: User = await groups.me()
   const { boards } = await groups.boards()
   const board = boards[0]!
-  sure<Equal<typeof board.writer, 'server' | 'client'>>()
+  assertType<Equal<typeof board.writer, 'server' | 'client'>>()
   const ranking: Ranking = await groups.ranking(openGId)
   await groups.ranking(openGId, { board: board.key, period: '2026-W47', limit: 20, cursor: ranking.next ?? undefined })
   const near = await groups.around(openGId, { board: 'points', period: 'all', size: 3 })
-  sure<Equal<typeof near, Ranking>>()
+  assertType<Equal<typeof near, Ranking>>()
   near.entries.forEach(show)
   const { periods } = await groups.submitScore({ board: 'points', value: 3 })
   await groups.submitScore({ board: 'points', value: 3, openGId, idempotencyKey: 'round-7' })
   periods.map(({ key, value, changed }) => [key, value, changed])
   const renamed: User = await groups.setNickname(me.nickname)
   const drawn: User = await groups.uploadAvatar('wxfile://tmp/a.jpg', { onProgress: percent => percent.toFixed() })
-  sure<Equal<typeof renamed.profileComplete & typeof drawn.profileComplete, boolean>>()
+  assertType<Equal<typeof renamed.profileComplete & typeof drawn.profileComplete, boolean>>()
   const { hidden } = await groups.hide(openGId)
   await groups.hide(openGId, !hidden)
   const { url, expiresAt } = await groups.link(openGId, 'points')
   await groups.link(openGId)
   console.log(url, expiresAt)
   const nothing = [await groups.leave(openGId), await groups.deleteMe()]
-  sure<Equal<typeof nothing, void[]>>()
+  assertType<Equal<typeof nothing, void[]>>()
   const data = await groups.request<{ scores: unknown[] }>('/me/data')
   data.scores.length.toFixed()
   await groups.request('/me/consent', { method: 'POST', data: { version: '1', purposes: ['groups'] } })
@@ -133,14 +133,14 @@ function show ({ rank, movement, score, isMe }: RankingEntry): string {
   return `${rank.toFixed()} ${move} ${score.toFixed()} ${isMe ? '我' : ''}`
 }
 
-// Sharing: what share() gives is what onShareAppMessage may return
+// Sharing: share() gives what onShareAppMessage may return
 
 Page({
   onShareAppMessage () {
     return groups.share({ title: '看看群排行', path: '/pages/rank/index', query: { board: 'points', n: 1 } })
   }
 })
-sure<Equal<keyof ReturnType<Groups['share']>, 'title' | 'path' | 'imageUrl'>>()
+assertType<Equal<keyof ReturnType<Groups['share']>, 'title' | 'path' | 'imageUrl'>>()
 
 // Errors
 

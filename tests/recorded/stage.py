@@ -16,8 +16,7 @@ from PIL import Image
 from tests.settings import APP_ID, OTHER_APP_ID
 from wechat.crypto import seal
 from wechat.push import channel_for
-from wechat.sandbox import Phone, Sandbox, open_gid_of, openid_of, unionid_of
-from wechat.sandbox.world import Fault
+from wechat.sandbox import Fault, Phone, Sandbox, open_gid_of, openid_of, unionid_of
 
 from .names import Names, differences, visible
 from .operators import Operator
@@ -106,7 +105,7 @@ class Stage:
         return open_gid
 
     def serve_two_apps(self) -> None:
-        other = {OTHER_APP_ID: {"SECRET": self.sandbox.world.apps[OTHER_APP_ID]}}
+        other = {OTHER_APP_ID: {"SECRET": self.sandbox.state.apps[OTHER_APP_ID]}}
         self.settings.WECHAT_APPS = {**self.settings.WECHAT_APPS, **other}
 
     # The record
@@ -173,7 +172,7 @@ class Stage:
 
     def fault(self, path: str, times: int = 1, **what: Any) -> None:
         """The next calls of one of WeChat's paths fail so; `times` by 0 takes it back."""
-        self.sandbox.world.request_fault(path, Fault(**what), times)
+        self.sandbox.state.request_fault(path, Fault(**what), times)
 
     @contextmanager
     def without_database(self, error: type[Exception] = OperationalError) -> Iterator[None]:

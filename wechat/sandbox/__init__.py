@@ -2,13 +2,13 @@
 
 from .phone import Phone, PhoneError
 from .server import Sandbox
-from .world import World, open_gid_of, openid_of, unionid_of
+from .state import Fault, open_gid_of, openid_of, unionid_of
 
 __all__ = [
+    "Fault",
     "Phone",
     "PhoneError",
     "Sandbox",
-    "World",
     "open_gid_of",
     "openid_of",
     "unionid_of",

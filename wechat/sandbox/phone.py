@@ -9,7 +9,7 @@ TIMEOUT = 10
 
 
 class PhoneError(Exception):
-    """A `wx` call failed: its `errMsg` and `errCode`, here in Python's spelling."""
+    """The failure of a `wx` call, with its `errMsg` and `errCode`."""
 
     def __init__(self, err_msg: str, err_code: int) -> None:
         super().__init__(err_msg, err_code)
@@ -20,7 +20,7 @@ class PhoneError(Exception):
 class Phone:
     """The phone of `person` with one mini-program open, in the sandbox at `sandbox_url`.
 
-    `appid` may stay out where the sandbox has one app. Every call raises PhoneError where the
+    `appid` may be left out where the sandbox has one app. Every call raises PhoneError where the
     `wx` call would fail, and requests.RequestException where the sandbox cannot be reached.
     """
 
@@ -30,30 +30,34 @@ class Phone:
         self._who = {"person": person} | ({"appid": appid} if appid else {})
 
     def login(self) -> str:
-        """wx.login: a code. What was sealed before will not open with this login's key."""
+        """Call wx.login and return the code.
+
+        From now on the phone seals with a new session_key: what was sealed before does not open
+        with it.
+        """
         return str(self._call("login", self._who)["code"])
 
     def open_card(
         self, chat: str, scene: int = 1044, query: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Tap a card in a group: the launch, `{"scene", "shareTicket", "query"}`."""
+        """Tap a card in a group and return the launch, `{"scene", "shareTicket", "query"}`."""
         card = {"chat": chat, "scene": scene, "query": dict(query or {})}
         return self._call("open-card", self._who | card)
 
     def open_single(self) -> dict[str, Any]:
-        """Tap a card in a chat of two: the launch, `{"scene": 1007, "query"}`."""
+        """Tap a card in a chat of two and return the launch, `{"scene": 1007, "query"}`."""
         return self._call("open-single", self._who)
 
     def share_info(self, ticket: str) -> dict[str, str]:
-        """wx.getShareInfo: `{"encryptedData", "iv"}`."""
+        """Call wx.getShareInfo and return `{"encryptedData", "iv"}`."""
         return self._envelope("share-info", {"shareTicket": ticket})
 
     def group_enter_info(self, *, watermark: bool = True) -> dict[str, str]:
-        """wx.getGroupEnterInfo of the last launch: `{"encryptedData", "iv"}`."""
+        """Call wx.getGroupEnterInfo for the last launch and return `{"encryptedData", "iv"}`."""
         return self._envelope("group-enter-info", {"watermark": watermark})
 
     def user_info(self) -> dict[str, str]:
-        """wx.getUserInfo: `{"encryptedData", "iv"}`, with no group inside."""
+        """Call wx.getUserInfo and return `{"encryptedData", "iv"}`, which name no group."""
         return self._envelope("user-info", {})
 
     def join(self, chat: str) -> None:
@@ -61,7 +65,7 @@ class Phone:
         self._call("join", {"person": self.person, "chat": chat})
 
     def leave(self, chat: str) -> None:
-        """Leave a group one is in."""
+        """Leave a group."""
         self._call("leave", {"person": self.person, "chat": chat})
 
     def _envelope(self, call: str, arguments: Mapping[str, object]) -> dict[str, str]:

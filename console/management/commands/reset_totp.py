@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from accounts.audit import Act
+from audit.actors import Actor
 from console.models import SecondFactor
 
 
@@ -22,6 +22,6 @@ class Command(BaseCommand):
                 f"管理员 {username} 不存在或未设置两步验证。"
             )
         with transaction.atomic():
-            Act(None).record("reset_totp", User.objects.get(username=username))
+            Actor(None).record("reset_totp", User.objects.get(username=username))
             factor.delete()
         self.stdout.write("The next sign-in sets up a new one. 下次登录时将重新设置。")

@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
 
 def document() -> str:
-    """The whole file: Chinese first, then English."""
+    """Return the whole file: Chinese first, then English."""
     return "\n".join([MADE_BY, *chapter("zh-hans"), *chapter("en")])
 
 

@@ -92,12 +92,12 @@ class Command(BaseCommand):
 
 
 def person(number: int) -> str:
-    """The sandbox's name for the demo's people: demo-alice, demo-bob, demo-3, demo-4 …"""
+    """Return the sandbox's name for a person: demo-alice, demo-bob, demo-3, demo-4 …"""
     return {1: "demo-alice", 2: "demo-bob"}.get(number, f"demo-{number}")
 
 
 class Seeder:
-    """Writes people, groups, memberships and their active days; the same ones every time."""
+    """Writes people, groups, memberships and their active days, the same every time."""
 
     def __init__(self, app_id: str, chance: random.Random, now: datetime, progress: Any) -> None:
         self.app_id = app_id
@@ -147,7 +147,7 @@ class Seeder:
         return self.chance.choice(SURNAMES) + "".join(given)
 
     def members(self, people: Sequence[WeChatUser], size: int) -> list[WeChatUser]:
-        """Alice and Bob, who are in every group, and others; one place is left to come later."""
+        """Return Alice and Bob, who are in every group, and others; one more joins later."""
         return [*people[:2], *self.chance.sample(people[2:], size - 3)]
 
     def make_group(self, label: str, chat: str, members: Sequence[WeChatUser]) -> None:
@@ -167,7 +167,7 @@ class Seeder:
         save(score for user, times in visits.items() for score in self.scores(group, user, times))
 
     def visits(self, user: WeChatUser, at_least: float) -> list[datetime]:
-        """When somebody came first on each of their active days since they were first seen."""
+        """Return when a person came first on each of their active days since they were seen."""
         eagerness = max(at_least, self.chance.betavariate(1.2, 2.4))
         since = user.created_at.astimezone(CALENDAR).date()
         days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
@@ -177,12 +177,12 @@ class Seeder:
         return [max(user.created_at, moment) for moment in moments]
 
     def moment(self, day: date) -> datetime:
-        """Some time of that day that has already been."""
+        """Return some time of that day that has passed."""
         minute = timedelta(minutes=self.chance.randrange(7 * 60, 23 * 60))
         return min(self.now, datetime.combine(day, time.min, CALENDAR) + minute)
 
     def make_game(self, people: Sequence[WeChatUser]) -> None:
-        """The board of the example mini-program's game, which phones may write."""
+        """Return the board of the example mini-program's game, which phones may write."""
         game = Board.objects.create(
             app_id=self.app_id,
             key="taps",

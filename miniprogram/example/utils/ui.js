@@ -1,4 +1,4 @@
-/** Asks; resolves to whether it was confirmed. */
+/** Show a dialog; resolves to whether the user confirmed it. */
 function confirm (options) {
   return new Promise(resolve => {
     wx.showModal(Object.assign({}, options, {
@@ -8,21 +8,21 @@ function confirm (options) {
   })
 }
 
-function say (text) {
+function toast (text) {
   wx.showToast({ title: text, icon: 'none', duration: 3000 })
 }
 
-/** What a page's <notice> shows of a GroupsError. */
+/** Return the state in which <notice> shows a GroupsError. */
 function stateOf (error) {
   return ['offline', 'timeout', 'interrupted'].includes(error.code) ? 'offline' : 'error'
 }
 
-/** Fails where 剪切板 is not declared in the privacy guideline: then the text stays selectable. */
+/** Copy a text. This fails if the privacy notice does not declare 剪切板; the text can still be selected. */
 function copy (text) {
   wx.setClipboardData({
     data: text,
-    fail: () => say('没能复制，请长按文字选择')
+    fail: () => toast('复制失败，请长按文字选择')
   })
 }
 
-module.exports = { confirm, say, stateOf, copy }
+module.exports = { confirm, copy, stateOf, toast }

@@ -10,7 +10,7 @@ Component({
     t: texts.zh,
     /** loading, ask, refused, failed or form */
     state: 'loading',
-    /** Why it failed. */
+    /** The message of the state `failed`. */
     detail: '',
     avatar: '',
     avatarState: 'approved',
@@ -39,21 +39,18 @@ Component({
       try {
         this.client = inUse()
         this.setData({ t: texts[this.client.phone.language] })
-        const [user, asks] = await Promise.all([this.client.groups.me(), this.mustAsk()])
-        this.show(user)
-        this.setData({ state: asks ? 'ask' : 'form' })
+        const [user, needsConsent] = await Promise.all([this.client.groups.me(), this.needsConsent()])
+        const { avatar, avatarState, nickname, nicknameState } = user
+        this.setData({ avatar, avatarState, nickname, nicknameState, broken: false })
+        this.setData({ state: needsConsent ? 'ask' : 'form' })
       } catch (error) {
         this.setData({ state: 'failed', detail: error.message })
       }
     },
 
-    show ({ avatar, avatarState, nickname, nicknameState }) {
-      this.setData({ avatar, avatarState, nickname, nicknameState, broken: false })
-    },
+    // Privacy: phones that lack these calls need no consent.
 
-    // Privacy: phones that do not know these calls do not ask either.
-
-    async mustAsk () {
+    async needsConsent () {
       try {
         return (await this.client.phone.call('getPrivacySetting')).needAuthorization
       } catch (_) {
@@ -75,7 +72,7 @@ Component({
       this.client.phone.call('openPrivacyContract').catch(() => {})
     },
 
-    // The avatar: what WeChat gives is a file of the moment, so it is sent at once.
+    // The avatar: WeChat gives a temporary file, so it is uploaded at once.
 
     onChooseAvatar (event) {
       this.file = event.detail.avatarUrl
@@ -85,32 +82,29 @@ Component({
     async onUpload () {
       const file = this.file
       this.setData({ upload: 'running', uploadError: '', avatar: file, broken: false })
-      this.progress(0)
+      this.showProgress(0)
       try {
-        const onProgress = percent => this.file === file && this.progress(percent)
+        const onProgress = percent => this.file === file && this.showProgress(percent)
         const user = await this.client.groups.uploadAvatar(file, { onProgress })
         if (this.file !== file) return
         this.setData({ upload: 'idle', avatar: user.avatar, avatarState: user.avatarState })
         this.triggerEvent('saved', { user })
       } catch (error) {
-        if (this.file === file) this.failUpload(error)
+        if (this.file !== file) return
+        if (error.code === 'privacy_refused') this.setData({ state: 'refused' })
+        this.setData({ upload: 'failed', uploadError: error.message })
       }
     },
 
-    progress (percent) {
+    showProgress (percent) {
       this.setData({ percent, progress: this.data.t.uploading.replace('{}', percent) })
-    },
-
-    failUpload (error) {
-      if (error.code === 'privacy_refused') this.setData({ state: 'refused' })
-      this.setData({ upload: 'failed', uploadError: error.message })
     },
 
     onBroken () {
       this.setData({ broken: true })
     },
 
-    // The nickname: the keyboard's suggestion arrives without an input event, but is in the form.
+    // The nickname: the keyboard's suggestion triggers no input event, but is in the submitted form.
 
     async onSubmit (event) {
       const nickname = (event.detail.value.nickname || '').trim()
@@ -122,8 +116,8 @@ Component({
         this.setData({ saving: false, saved: true, nicknameState: user.nicknameState })
         this.triggerEvent('saved', { user })
       } catch (error) {
-        const [sentence] = (error.fields && error.fields.nickname) || []
-        this.setData({ saving: false, saveError: sentence || error.message })
+        const [message] = (error.fields && error.fields.nickname) || []
+        this.setData({ saving: false, saveError: message || error.message })
       }
     }
   }

@@ -21,10 +21,10 @@ const zh = {
 }
 
 const en = {
-  ask: { title: 'Avatar and nickname', body: 'So that your group knows you on the ranking. It works without them too', button: 'Set them' },
-  refused: { title: 'You did not agree to the privacy notice', body: 'Avatar and nickname need it. The ranking works without them, and you can choose anew at any time', button: 'Choose anew' },
+  ask: { title: 'Avatar and nickname', body: 'Help your group recognize you on the ranking. The ranking also works without them', button: 'Set up' },
+  refused: { title: 'You did not agree to the privacy notice', body: 'So your avatar and nickname cannot be set. The ranking works without them, and you can choose again at any time', button: 'Choose again' },
   contract: 'Read the privacy notice',
-  failed: { title: 'Not available at the moment', button: 'Try again' },
+  failed: { title: 'Not available right now', button: 'Try again' },
   loading: 'Loading…',
   avatar: 'Avatar',
   choose: 'Tap to change',
@@ -36,8 +36,8 @@ const en = {
   save: 'Save',
   saving: 'Saving…',
   saved: 'Saved',
-  avatarStates: { pending: 'The new avatar is in review; until then only you see it', refused: 'The avatar was refused. Choose another' },
-  nicknameStates: { pending: 'The new nickname is in review; until then only you see it', refused: 'The nickname was refused. Choose another' }
+  avatarStates: { pending: 'Your new avatar is under review. Only you can see it until it is approved', refused: 'Your avatar was not approved. Choose another one' },
+  nicknameStates: { pending: 'Your new nickname is under review. Only you can see it until it is approved', refused: 'Your nickname was not approved. Choose another one' }
 }
 
 module.exports = { zh, en }

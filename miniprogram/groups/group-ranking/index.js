@@ -3,9 +3,9 @@
 const { inUse } = require('../index')
 const texts = require('./texts')
 
-const PODIUM = 3
+const PODIUM_PLACES = 3
 
-// What is shown for an entry's reason or an error's code; all others are the state `error`.
+// The state shown for an entry's reason or an error's code; for all others it is `error`.
 const STATES = {
   single_chat: 'single_chat',
   left_group: 'left_group',
@@ -18,15 +18,15 @@ const STATES = {
   interrupted: 'offline'
 }
 
-// Asking again would give the same answer.
-const SETTLED = ['single_chat', 'left_group', 'not_from_group', 'timeline', 'unsupported', 'blocked']
+// Trying again would give the same result.
+const FINAL_REASONS = ['single_chat', 'left_group', 'not_from_group', 'timeline', 'unsupported', 'blocked']
 
 Component({
   options: { multipleSlots: true },
   externalClasses: ['custom-class'],
 
   properties: {
-    /** The group of this entry where it is empty. */
+    /** If empty, the group that the mini-program was opened from. */
     openGid: String,
     board: String,
     period: String,
@@ -40,12 +40,12 @@ Component({
     message: null,
     tabs: [],
     window: '',
-    /** Whether there is no period before, so that nobody moves. */
+    /** Whether there is no previous period, and so no movement. */
     still: false,
     head: null,
     podium: [],
     rows: [],
-    /** My row, where it is not among those above. */
+    /** My row, if it is not among `podium` and `rows`. */
     mine: null,
     note: '',
     next: null,
@@ -55,23 +55,23 @@ Component({
 
   observers: {
     'openGid, board, period, limit' () {
-      this.chosen = ''
-      if (this.began) this.refresh()
+      this.chosenPeriod = ''
+      if (this.isAttached) this.refresh()
     }
   },
 
   lifetimes: {
     attached () {
-      this.began = true
+      this.isAttached = true
       this.refresh()
     },
     detached () {
-      this.began = false
+      this.isAttached = false
       this.turn += 1
     }
   },
 
-  // Whoever comes back may come from another group.
+  // A user who comes back may come from another group.
   pageLifetimes: {
     hide () {
       this.away = true
@@ -83,38 +83,38 @@ Component({
   },
 
   methods: {
-    /** Enters, and reads the ranking from its top; resolves when that is shown. */
+    /** Enter, and load the ranking from its top; resolves when it is shown. */
     async refresh () {
       const turn = this.turn = (this.turn || 0) + 1
-      const isLast = () => this.began && this.turn === turn
-      if (!this.entries) this.blank('loading')
+      const isCurrent = () => this.isAttached && this.turn === turn
+      if (!this.entries) this.clear('loading')
       try {
         const { groups, phone } = inUse()
         this.setData({ t: texts[phone.language] })
-        const openGId = this.data.openGid || await this.enter(groups, isLast)
-        if (openGId) await this.load(groups, openGId, isLast)
+        const openGId = this.data.openGid || await this.enter(groups, isCurrent)
+        if (openGId) await this.load(groups, openGId, isCurrent)
       } catch (error) {
-        if (isLast()) this.fail(error)
+        if (isCurrent()) this.onError(error)
       }
     },
 
-    async enter (groups, isLast) {
+    async enter (groups, isCurrent) {
       const entry = await groups.enter()
-      if (!isLast()) return ''
+      if (!isCurrent()) return ''
       this.triggerEvent('entry', entry)
       if (entry.group) return entry.group.openGId
-      this.stop(entry.reason, entry.error)
+      this.showReason(entry.reason, entry.error)
       return ''
     },
 
-    async load (groups, openGId, isLast) {
-      if (openGId !== this.openGId) this.blank('loading')
+    async load (groups, openGId, isCurrent) {
+      if (openGId !== this.openGId) this.clear('loading')
       this.openGId = openGId
       const [ranking, windows] = await Promise.all([
         groups.ranking(openGId, this.query()),
         this.windows(groups)
       ])
-      if (!isLast()) return
+      if (!isCurrent()) return
       this.entries = new Map()
       this.show(ranking)
       this.setData({ tabs: this.tabs(windows, ranking), state: ranking.total ? 'ready' : 'empty' })
@@ -126,13 +126,13 @@ Component({
       const { board, limit, period } = this.data
       return {
         board: board || undefined,
-        period: this.chosen || period || undefined,
+        period: this.chosenPeriod || period || undefined,
         limit,
         cursor
       }
     },
 
-    // Tabs are an extra: without them the ranking still shows.
+    // The ranking is shown without tabs if this fails.
     async windows (groups) {
       try {
         this.boards = this.boards || (await groups.boards()).boards
@@ -143,19 +143,19 @@ Component({
     },
 
     tabs (windows, { board, period }) {
-      const own = windows[board.key] || [period.window]
-      return own.map(window => ({ window, title: this.data.t.windows[window] }))
+      const shown = windows[board.key] || [period.window]
+      return shown.map(window => ({ window, title: this.data.t.windows[window] }))
     },
 
     show (ranking) {
       for (const entry of ranking.entries) {
-        // A member whose score fell comes again, further down.
+        // A member whose score fell is listed again, further down.
         this.entries.delete(entry.member.id)
         this.entries.set(entry.member.id, entry)
       }
       const { unit } = ranking.board
       const entries = Array.from(this.entries.values(), entry => this.row(entry, unit))
-      const places = entries.slice(0, PODIUM).filter(({ rank }) => rank !== null)
+      const podium = entries.slice(0, PODIUM_PLACES).filter(({ rank }) => rank !== null)
       const { me } = ranking
       this.me = me
       this.window = ranking.period.window
@@ -163,8 +163,8 @@ Component({
         head: this.head(ranking),
         window: ranking.period.window,
         still: !ranking.period.previous,
-        podium: places,
-        rows: entries.slice(places.length),
+        podium,
+        rows: entries.slice(podium.length),
         mine: me && !this.entries.has(me.member.id) ? this.row(me, unit) : null,
         note: this.note(ranking),
         next: ranking.next,
@@ -196,7 +196,7 @@ Component({
       return {
         id: member.id,
         rank,
-        medal: rank !== null && rank <= PODIUM ? rank : 0,
+        medal: rank !== null && rank <= PODIUM_PLACES ? rank : 0,
         move,
         name: member.nickname,
         initial: Array.from(member.nickname)[0] || '',
@@ -218,47 +218,47 @@ Component({
         : { kind: 'down', shape: '▼', text: places, label: t.down.replace('{}', places) }
     },
 
-    // What is shown already stays, if only the moment is bad.
-    fail (error) {
-      const passing = STATES[error.code] === 'offline' || error.status >= 429
-      if (!this.entries || !passing) return this.stop(error.code, error)
-      this.chosen = this.window
+    // After a temporary error, the ranking that is already shown stays.
+    onError (error) {
+      const isTemporary = STATES[error.code] === 'offline' || error.status >= 429
+      if (!this.entries || !isTemporary) return this.showReason(error.code, error)
+      this.chosenPeriod = this.window
       this.setData({ note: this.data.t.stale, window: this.window, more: 'idle' })
     },
 
-    stop (reason, error) {
+    showReason (reason, error) {
       const { t } = this.data
       const state = STATES[reason] || 'error'
       const detail = t.reasons[reason] || (state === 'error' && error && error.message)
       const { title, body } = t[state]
-      const message = { title, body: detail || body, retry: !SETTLED.includes(reason) }
-      this.blank(state, message)
+      const message = { title, body: detail || body, retry: !FINAL_REASONS.includes(reason) }
+      this.clear(state, message)
       this.triggerEvent('state', { state, reason })
     },
 
-    blank (state, message = null) {
+    clear (state, message = null) {
       this.entries = null
       this.setData({ state, message, head: null, tabs: [], podium: [], rows: [], mine: null, next: null })
     },
 
     onPeriod (event) {
-      this.chosen = event.currentTarget.dataset.window
-      this.setData({ window: this.chosen })
+      this.chosenPeriod = event.currentTarget.dataset.window
+      this.setData({ window: this.chosenPeriod })
       return this.refresh()
     },
 
     async onMore () {
       if (this.data.more === 'loading') return
       const { turn } = this
-      const isLast = () => this.began && this.turn === turn
+      const isCurrent = () => this.isAttached && this.turn === turn
       this.setData({ more: 'loading' })
       try {
         const ranking = await inUse().groups.ranking(this.openGId, this.query(this.data.next))
-        if (!isLast()) return
+        if (!isCurrent()) return
         this.show(ranking)
         this.triggerEvent('ranking', ranking)
       } catch (_) {
-        if (isLast()) this.setData({ more: 'failed' })
+        if (isCurrent()) this.setData({ more: 'failed' })
       }
     },
 

@@ -6,8 +6,8 @@ App({
   onLaunch: options => log.push(`launch ${options.scene}`),
   onShow: options => log.push(`show ${options.scene}`),
   onHide: () => log.push('hide'),
-  /** Which of these names a module can see. */
+  /** Return which of these names a module can use. */
   // eslint-disable-next-line no-eval
-  seen: names => names.filter(name => eval(`typeof ${name}`) !== 'undefined'),
+  visibleNames: names => names.filter(name => eval(`typeof ${name}`) !== 'undefined'),
   packaged: require('kit')
 })

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from wechat.sandbox import Sandbox
-from wechat.sandbox.world import CallFailed
+from wechat.sandbox.state import WxCallError
 
 NO_APP = (
     "No mini-program is configured. Set WECHAT_APPS=appid:secret in the environment or in .env; "
@@ -31,7 +31,7 @@ Open a card in a group, for a shareTicket:
 
 
 class Command(BaseCommand):
-    """Serve the sandbox, for the apps in WECHAT_APPS, until Ctrl-C."""
+    """The command that serves the sandbox for the apps in WECHAT_APPS until Ctrl-C."""
 
     help = "Runs the sandbox: a fake WeChat, the platform's side and the phone's side."
     # It needs no database, and no more of the settings than WECHAT_APPS and WECHAT_PUSH.
@@ -72,8 +72,8 @@ def _push_to(sandbox: Sandbox, site: str) -> None:
     for appid, channel in settings.WECHAT_PUSH.items():
         url = f"{site.rstrip('/')}/wechat/push/{appid}/"
         try:
-            sandbox.world.push_to(appid, url, channel["TOKEN"], channel["AES_KEY"])
-        except (CallFailed, ValueError) as error:
+            sandbox.state.push_to(appid, url, channel["TOKEN"], channel["AES_KEY"])
+        except (WxCallError, ValueError) as error:
             raise CommandError(f"Cannot push about {appid}: {error}.") from None
 
 

@@ -1,6 +1,6 @@
-const { say, stateOf } = require('../../utils/ui')
+const { stateOf, toast } = require('../../utils/ui')
 
-/** The groups I have entered from, the latest visit first; without any, what one looks like. */
+/** List the member's groups, the latest visit first, or a sample ranking if there are none. */
 Component({
   data: { state: 'loading', message: '', groups: [], next: '' },
   lifetimes: {
@@ -23,7 +23,7 @@ Component({
         const page = await getApp().groups.groups({ cursor: this.data.next })
         this.setData({ groups: this.data.groups.concat(page.groups), next: page.next || '' })
       } catch (error) {
-        say(error.message)
+        toast(error.message)
       }
     }
   }

@@ -8,7 +8,7 @@ const HINTS = {
   offline: '请检查网络，再点重试。'
 }
 
-/** What a page shows in place of its content; `retry` is its way on. */
+/** Show a message instead of the page's content, with a button that triggers `retry`. */
 Component({
   properties: {
     state: String,

@@ -1,4 +1,4 @@
-/** What a group's ranking looks like, for people who are in none yet. Invented. */
+/** Show a sample ranking with invented members, for users without a group. */
 const ROWS = [
   { rank: 1, nickname: '小满', score: 7, move: '–', kind: '', image: 1 },
   { rank: 2, nickname: '阿哲', score: 6, move: '▲1', kind: 'up', image: 2 },

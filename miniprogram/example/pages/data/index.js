@@ -24,7 +24,7 @@ function sectionsOf (data) {
   }))
 }
 
-/** Everything that is held about me, to read and to copy. */
+/** Show all data stored about the member, and copy it. */
 Page({
   data: { state: 'loading', message: '', sections: [] },
 
@@ -35,14 +35,14 @@ Page({
   async load () {
     this.setData({ state: 'loading' })
     try {
-      this.held = await app.groups.request('/me/data')
-      this.setData({ state: 'list', sections: sectionsOf(this.held) })
+      this.myData = await app.groups.request('/me/data')
+      this.setData({ state: 'list', sections: sectionsOf(this.myData) })
     } catch (error) {
       this.setData({ state: stateOf(error), message: error.message })
     }
   },
 
   copyAll () {
-    copy(JSON.stringify(this.held, null, 2))
+    copy(JSON.stringify(this.myData, null, 2))
   }
 })

@@ -1,4 +1,4 @@
-/** What the keys of `GET me/data` are called here; a key that is missing shows as it is. */
+/** Chinese labels for the keys of `GET me/data`; a key without a label is shown as it is. */
 const SECTIONS = {
   user: '账号',
   tokens: '登录',

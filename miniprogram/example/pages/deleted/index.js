@@ -1,4 +1,4 @@
-/** Calls nothing: any call would log in again, and so make a new account at once. */
+/** Make no call here: it would log in again and so create a new account. */
 Page({
   restart () {
     wx.reLaunch({ url: '/pages/ranking/index' })

@@ -4,8 +4,8 @@ const app = getApp()
 const SECONDS = 10
 
 /**
- * How often one taps in ten seconds, for the first board that phones may write. A score that a
- * phone sends can be forged: real games send theirs from their own server.
+ * Count taps in ten seconds, for the first board that the mini-program may write. Scores sent by a
+ * phone can be forged: real games should send theirs from their own server.
  */
 Page({
   data: { openGId: '', state: 'loading', message: '', board: null, count: 0, left: SECONDS },
@@ -54,7 +54,7 @@ Page({
       this.setData({ state: 'done' })
       this.selectComponent('#ranking').refresh()
     } catch (error) {
-      // With its key, sending again counts once, whether or not the first one arrived.
+      // With the same key the score counts once, even if the first request did arrive.
       this.score.idempotencyKey = error.idempotencyKey
       this.setData({ state: 'unsent', message: error.message })
     }

@@ -1,8 +1,8 @@
 const app = getApp()
 
-const SHOWN = ['ready', 'empty']
+const RANKING_STATES = ['ready', 'empty']
 
-/** The entry: the ranking of the group this opening came from, or of `openGId`. */
+/** Show the ranking of the group that the mini-program was opened from, or of `openGId`. */
 Page({
   data: {
     ready: false,
@@ -11,7 +11,7 @@ Page({
     group: null,
     boards: [],
     game: false,
-    /** The board that was asked for; `shown` is the one that is there. */
+    /** The board that was chosen, and the one that is shown. */
     board: '',
     shown: ''
   },
@@ -27,7 +27,7 @@ Page({
 
   onState (event) {
     const { state } = event.detail
-    this.setData(SHOWN.includes(state) ? { state } : { state, group: null })
+    this.setData(RANKING_STATES.includes(state) ? { state } : { state, group: null })
   },
 
   onRanking (event) {
@@ -36,7 +36,7 @@ Page({
     if (!this.data.boards.length) this.loadBoards()
   },
 
-  // The ranking stands without them: where they fail there is one board, and no game.
+  // The ranking works without this list: if the call fails, there is one board and no game.
   async loadBoards () {
     const { boards } = await app.groups.boards().catch(() => ({ boards: [] }))
     this.setData({ boards, game: boards.some(board => board.writer === 'client') })

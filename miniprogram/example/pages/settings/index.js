@@ -1,8 +1,8 @@
-const { confirm, copy, say, stateOf } = require('../../utils/ui')
+const { confirm, copy, stateOf, toast } = require('../../utils/ui')
 
 const app = getApp()
 
-/** What I decide about myself: in the group `openGId`, where there is one, and everywhere. */
+/** Settings of the member: in the group `openGId`, if there is one, and for the whole account. */
 Page({
   data: { openGId: '', state: 'loading', message: '', group: null, hidden: false, link: '' },
 
@@ -29,7 +29,7 @@ Page({
       await app.groups.hide(this.data.openGId, hidden)
     } catch (error) {
       this.setData({ hidden: !hidden })
-      say(error.message)
+      toast(error.message)
     }
   },
 
@@ -39,7 +39,7 @@ Page({
       this.setData({ link: url })
       copy(url)
     } catch (error) {
-      say(error.message)
+      toast(error.message)
     }
   },
 
@@ -55,38 +55,34 @@ Page({
       await app.groups.leave(this.data.openGId)
       wx.reLaunch({ url: '/pages/ranking/index' })
     } catch (error) {
-      say(error.message)
+      toast(error.message)
     }
   },
 
   openContract () {
-    if (!wx.openPrivacyContract) return say('请更新微信后再试')
-    wx.openPrivacyContract({ fail: () => say('暂时打不开隐私保护指引，请稍后再试') })
+    if (!wx.openPrivacyContract) return toast('请更新微信后再试')
+    wx.openPrivacyContract({ fail: () => toast('暂时打不开隐私保护指引，请稍后再试') })
   },
 
-  async erase () {
+  async deleteMe () {
     const sure = await confirm({
       title: '删除我的数据？',
       content: '头像、昵称、成绩和入群记录会立即删除，不能恢复。',
       confirmText: '继续',
       confirmColor: '#c8332b'
     })
-    if (sure) await this.eraseForGood()
-  },
-
-  async eraseForGood () {
-    const sure = await confirm({
+    const certain = sure && await confirm({
       title: '最后确认',
       content: '现在就全部删除？',
       confirmText: '全部删除',
       confirmColor: '#c8332b'
     })
-    if (!sure) return
+    if (!certain) return
     try {
       await app.groups.deleteMe()
       wx.reLaunch({ url: '/pages/deleted/index' })
     } catch (error) {
-      say(error.message)
+      toast(error.message)
     }
   }
 })

@@ -1,0 +1,81 @@
+"""The files of avatars and their addresses: random names in the default storage.
+
+A name has 128 random bits, so that an address cannot be guessed and needs no token: WeChat's
+content check and a phone's `<image>` can both read it.
+"""
+
+import hmac
+import logging
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.urls import reverse
+from django.utils.crypto import salted_hmac
+
+from ..errors import StorageUnavailable
+from .pictures import SIZES
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "avatars"
+MAC_LENGTH = 10
+SMALL, LARGE = SIZES
+
+
+def random_key() -> str:
+    """Return 128 random bits as 22 characters of `[A-Za-z0-9_-]`."""
+    return secrets.token_urlsafe(16)
+
+
+def file_name(key: str, size: int) -> str:
+    """Return the storage's name of an avatar's square WebP of `size` pixels."""
+    return f"{FOLDER}/{key}-{size}.webp"
+
+
+def store_avatar(files: Mapping[int, bytes]) -> str:
+    """Store the WebP of each size, and return the new key. Raises StorageUnavailable."""
+    key = random_key()
+    with _storage():
+        for size, content in files.items():
+            default_storage.save(file_name(key, size), ContentFile(content))
+    return key
+
+
+def delete_avatar(key: str) -> None:
+    """Delete the files of `key`, if it is not empty and they exist. Raises StorageUnavailable."""
+    with _storage():
+        for size in SIZES if key else ():
+            default_storage.delete(file_name(key, size))
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each kind of storage has errors of its own
+        logger.exception("the storage of avatars failed")
+        raise StorageUnavailable(wait=3) from error
+
+
+def avatar_path(key: str, seed: str, size: int = LARGE) -> str:
+    """Return the address of an avatar, or of the picture drawn from `seed` if there is none."""
+    if key:
+        return f"{settings.MEDIA_URL}{file_name(key, size)}"
+    return reverse("default-avatar", args=[seed + _mac(seed)])
+
+
+def seed_in(signed: str) -> str | None:
+    """Return the seed in a default avatar's address; None unless we made that address.
+
+    Drawing costs some milliseconds, so not everyone may ask for any picture.
+    """
+    seed, mac = signed[:-MAC_LENGTH], signed[-MAC_LENGTH:]
+    return seed if hmac.compare_digest(mac.encode(), _mac(seed).encode()) else None
+
+
+def _mac(seed: str) -> str:
+    return salted_hmac("accounts.default-avatar", seed, algorithm="sha256").hexdigest()[:MAC_LENGTH]

@@ -1,0 +1,96 @@
+"""Serializers and fields that read JSON and query strings strictly."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+# An error names this many unknown keys, and this much of each: no long echo of what was sent.
+MAX_UNKNOWN, MAX_ECHO = 20, 64
+IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Input that refuses keys it does not know, instead of ignoring a client's typing error."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if not isinstance(data, dict):
+            sentence = _("The body must be a JSON object.")
+            raise serializers.ValidationError({"non_field_errors": [sentence]})
+        unknown = [key for key in data if key not in self.fields and key not in IGNORED_KEYS]
+        if unknown:
+            named = {key[:MAX_ECHO]: [_("Unknown field.")] for key in unknown[:MAX_UNKNOWN]}
+            raise serializers.ValidationError(named)
+        return super().run_validation(data)
+
+
+class NoInput(StrictSerializer):
+    """For calls that take no body: an empty one, or `{}`."""
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string and nothing else: DRF's own field would take 5 for "5".
+
+    `pattern`, a regular expression of JavaScript, is for the API's schema only: the code that
+    reads the text enforces it.
+    """
+
+    default_error_messages = {"invalid": _("Not a string.")}
+
+    def __init__(self, *, pattern: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pattern = pattern
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer and nothing else: DRF's own field would take "5" and 5.0 for 5."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """JSON true or false and nothing else: DRF's own field would take "yes" for true."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class QueryCharField(StrictCharField):
+    """A query parameter taken as it is: a space before or after it is part of it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "trim_whitespace": False, **kwargs})
+
+
+class QueryIntegerField(serializers.IntegerField):
+    """A query parameter of plain digits; int() itself would read 1_0, +5 and ５ as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not re.fullmatch("[0-9]{1,9}", str(data)):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(
+    {"type": "string", "format": "date-time", "example": "2026-11-22T08:00:00.000+08:00"}
+)
+class TimestampField(serializers.DateTimeField):
+    """Milliseconds and `+08:00`, the one spelling that every phone's `new Date()` reads."""
+
+    def to_representation(self, value: datetime) -> str:
+        return timezone.localtime(value).isoformat(timespec="milliseconds")

@@ -1,0 +1,35 @@
+"""Values that a client carries for us: cursors, tickets and links, signed with SECRET_KEY."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.core import signing
+
+PATTERN = "^[A-Za-z0-9_.:-]+$"  # what `sign` writes, for the API's schema
+
+
+class UnreadableSignature(ValueError):
+    """A text that `sign` did not write for this purpose; `expired` if it did, too long ago."""
+
+    def __init__(self, *, expired: bool = False) -> None:
+        super().__init__("expired" if expired else "altered")
+        self.expired = expired
+
+
+def sign(values: Sequence[Any], salt: str) -> str:
+    """Return `values`, which JSON can hold, as a text that only `unsign` with `salt` opens."""
+    return signing.dumps(list(values), salt=salt)
+
+
+def unsign(text: str, salt: str, max_age: timedelta | None = None) -> list[Any]:
+    """Return the values in a text that `sign` wrote with the same salt.
+
+    Raises UnreadableSignature if it was altered, or written more than `max_age` ago.
+    """
+    try:
+        return list(signing.loads(text, salt=salt, max_age=max_age))
+    except signing.SignatureExpired:
+        raise UnreadableSignature(expired=True) from None
+    except signing.BadSignature:
+        raise UnreadableSignature from None

@@ -1,0 +1,37 @@
+"""The base of every call of the API."""
+
+from typing import Any, ClassVar
+
+from rest_framework import serializers, status
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+Serializer = type[serializers.Serializer[Any]]
+
+
+class JsonView(APIView):
+    """A call that reads bodies and queries, and writes answers, through serializers."""
+
+    http_method_names = ["get", "head", "post", "put", "delete"]  # all that wx.request knows
+
+    # Methods that ask WeChat, draw pictures or read a great deal: they have a lower limit.
+    costly: ClassVar[set[str]] = set()
+
+    def read(self, serializer: Serializer) -> dict[str, Any]:
+        """Return the validated body. Raises ValidationError."""
+        return self._validated(serializer, self.request.data)
+
+    def query(self, serializer: Serializer) -> dict[str, Any]:
+        """Return the validated query string. Raises ValidationError."""
+        return self._validated(serializer, self.request.query_params.dict())
+
+    def _validated(self, serializer: Serializer, data: Any) -> dict[str, Any]:
+        checked = serializer(data=data)
+        checked.is_valid(raise_exception=True)
+        return dict(checked.validated_data)
+
+    def answer(
+        self, serializer: Serializer, value: Any, code: int = status.HTTP_200_OK
+    ) -> Response:
+        """Return `value` as `serializer` writes it, with the status `code`."""
+        return Response(serializer(value, context={"request": self.request}).data, code)

@@ -1,0 +1,492 @@
+"""The shapes of the API about groups, boards, scores and rankings: input, queries, output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from accounts.models import AvatarCheck, Token, WeChatUser
+from accounts.review import State
+from accounts.serializers import AvatarURLField, ConsentOutput, NicknameInputField, UserOutput
+from audit.attempts import KINDS
+from audit.models import Attempt, Watch
+from core import signed
+from core.serializers import (
+    QueryCharField,
+    QueryIntegerField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    StrictSerializer,
+    TimestampField,
+)
+from wechat.crypto import (
+    DATA_PATTERN,
+    IV_PATTERN,
+    OPAQUE_ID,
+    Envelope,
+    MalformedEnvelopeError,
+    decode_session_key,
+    is_opaque_id,
+)
+
+from . import periods, ranking
+from .errors import UnreadableCursor
+from .models import (
+    MAX_SCORE,
+    Board,
+    Group,
+    IdempotencyKey,
+    Membership,
+    Score,
+    Source,
+    Submitted,
+)
+from .periods import UnreadablePeriod, Window
+
+KEY_PATTERN = f"^{OPAQUE_ID.pattern}$"
+MAX_SCORES = 500
+DEFAULT_PLACES, MAX_PLACES = 3, 100
+
+# Input
+
+
+class WeChatIdField(StrictCharField):
+    """An openid or openGId."""
+
+    default_error_messages = {"format": _("Not an id of WeChat.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, pattern=KEY_PATTERN, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not is_opaque_id(text):
+            self.fail("format")
+        return text
+
+
+class EnvelopeInput(StrictSerializer):
+    """What wx.getGroupEnterInfo or wx.getShareInfo gave, as it gave it."""
+
+    encryptedData = StrictCharField(trim_whitespace=False, pattern=DATA_PATTERN)
+    iv = StrictCharField(trim_whitespace=False, pattern=IV_PATTERN)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            envelope = Envelope.parse(attrs["encryptedData"], attrs["iv"])
+        except MalformedEnvelopeError:
+            sentence = _("Not as WeChat sends it: strict base64, unaltered. Send JSON, not a form.")
+            raise serializers.ValidationError({"encryptedData": [sentence]}) from None
+        return attrs | {"envelope": envelope}
+
+
+class SceneField(StrictIntegerField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=65535, required=False, **kwargs)
+
+
+class BindEnvelopeInput(EnvelopeInput):
+    """The same, and the scene of the launch."""
+
+    scene = SceneField()
+
+
+class BindTicketInput(StrictSerializer):
+    """The article's second step: what `groups/resolve` answered."""
+
+    openGId = WeChatIdField()
+    openid = WeChatIdField()
+    ticket = StrictCharField(pattern=signed.PATTERN)
+    scene = SceneField()
+
+
+class MembershipInput(StrictSerializer):
+    """What I may change about myself in one group; an empty alias takes it back."""
+
+    hidden = StrictBooleanField(required=False)
+    alias = NicknameInputField(required=False, allow_blank=True)
+
+
+class ScoreValueField(StrictIntegerField):
+    """A score: an integer that JavaScript holds exactly."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=-MAX_SCORE, max_value=MAX_SCORE, **kwargs)
+
+
+class ScoreInput(StrictSerializer):
+    """A score of mine; in which group, where the board has one for each.
+
+    The same `idempotencyKey` with the same body counts once, for seven days.
+    """
+
+    board = StrictCharField(trim_whitespace=False, max_length=64, pattern=KEY_PATTERN)
+    value = ScoreValueField()
+    openGId = WeChatIdField(required=False)
+    idempotencyKey = StrictCharField(required=False, trim_whitespace=False, max_length=64)
+
+
+class LinkInput(StrictSerializer):
+    """The key of the board that the page shows."""
+
+    board = StrictCharField(
+        required=False, trim_whitespace=False, max_length=64, pattern=KEY_PATTERN
+    )
+
+
+class PageQuery(serializers.Serializer[Any]):
+    cursor = QueryCharField(pattern=signed.PATTERN)
+
+
+class BoardQuery(serializers.Serializer[Any]):
+    board = QueryCharField(pattern=KEY_PATTERN, help_text=_("A board's key."))
+    period = QueryCharField(
+        pattern=periods.PATTERN,
+        help_text="`day`, `week`, `month`, `all`, `2026-11-22`, `2026-W47`, `2026-11`",
+    )
+
+
+class AroundQuery(BoardQuery):
+    size = QueryIntegerField(
+        default=ranking.DEFAULT_AROUND, min_value=1, max_value=ranking.MAX_AROUND
+    )
+
+
+class RankingQuery(BoardQuery):
+    limit = QueryIntegerField(
+        default=ranking.DEFAULT_LIMIT, min_value=1, max_value=ranking.MAX_LIMIT
+    )
+    cursor = QueryCharField(pattern=signed.PATTERN)
+
+
+# Output
+
+
+class MembershipOutput(serializers.Serializer[Membership]):
+    joinedAt = TimestampField(source="joined_at")
+    verifiedAt = TimestampField(source="verified_at")
+    hidden = serializers.BooleanField(
+        source="is_unlisted", help_text=_("by my own wish, or by an operator")
+    )
+    alias = serializers.CharField(source="own_alias")
+    aliasState = serializers.ChoiceField(State.choices, source="alias_state")
+
+
+class GroupHead(serializers.Serializer[Group]):
+    openGId = serializers.CharField(source="open_gid")
+    title = serializers.CharField()
+    memberCount = serializers.IntegerField(source="member_count")
+
+
+class GroupOutput(GroupHead):
+    membership = MembershipOutput()
+
+
+class GroupsOutput(serializers.Serializer[Any]):
+    groups = GroupOutput(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ResolvedOutput(serializers.Serializer[Any]):
+    openGId = serializers.CharField()
+    openid = serializers.CharField()
+    ticket = serializers.CharField()
+    expiresIn = serializers.IntegerField(help_text=_("seconds"))
+
+
+class BoundOutput(serializers.Serializer[Any]):
+    created = serializers.BooleanField()
+    openGId = serializers.CharField(source="group.open_gid")
+    group = GroupOutput()
+    membership = MembershipOutput()
+    user = UserOutput()
+
+
+class BoardHead(serializers.Serializer[Board]):
+    key = serializers.CharField()
+    title = serializers.CharField()
+    order = serializers.ChoiceField(Board.Order.choices)
+    unit = serializers.CharField()
+    decimals = serializers.IntegerField()
+    scope = serializers.ChoiceField(Board.Scope.choices)
+
+
+class BoardOutput(BoardHead):
+    """With what a client that submits scores wants to know."""
+
+    policy = serializers.ChoiceField(Board.Policy.choices)
+    rankStyle = serializers.ChoiceField(Board.RankStyle.choices, source="rank_style")
+    windows = serializers.ListField(
+        child=serializers.ChoiceField(Window.choices), source="counted_windows"
+    )
+    defaultWindow = serializers.ChoiceField(Window.choices, source="default_window")
+    writer = serializers.ChoiceField(Board.Writer.choices)
+
+
+class SubmittedOutput(serializers.Serializer[Submitted]):
+    key = serializers.CharField(help_text=_("the period's"))
+    value = serializers.IntegerField()
+    changed = serializers.BooleanField()
+
+
+class ScoreOutput(serializers.Serializer[Any]):
+    board = serializers.CharField()
+    periods = SubmittedOutput(many=True)
+
+
+class BoardsOutput(serializers.Serializer[Any]):
+    boards = BoardOutput(many=True)
+
+
+class PeriodOutput(serializers.Serializer[ranking.Ranking]):
+    key = serializers.CharField(source="period.key")
+    window = serializers.ChoiceField(Window.choices, source="period.window")
+    title = serializers.CharField(source="period_title")
+    start = TimestampField(source="period.start", allow_null=True)
+    end = TimestampField(source="period.end", allow_null=True, help_text=_("exclusive"))
+    previous = serializers.CharField(source="period.previous.key", allow_null=True)
+    next = serializers.CharField(source="next_period.key", allow_null=True)
+
+
+class MyProfileOutput(UserOutput):
+    """Who I am, what others see of me, and what awaits review."""
+
+    appid = serializers.CharField(source="app_id")
+    openid = serializers.CharField()
+    unionid = serializers.CharField()
+    shownNickname = serializers.CharField(source="nickname", help_text=_("what others see"))
+    shownAvatar = AvatarURLField(source="avatar_path", help_text=_("what others see"))
+    status = serializers.ChoiceField(WeChatUser.Status.choices)
+    firstSeen = TimestampField(source="created_at")
+    sessionSince = TimestampField(source="session_key_at", allow_null=True)
+    staleEnvelopes = serializers.IntegerField(source="stale_count")
+    staleSince = TimestampField(source="stale_since", allow_null=True)
+    reviewSince = TimestampField(source="review_since", allow_null=True)
+
+
+class MyTokenOutput(serializers.Serializer[Token]):
+    createdAt = TimestampField(source="created_at")
+    expiresAt = TimestampField(source="expires_at")
+
+
+class MyAvatarCheckOutput(serializers.Serializer[AvatarCheck]):
+    """One check of an avatar of mine by WeChat."""
+
+    traceId = serializers.CharField(source="trace_id")
+    sentAt = TimestampField(source="created_at")
+    suggestion = serializers.CharField(help_text=_("empty until WeChat has answered"))
+    label = serializers.CharField()  # type: ignore[assignment]
+
+
+class MyMembershipOutput(MembershipOutput):
+    """Me in one group, be it that I have left or lapsed."""
+
+    openGId = serializers.CharField(source="group.open_gid")
+    shownAlias = serializers.CharField(source="alias", help_text=_("what others see"))
+    withheld = serializers.BooleanField(help_text=_("hidden by an operator"))
+    leftAt = TimestampField(source="left_at", allow_null=True)
+    reviewSince = TimestampField(source="review_since", allow_null=True)
+    scene = serializers.IntegerField(allow_null=True)
+    watermarked = serializers.BooleanField()
+    founded = serializers.BooleanField(help_text=_("whether I was the first to enter"))
+
+
+class MyScoreOutput(serializers.Serializer[Score]):
+    board = serializers.CharField(source="board.key")
+    period = serializers.CharField()
+    openGId = serializers.CharField(source="open_gid", allow_null=True)
+    value = serializers.IntegerField()
+    achievedAt = TimestampField(source="achieved_at")
+    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+
+
+class MyIdempotencyKeyOutput(serializers.Serializer[IdempotencyKey]):
+    """A submission of a score that is remembered, with what was answered."""
+
+    key = serializers.CharField()
+    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+    createdAt = TimestampField(source="created_at")
+    answer = serializers.JSONField()
+
+
+class MyAttemptOutput(serializers.Serializer[Attempt]):
+    """A log-in or bind of mine within the last day: all that failed, and some that went well."""
+
+    at = TimestampField()
+    kind = serializers.ChoiceField([(kind.key, kind.label) for kind in KINDS.values()])
+    outcome = serializers.CharField(help_text=_("the error's code, empty where it went well"))
+    requestId = serializers.CharField(source="request_id")
+
+
+class MyWatchOutput(serializers.Serializer[Watch]):
+    """That my log-ins and binds are followed by an operator who helps to find a fault."""
+
+    until = TimestampField()
+
+
+class MyDataOutput(serializers.Serializer[Any]):
+    """Everything held about me but secrets: keys and tokens are kept as ciphertext or digest."""
+
+    user = MyProfileOutput()
+    tokens = MyTokenOutput(many=True)
+    consents = ConsentOutput(many=True)
+    avatarChecks = MyAvatarCheckOutput(many=True, source="avatar_checks")
+    memberships = MyMembershipOutput(many=True)
+    scores = MyScoreOutput(many=True)
+    idempotencyKeys = MyIdempotencyKeyOutput(many=True, source="idempotency_keys")
+    attempts = MyAttemptOutput(many=True)
+    watches = MyWatchOutput(many=True)
+
+
+class MemberOutput(serializers.Serializer[ranking.Member]):
+    id = serializers.CharField()
+    nickname = serializers.CharField()
+    avatar = AvatarURLField(source="avatar_path")
+
+
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string", "enum": ["new"]}]})
+class MovementField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
+    def to_representation(self, value: ranking.Movement) -> ranking.Movement:
+        return value
+
+
+class StandingOutput(serializers.Serializer[ranking.Standing]):
+    rank = serializers.IntegerField(allow_null=True)
+    movement = MovementField(allow_null=True)
+    member = MemberOutput()
+    score = serializers.IntegerField(allow_null=True)
+    scoreText = serializers.CharField(source="score_text", allow_null=True)
+    achievedAt = TimestampField(source="achieved_at", allow_null=True)
+    isMe = serializers.BooleanField(source="is_me")
+
+
+class RankingOutput(serializers.Serializer[ranking.Ranking]):
+    group = GroupHead()
+    board = BoardHead()
+    period = PeriodOutput(source="*")
+    serverTime = TimestampField(source="server_time")
+    total = serializers.IntegerField()
+    percentile = serializers.IntegerField(allow_null=True)
+    entries = StandingOutput(many=True)
+    me = StandingOutput(allow_null=True)
+    absent = serializers.ChoiceField(["hidden"], allow_null=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class LinkOutput(serializers.Serializer[Any]):
+    url = serializers.CharField()
+    expiresAt = TimestampField(source="expires_at")
+
+
+# Server to server
+
+
+class ServerScoreInput(ScoreInput):
+    """A score of one person; the idempotency key makes sending it again harmless."""
+
+    openid = WeChatIdField()
+    idempotencyKey = StrictCharField(trim_whitespace=False, max_length=64)
+
+
+class ServerScoresInput(StrictSerializer):
+    scores = serializers.ListField(child=ServerScoreInput(), max_length=MAX_SCORES)
+
+
+class ServerScoreOutput(serializers.Serializer[Any]):
+    """What became of one score: its periods, or the code, detail and fields of an error."""
+
+    openid = serializers.CharField()
+    board = serializers.CharField()
+    periods = SubmittedOutput(many=True, required=False)
+    code = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
+    fields = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+
+
+class ServerScoresOutput(serializers.Serializer[Any]):
+    results = ServerScoreOutput(many=True)
+
+
+class SessionInput(StrictSerializer):
+    """Whom your server has logged in itself, with what WeChat's code2Session told it."""
+
+    openid = WeChatIdField()
+    # Like an iv, the key of AES-128 is base64 of 16 bytes.
+    sessionKey = StrictCharField(required=False, trim_whitespace=False, pattern=IV_PATTERN)
+    unionid = WeChatIdField(required=False)
+    nickname = NicknameInputField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if "sessionKey" in attrs:
+                decode_session_key(attrs["sessionKey"])
+        except ValueError:
+            sentence = _("Not as WeChat gives it: base64 of 16 bytes.")
+            raise ValidationError({"sessionKey": [sentence]}) from None
+        return attrs
+
+
+class WinnersQuery(BoardQuery):
+    period = QueryCharField(required=True, help_text=_("The key of a period that has ended."))
+    places = QueryIntegerField(default=DEFAULT_PLACES, min_value=1, max_value=MAX_PLACES)
+
+
+class WinnerMemberOutput(MemberOutput):
+    openid = serializers.SerializerMethodField()
+
+    def get_openid(self, member: ranking.Member) -> str:
+        return str(self.context["openids"][member.id])
+
+
+class WinnerOutput(serializers.Serializer[ranking.Standing]):
+    id = serializers.SerializerMethodField(
+        help_text=_("The same for ever, so that a prize can be given once.")
+    )
+    rank = serializers.IntegerField()
+    member = WinnerMemberOutput()
+    score = serializers.IntegerField()
+    scoreText = serializers.CharField(source="score_text")
+    achievedAt = TimestampField(source="achieved_at")
+
+    def get_id(self, standing: ranking.Standing) -> str:
+        found: ranking.Ranking = self.context["ranking"]
+        where = (found.board.key, found.period.key, found.group.open_gid)
+        return ":".join([*where, str(standing.member.id)])
+
+
+class WinnersOutput(serializers.Serializer[ranking.Ranking]):
+    """The first places of a finished period; who ties shares a place, so there may be more."""
+
+    group = GroupHead()
+    board = BoardHead()
+    period = PeriodOutput(source="*")
+    serverTime = TimestampField(source="server_time")
+    total = serializers.IntegerField()
+    winners = WinnerOutput(many=True, source="entries")
+
+
+UNREADABLE = {
+    "period": _("Not a period: day, week, month, all, or a key such as 2026-W47 that has begun."),
+    "cursor": _("Not a cursor of this list. Begin again without it."),
+}
+
+
+def unreadable(name: str) -> serializers.ValidationError:
+    return serializers.ValidationError({name: [UNREADABLE[name]]})
+
+
+@contextmanager
+def unreadable_is_invalid() -> Iterator[None]:
+    try:
+        yield
+    except UnreadablePeriod:
+        raise unreadable("period") from None
+    except UnreadableCursor:
+        raise unreadable("cursor") from None
