@@ -110,12 +110,15 @@ def log_in(stage: Stage) -> None:
     stage.later(minutes=10)
     alice.get("me")
 
-    stage.title("Whoever is blocked")
+
+def blocked(stage: Stage) -> None:
+    """What somebody whom an operator has blocked may still do."""
+    stage.at("2026-11-18 12:00")
     bob = stage.person("bob")
     stage.operator.do_to_person("block", bob)
     bob.get("me")
     code = bob.code()
-    visitor.post("login", {"code": code})
+    stage.visitor.post("login", {"code": code})
     bob.post("logout")
     bob.get("me/data")
     stage.operator.do_to_person("unblock", bob)

@@ -105,10 +105,12 @@ def every_call(stage: Stage) -> None:
         caller.ask(method, path)
     stage.settings.THROTTLES = ""
     stage.title("Whoever is blocked")
-    stage.operator.do_to_person("block", alice)
+    bob = stage.person("bob")
+    bob.enter("family")
+    stage.operator.do_to_person("block", bob)
     for caller, method, path in calls:
-        if caller is alice and (method, path) != ("DELETE", "me"):
-            caller.ask(method, path)
+        if caller is alice and path != "me/data" and (method, path) != ("DELETE", "me"):
+            bob.ask(method, path)
 
 
 def _caller(stage: Stage, path: str, member: Caller, server: Caller) -> Caller:
