@@ -1,12 +1,13 @@
 """Everything an operator can do to a row, in one list; each has a page that asks before it is done.
 
-The page tells what will happen, asks for a reason, and acts on a POST. Pages that show rows offer
-those that `offered` finds; beside them, the review queue decides what waits, and nothing else in
-the console changes people, memberships or scores.
+The page says what will happen, asks for a reason, and acts on a POST. Pages that show rows offer
+what `offered` finds; beside them, the review queue decides what waits, and nothing else in the
+console changes members, memberships or scores.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -25,9 +26,17 @@ from groups.models import Group, Membership, Score, ServerKey
 Text = str | Promise
 
 
+class Place(Enum):
+    """Where the button of an action stands."""
+
+    ROW = "in the row itself, wherever a page lists it"
+    MENU = "in the menu of the row"
+    OWN_PAGE = "on the row's own page alone"
+
+
 @dataclass(frozen=True)
 class Action:
-    """One thing that can be done to a row of `model` by whoever has `permission`.
+    """One thing that an operator with `permission` can do to a row of `model`.
 
     `run` does it and records it; `fits` says whether it makes sense for a row; `undo` is the key of
     the action that takes it back, where there is one.
@@ -41,12 +50,13 @@ class Action:
     permission: str
     run: Callable[[Any, Actor], bool]
     fits: Callable[[Any], bool]
+    place: Place = Place.MENU
     undo: str | None = None
     needs_reason: bool = True
 
     @property
     def is_harsh(self) -> bool:
-        """Whether nothing brings back what it takes."""
+        """Return whether nothing brings back what the action takes."""
         return self.undo is None and self.needs_reason
 
     def allowed(self, operator: User) -> bool:
@@ -61,29 +71,31 @@ ACTIONS: dict[str, Action] = {
         Action(
             "block",
             pgettext_lazy("action", "Block"),
-            _("They can do nothing more and are gone from every ranking; unblocking restores it."),
+            _("The member can do nothing and is in no ranking until you unblock them."),
             _("Blocked."),
             WeChatUser,
             MODERATE,
             people.block,
             lambda user: not user.is_blocked,
+            place=Place.ROW,
             undo="unblock",
         ),
         Action(
             "unblock",
             pgettext_lazy("action", "Unblock"),
-            _("They are back in their groups, with their scores."),
+            _("The member is back in their groups, with their scores."),
             _("Unblocked."),
             WeChatUser,
             MODERATE,
             people.unblock,
             lambda user: user.is_blocked,
+            place=Place.ROW,
             undo="block",
         ),
         Action(
             "reset_nickname",
             _("Reset the nickname"),
-            _("The nickname, also one that awaits review, is gone for good; they can choose anew."),
+            _("The nickname and the one that awaits review are deleted. Members can set another."),
             _("The nickname is gone."),
             WeChatUser,
             MODERATE,
@@ -103,39 +115,42 @@ ACTIONS: dict[str, Action] = {
         Action(
             "erase",
             pgettext_lazy("action", "Erase"),
-            _("Everything held about them is deleted, at once and for good, as they could do it."),
+            _("Everything held about the member is deleted at once and cannot be restored."),
             _("Erased."),
             WeChatUser,
             "accounts.delete_wechatuser",
             people.erase,
             lambda user: True,
+            place=Place.OWN_PAGE,
         ),
         Action(
             "hide",
             pgettext_lazy("action", "Hide"),
-            _("They are gone from this group's ranking until you show them again."),
+            _("The member is not in this group's ranking until you show them again."),
             _("Hidden."),
             Membership,
             "groups.change_membership",
             groups.hide,
             lambda membership: not membership.withheld,
+            place=Place.ROW,
             undo="show",
         ),
         Action(
             "show",
             pgettext_lazy("action", "Show"),
-            _("They are listed again, unless they hide themselves."),
+            _("The member is listed again, unless they hide themselves."),
             _("Shown."),
             Membership,
             "groups.change_membership",
             groups.show,
             lambda membership: membership.withheld,
+            place=Place.ROW,
             undo="hide",
         ),
         Action(
             "reset_alias",
             _("Reset the name in this group"),
-            _("The name they have in this group is gone for good; their nickname is shown."),
+            _("The member's name in this group is deleted; their nickname is shown."),
             _("The name is gone."),
             Membership,
             "groups.change_membership",
@@ -145,7 +160,7 @@ ACTIONS: dict[str, Action] = {
         Action(
             "remove_score",
             _("Remove the score"),
-            _("This one score is deleted for good; those of other periods stay."),
+            _("This one score is deleted and cannot be restored; those of other periods stay."),
             _("The score is gone."),
             Score,
             "groups.delete_score",
@@ -155,7 +170,7 @@ ACTIONS: dict[str, Action] = {
         Action(
             "hide_group",
             _("Hide the group"),
-            _("Until you show it, the group is not there for its members, and nobody enters it."),
+            _("Until you show the group again, its members do not see it and cannot enter it."),
             _("Hidden."),
             Group,
             "groups.change_group",
@@ -177,7 +192,7 @@ ACTIONS: dict[str, Action] = {
         Action(
             "revoke",
             _("Revoke"),
-            _("Calls with this key are refused at once, for good. Another key can be made."),
+            _("Calls with this key are refused from now on. You can make another key."),
             _("Revoked."),
             ServerKey,
             "groups.change_serverkey",
@@ -194,7 +209,7 @@ DECISIONS: dict[str, Action] = {
         Action(
             "approve_nickname",
             _("Approve the nickname"),
-            _("Everybody sees the new nickname."),
+            _("Everyone sees the new nickname."),
             _("Approved."),
             WeChatUser,
             MODERATE,
@@ -205,7 +220,7 @@ DECISIONS: dict[str, Action] = {
         Action(
             "refuse_nickname",
             _("Refuse the nickname"),
-            _("The new nickname is gone; others go on seeing the one before."),
+            _("The new nickname is deleted; others still see the one before."),
             _("Refused."),
             WeChatUser,
             MODERATE,
@@ -215,7 +230,7 @@ DECISIONS: dict[str, Action] = {
         Action(
             "approve_avatar",
             _("Approve the avatar"),
-            _("Everybody sees the new avatar."),
+            _("Everyone sees the new avatar."),
             _("Approved."),
             WeChatUser,
             MODERATE,
@@ -226,7 +241,7 @@ DECISIONS: dict[str, Action] = {
         Action(
             "refuse_avatar",
             _("Refuse the avatar"),
-            _("The new avatar is deleted; others go on seeing the one before."),
+            _("The new avatar is deleted; others still see the one before."),
             _("Refused."),
             WeChatUser,
             MODERATE,
@@ -247,7 +262,7 @@ DECISIONS: dict[str, Action] = {
         Action(
             "refuse_alias",
             _("Refuse the name in this group"),
-            _("The new name is gone; the group goes on seeing the one before."),
+            _("The new name is deleted; the group still sees the one before."),
             _("Refused."),
             Membership,
             "groups.change_membership",
@@ -257,7 +272,7 @@ DECISIONS: dict[str, Action] = {
     )
 }
 
-# What the audit knows beside them; the label is for people who read it.
+# Everything the audit records, with the words that its readers see.
 RECORDED: dict[str, Text] = {
     **{action.key: action.label for action in (*ACTIONS.values(), *DECISIONS.values())},
     "label": _("Label a group"),
@@ -279,9 +294,8 @@ RECORDED: dict[str, Text] = {
 }
 
 
-def offered(operator: User, row: Model, *keys: str) -> Iterator[Action]:
-    """Those actions, or of all, that make sense for `row` and are allowed to `operator`."""
-    wanted: Iterable[Action] = [ACTIONS[key] for key in keys] if keys else ACTIONS.values()
-    for action in wanted:
+def offered(operator: User, row: Model) -> Iterator[Action]:
+    """Find the actions that make sense for `row` and are allowed to `operator`."""
+    for action in ACTIONS.values():
         if isinstance(row, action.model) and action.allowed(operator) and action.fits(row):
             yield action

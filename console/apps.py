@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 def ensure_roles(sender: AppConfig, using: str, apps: Apps = current_apps, **kwargs: Any) -> None:
-    """The ready roles have exactly their permissions after each migrate."""
+    """Give the ready roles exactly their permissions after each migrate."""
     from .roles import ensure
 
     with suppress(LookupError):  # an earlier state of the database, or none, was asked for
@@ -25,7 +25,7 @@ class ConsoleConfig(AppConfig):
     verbose_name = _("Console")
 
     def ready(self) -> None:
-        # Not of this app: one without models of its own is told nothing.
+        # Of groups: the last of the apps whose permissions the roles hold.
         post_migrate.connect(ensure_roles, sender=current_apps.get_app_config("groups"))
 
 

@@ -1,4 +1,4 @@
-"""The console's front page in numbers: how much there is, how it goes, and what needs somebody.
+"""The console's front page in numbers: how much there is, how it goes, and what needs attention.
 
 Each part is for who may see what it counts. All of them are five queries:
 
@@ -34,9 +34,9 @@ from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
 from .actions import RECORDED, Text
-from .review import KINDS, told_age, union, waiting
+from .audit_targets import target_name
+from .review import KINDS, union, waiting, waiting_time
 from .roles import may_view
-from .subjects import subject_of
 
 DAYS = 30
 LATELY = timedelta(days=7)
@@ -93,7 +93,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Step:
+class FunnelStep:
     """How many got this far, and which share of the first step's that is, in percent."""
 
     title: str
@@ -102,7 +102,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Line:
+class AuditLine:
     """Something an operator did, and to what."""
 
     event: AuditEvent
@@ -119,31 +119,41 @@ class Alert:
 
 @dataclass
 class Dashboard:
-    """What one operator may see."""
+    """The front page as one operator may see it."""
 
     figures: list[Figure] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
-    funnel: list[Step] = field(default_factory=list)
-    audit: list[Line] = field(default_factory=list)
+    funnel: list[FunnelStep] = field(default_factory=list)
+    audit: list[AuditLine] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
 
 def read(operator: User, now: datetime) -> Dashboard:
-    """The front page as `operator` may see it at `now`."""
+    """Read the front page as `operator` may see it at `now`."""
     found, days = Dashboard(alerts=_of_settings()), days_until(now)
     _add_counts(found, operator, now)
     _add_waiting(found, operator, now)
     if may_view(operator, WeChatUser):
         _add_newcomers(found, days)
     if may_view(operator, Score):
-        found.charts.append(_entries(days))
+        by_day = _active_days(days).values_list("period").annotate(count=Count("pk"))
+        note = _("The first of each member into each group a day")
+        found.charts.append(_chart("entries", _("Proven entries"), note, days, dict(by_day)))
     if may_view(operator, AuditEvent):
-        found.audit = [_line(event) for event in AuditEvent.objects.order_by("-pk")[:AUDIT_ROWS]]
+        found.audit = [
+            AuditLine(
+                event,
+                RECORDED.get(event.action, event.action),
+                target_name(event),
+                _list(AuditEvent, target=event.target, target_id=event.target_id or ""),
+            )
+            for event in AuditEvent.objects.order_by("-pk")[:AUDIT_ROWS]
+        ]
     return found
 
 
 def days_until(now: datetime) -> list[date]:
-    """The last days, today included, the latest last."""
+    """Return the last days, today included, the latest last."""
     return [day_of(now) - timedelta(days=ago) for ago in reversed(range(DAYS))]
 
 
@@ -152,7 +162,7 @@ def _period(day: date) -> Period:
 
 
 def _list(model: Any, **filters: Any) -> str:
-    """The admin's list of a model, filtered."""
+    """Return the address of the admin's list of a model, filtered."""
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return f"{address}?{urlencode(filters)}" if filters else address
 
@@ -161,7 +171,7 @@ def _list(model: Any, **filters: Any) -> str:
 
 
 def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
-    """Each count with where it leads: a figure of how much there is, or an alert if any."""
+    """Add the counts, each with where it leads, as figures or as alerts."""
     since = now - LATELY
     lately = Membership.objects.filter(verified_at__gte=since)
     unmarked = lately.filter(watermarked=False)
@@ -199,7 +209,7 @@ def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
 
 
 def _numbers(operator: User, **wanted: tuple[QuerySet[Any], Count]) -> dict[str, int]:
-    """How many there are of each, of what `operator` may see; one query."""
+    """Count each of what `operator` may see, in one query."""
     seen = {name: each for name, each in wanted.items() if may_view(operator, each[0].model)}
     rows = [
         queryset.order_by().values(name=Value(name)).annotate(n=count).values_list("name", "n")
@@ -213,7 +223,7 @@ def _add_waiting(found: Dashboard, operator: User, now: datetime) -> None:
     if not kinds:
         return
     counts = waiting(kinds).values()
-    age = told_age(min((each.since for each in counts if each.since), default=None), now)
+    age = waiting_time(min((each.since for each in counts if each.since), default=None), now)
     note = _("the first for %(age)s") % {"age": age} if age else ""
     theirs = any(kind.decided_by(operator) for kind in kinds)
     link = reverse("review-queue") if theirs else ""
@@ -221,14 +231,8 @@ def _add_waiting(found: Dashboard, operator: User, now: datetime) -> None:
     found.figures.append(Figure(_("Awaiting review"), total, link, note))
 
 
-def _entries(days: Sequence[date]) -> Chart:
-    by_day = _active_days(days).values_list("period").annotate(count=Count("pk"))
-    note = _("The first of each member into each group a day")
-    return _chart("entries", _("Proven entries"), note, days, dict(by_day))
-
-
 def _active_days(days: Iterable[date]) -> Any:
-    """One score for each member and group on each of these days on which they entered it."""
+    """Return a score for each member, group and day of these on which the member entered it."""
     return Score.objects.filter(
         board__app_id=EVERY_APP,
         board__key=ACTIVE_DAYS,
@@ -243,7 +247,7 @@ def _chart(
     bars = []
     for place, day in enumerate(days):
         value = values.get(_period(day).key, 0)
-        # However little it is, it is to be seen.
+        # However small, it stays visible.
         height = max(1, HEIGHT * value // peak) if value else 0
         bars.append(Bar(day, value, place * (BAR + GAP), height))
     return Chart(key, title, note, bars)
@@ -263,7 +267,7 @@ class Cohort:
 
 
 def newcomers(days: Sequence[date]) -> dict[str, Cohort]:
-    """By day; in one query, whose days are ranges of moments."""
+    """Count by day, in one query whose days are ranges of moments."""
     memberships = Membership.objects.filter(user=OuterRef("pk"))
     entries = _active_days(days).filter(
         user=OuterRef("pk"), period__gt=OuterRef("day"), period__lte=OuterRef("last_day")
@@ -283,7 +287,7 @@ def newcomers(days: Sequence[date]) -> dict[str, Cohort]:
 
 
 def _by_day(days: Sequence[date], later: int) -> Case:
-    """The key of the day somebody was first seen on, or of the day so much later."""
+    """Return the key of the day on which a member was first seen, or of a day later."""
     shift = timedelta(days=later)
     return Case(
         *(
@@ -305,17 +309,12 @@ def _add_newcomers(found: Dashboard, days: Sequence[date]) -> None:
         _("Came back"): sum(cohort.back for cohort in cohorts.values()),
     }
     found.funnel = [
-        Step(title, value, 100 * value // people if people else 0)
+        FunnelStep(title, value, 100 * value // people if people else 0)
         for title, value in reached.items()
     ]
 
 
-# What was done, and what needs somebody
-
-
-def _line(event: AuditEvent) -> Line:
-    link = _list(AuditEvent, target=event.target, target_id=event.target_id or "")
-    return Line(event, RECORDED.get(event.action, event.action), subject_of(event), link)
+# What was done, and what needs attention
 
 
 def _of_settings() -> list[Alert]:
@@ -324,6 +323,6 @@ def _of_settings() -> list[Alert]:
         text = _("No shared cache: each process keeps throttles of its own. Set REDIS_URL.")
         alerts.append(Alert(text))
     if not settings.CONTENT_SAFETY:
-        text = _("Content safety is off: nobody checks nicknames and avatars. Set CONTENT_SAFETY.")
+        text = _("Content safety is off: names and avatars are not checked. Set CONTENT_SAFETY.")
         alerts.append(Alert(text))
     return alerts

@@ -3,6 +3,7 @@
 import logging
 import unicodedata
 from collections.abc import Callable
+from contextvars import ContextVar
 from math import ceil
 from typing import Any
 
@@ -24,6 +25,9 @@ GUESSED_AT = {"admin:login", "console-otp", "admin:password_change"}
 SIGNED_IN_BY = {"admin:login", "console-otp", "sign-in"}
 KNOWN_DEVICE, KNOWN_FOR = "operator_device", 180 * 24 * 3600
 
+# What this request counted before its guess was tried; empty once the guess was wrong.
+_counted: ContextVar[tuple[Count, ...]] = ContextVar("counted", default=())
+
 
 class GuessLimitMiddleware:
     """Counts wrong passwords and codes: by name and address, by address, and by name.
@@ -40,9 +44,13 @@ class GuessLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
-        if counted := getattr(request, "guess", None):
-            limiter().give_back(counted)
+        token = _counted.set(())
+        try:
+            response = self.get_response(request)
+            if counted := _counted.get():
+                limiter().give_back(counted)
+        finally:
+            _counted.reset(token)
         if _view_of(request) in SIGNED_IN_BY and admin.site.has_permission(request):
             response.set_signed_cookie(
                 KNOWN_DEVICE,
@@ -65,7 +73,7 @@ class GuessLimitMiddleware:
         name = request.POST.get("username", "") if at_login else request.user.get_username()
         counts = _counts(request, name)
         if not (wait := limiter().wait(counts)):
-            request.guess = counts
+            _counted.set(tuple(counts))
             return None
         page = render(request, "429_guesses.html", {"minutes": ceil(wait / 60)}, status=429)
         page["Retry-After"] = str(ceil(wait))
@@ -77,7 +85,7 @@ def keep_guess(sender: Any, request: Any = None, **kwargs: Any) -> None:
     """Keep the count of a wrong password (Django's signal) or code (the console sends it too)."""
     if request is not None:
         logger.warning("A wrong password or code for the console.")
-        request.guess = None
+        _counted.set(())
 
 
 def _view_of(request: HttpRequest) -> str | None:

@@ -1,5 +1,5 @@
-"""Integration check (联调): does WeChat take an appid and its secret, and at which step does a
-tester's log-in or bind fail, and why. Clients hear none of it."""
+"""Integration check (联调): whether WeChat takes an appid and its secret, and at which step a
+tester's log-in or bind fails, and why. Clients are not shown any of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ from wechat.client import Client
 from wechat.crypto import is_opaque_id
 from wechat.errors import WeChatError
 
-from .admin.base import app_choices
-from .site import operator_of, operators_only
+from .access import operator_of, operators_only
+from .mini_programs import app_choices
 
 SHOWN = 20
 FOUND = 10
@@ -67,7 +67,7 @@ VALUES = {
 
 
 @dataclass(frozen=True)
-class Step:
+class AttemptStep:
     """A step as the page shows it; `state` is passed, failed or open."""
 
     name: Any
@@ -75,7 +75,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Card:
+class AttemptCard:
     """One attempt, readable."""
 
     attempt: Attempt
@@ -87,12 +87,12 @@ class Card:
         return kind.label if kind else self.attempt.kind
 
     @property
-    def steps(self) -> Iterator[Step]:
-        told = {step["step"]: step["ok"] for step in self.attempt.steps}
+    def steps(self) -> Iterator[AttemptStep]:
+        passed = {step["step"]: step["ok"] for step in self.attempt.steps}
         kind = KINDS.get(self.attempt.kind)
         for name, label in kind.steps.items() if kind else ():
-            state = "open" if name not in told else "passed" if told[name] else "failed"
-            yield Step(label, state)
+            state = "open" if name not in passed else "passed" if passed[name] else "failed"
+            yield AttemptStep(label, state)
 
     @property
     def cause(self) -> Cause | None:
@@ -100,7 +100,7 @@ class Card:
 
     @property
     def facts(self) -> Iterator[tuple[Any, Any]]:
-        """What was noted on the way, each with its name."""
+        """Return what was noted on the way, each with its name."""
         for step in self.attempt.steps:
             for name, value in step.items():
                 if name in FACT_NAMES:
@@ -119,8 +119,10 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def attempts_for(asked: Any) -> QuerySet[Attempt]:
-    """The latest day's, of whom the query asks for; log-ins that failed before anybody was known
-    are everybody's."""
+    """Select the latest day's attempts of those the query asks for.
+
+    Log-ins that failed before the member was known belong to every query.
+    """
     rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - attempts.KEPT)
     if request_id := _word(asked, "request"):
         return rows.filter(request_id=request_id[:32])
@@ -132,7 +134,7 @@ def attempts_for(asked: Any) -> QuerySet[Attempt]:
 
 
 def _word(asked: Any, name: str) -> str:
-    """Without NUL, which PostgreSQL takes in no text."""
+    """Read a text without NUL, which PostgreSQL takes in no text."""
     return str(asked.get(name, "")).replace("\0", "").strip()
 
 
@@ -140,14 +142,17 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def cards(rows: QuerySet[Attempt]) -> list[Card]:
-    return [Card(row) for row in rows.order_by("-pk")[:SHOWN]]
+def cards(rows: QuerySet[Attempt]) -> list[AttemptCard]:
+    return [AttemptCard(row) for row in rows.order_by("-pk")[:SHOWN]]
 
 
 @operators_only("audit.view_attempt")
 @require_safe
 def check(request: HttpRequest) -> HttpResponse:
-    """Who is followed, and how their log-ins and binds went: `?member=&app=&request=&tester=`."""
+    """Show who is followed and how their log-ins and binds went.
+
+    `?member=&app=&request=&tester=`.
+    """
     asked = {name: _word(request.GET, name) for name in ("app", "member", "request", "tester")}
     chosen = {name: asked[name] for name in ("app", "member") if asked[name]}
     context = {**admin.site.each_context(request), "title": _("Integration check")}
@@ -166,7 +171,7 @@ def check(request: HttpRequest) -> HttpResponse:
 
 
 def _testers(text: str) -> list[WeChatUser]:
-    """Members by their number, or by how their nickname begins."""
+    """Find members by their number, or by how their nickname begins."""
     if not text:
         return []
     wanted = Q(nickname__startswith=text)
@@ -178,7 +183,7 @@ def _testers(text: str) -> list[WeChatUser]:
 @operators_only("audit.view_attempt")
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """What has come since the attempt of number `since`: their cards alone, or 204."""
+    """Send the cards of what has come since attempt `since`, or 204."""
     rows = attempts_for(request.GET).filter(pk__gt=_number(request.GET.get("since", "")))
     if not (found := cards(rows)):
         return HttpResponse(status=204)
@@ -187,22 +192,22 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @operators_only("audit.view_attempt", "audit.add_watch")
 def watch(request: HttpRequest) -> HttpResponse:
-    """Follow a member, the next who logs in, or everybody of a mini-program; or stop it."""
+    """Follow a member, the next who logs in, or everyone of a mini-program; or stop it."""
     if request.method != "POST":  # signed in anew, one comes back with a GET
         return HttpResponseRedirect(reverse("check"))
-    act = Actor(operator_of(request))
+    actor = Actor(operator_of(request))
     if stop := _number(request.POST.get("stop", "")):
-        attempts.unwatch(act, get_object_or_404(Watch, pk=stop))
+        attempts.unwatch(actor, get_object_or_404(Watch, pk=stop))
         return HttpResponseRedirect(reverse("check"))
     if member := _number(request.POST.get("member", "")):
         user = get_object_or_404(WeChatUser, pk=member)
-        attempts.watch(act, user.app_id, user.pk)
+        attempts.watch(actor, user.app_id, user.pk)
         return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'member': user.pk})}")
     app_id = request.POST.get("app", "")
     if app_id not in settings.WECHAT_APPS:
         messages.error(request, _("This mini-program is not configured here."))
         return HttpResponseRedirect(reverse("check"))
-    attempts.watch(act, app_id, everyone=request.POST.get("who") == "everyone")
+    attempts.watch(actor, app_id, everyone=request.POST.get("who") == "everyone")
     return HttpResponseRedirect(f"{reverse('check')}?{urlencode({'app': app_id})}")
 
 
@@ -252,12 +257,14 @@ class CredentialsForm(forms.Form):
 @operators_only("audit.test_credentials")
 @require_http_methods(["GET", "HEAD", "POST"])
 def credentials(request: HttpRequest) -> HttpResponse:
-    """Whether WeChat takes an appid and its secret from this server; the secret is not shown."""
+    """Test whether WeChat takes an appid and its secret from here; the secret is not shown."""
     form = CredentialsForm(request.POST or None)
     context = {**admin.site.each_context(request), "title": _("Test credentials"), "form": form}
     status = 200
     if request.method == "POST" and form.is_valid():
-        if _tried_lately(request) >= TESTS_A_MINUTE:
+        since = timezone.now() - timedelta(minutes=1)
+        mine = AuditEvent.objects.filter(operator=operator_of(request), action="test_credentials")
+        if mine.filter(at__gt=since).count() >= TESTS_A_MINUTE:
             form.add_error(None, _("Too many tests within a minute. Wait a little."))
             status = 429
         else:
@@ -265,14 +272,11 @@ def credentials(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "console/credentials.html", context, status=status)
 
 
-def _tried_lately(request: HttpRequest) -> int:
-    mine = AuditEvent.objects.filter(operator=operator_of(request), action="test_credentials")
-    return mine.filter(at__gt=timezone.now() - timedelta(minutes=1)).count()
-
-
 def _try(request: HttpRequest, client: Client) -> dict[str, Any]:
-    """What WeChat says, for the page; recorded without what was pasted, which may be a secret in
-    the wrong field."""
+    """Ask WeChat, and return what it says for the page.
+
+    What was pasted is not recorded: it may be a secret in the wrong field.
+    """
     cause = ""
     facts: attempts.Facts = {}
     try:

@@ -39,7 +39,7 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
 
     @classmethod
     def enrol(cls, operator: User, key: str, code: str) -> "tuple[SecondFactor, list[str]] | None":
-        """A factor of that key and its backup codes, which exist nowhere else afterwards.
+        """Make a factor of that key, and return it with its backup codes, which are shown once.
 
         None where `code` is not the key's, or the operator has got a factor meanwhile.
         """
@@ -53,7 +53,7 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
         return (factor, codes) if created else None
 
     def verify_token(self, token: str) -> bool:
-        """Whether `token` is the app's code, or a backup code: each is good for once.
+        """Return whether `token` is the app's code or a backup code; each works once.
 
         The row must be locked: `django_otp.verify_token` does it. Wrong ones make the next wait.
         """
@@ -81,7 +81,7 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
         return True
 
     def renew_backup_codes(self) -> list[str]:
-        """Ten new ones, saved as digests; the old ones end."""
+        """Make ten new ones, saved as digests; the old ones stop working."""
         codes = new_backup_codes()
         self.backup_digests = [digest_of(each) for each in codes]
         self.save(update_fields=["backup_digests"])
@@ -98,17 +98,17 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
 
 
 def new_key() -> str:
-    """A secret for an authenticator app: 160 bits, as RFC 4226 wants, in its base32."""
+    """Make a secret for an authenticator app: 160 bits, as RFC 4226 asks, in base32."""
     return b32encode(secrets.token_bytes(20)).decode()
 
 
 def new_backup_codes() -> list[str]:
-    """Ten codes of 80 bits, in letters and digits that are not taken for one another."""
+    """Make ten codes of 80 bits, in letters and digits that are not taken for one another."""
     return [b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(BACKUP_CODES)]
 
 
 def step_of(key: str, code: str, after: int = -1) -> int | None:
-    """The step of 30 s, later than `after`, whose code this is; None where it is none's."""
+    """Return the step of 30 s, later than `after`, that this is the code of; else None."""
     if len(code) != 6 or not code.isdecimal():
         return None
     totp: Any = TOTP(b32decode(key))

@@ -13,11 +13,14 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
-from .miniprograms import chosen_app
+from .access import operator_of
+from .mini_programs import chosen_app
 
+OPENIDS_VAR = "openids"  # asks an export for openids
 LONGEST_SEARCH = 100  # characters
 LONGEST_VALUE = 64
 BIGGEST = 2**63 - 1
@@ -34,7 +37,7 @@ ESTIMATES = {
 
 
 def is_plain(value: str) -> bool:
-    """Whether any database takes it, as a text, a number or a moment of our time."""
+    """Return whether any database takes a value, as a text, a number or a time of this age."""
     if "\0" in value or len(value) > LONGEST_VALUE:
         return False
     if value.isdecimal():
@@ -47,7 +50,7 @@ def is_plain(value: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Count:
+class RowCount:
     """How many rows there are: exactly, or about, or at least so many."""
 
     number: int
@@ -61,32 +64,36 @@ class Count:
         return gettext("more than %(number)s") % {"number": number} if self.at_least else number
 
 
-def count_table(model: type[Model]) -> Count:
-    """The rows of a whole table; an estimate where they are many and the database has one."""
+def count_table(model: type[Model]) -> RowCount:
+    """Count the rows of a whole table; estimate where they are many and the database can."""
     if statement := ESTIMATES.get(connection.vendor):
         with connection.cursor() as cursor:
             cursor.execute(statement, [model._meta.db_table])
             found = cursor.fetchone()
         # -1 or nothing: the table has not been analysed yet.
         if found and found[0] and found[0] > EXACT_UP_TO:
-            return Count(int(found[0]), about=True)
-    return Count(model._default_manager.count())
+            return RowCount(int(found[0]), about=True)
+    return RowCount(model._default_manager.count())
 
 
-def count_found(rows: QuerySet[Any]) -> Count:
-    """What a search or a filter finds; beyond a thousand nobody needs to know."""
+def count_found(rows: QuerySet[Any]) -> RowCount:
+    """Count what a search or a filter finds, up to a thousand."""
     number = rows.order_by()[: COUNTED_UP_TO + 1].count()
-    return Count(min(number, COUNTED_UP_TO), at_least=number > COUNTED_UP_TO)
+    return RowCount(min(number, COUNTED_UP_TO), at_least=number > COUNTED_UP_TO)
 
 
-class AppList(ChangeList):
-    """A list that keeps to the mini-program its operator has chosen, and is called after what it
-    shows."""
+class MiniProgramChangeList(ChangeList):
+    """A list that keeps to the mini-program its operator has chosen.
+
+    A column that needs more than its own row is a method here, named like the column of the
+    ModelAdmin that it stands in for, with `_column` behind.
+    """
 
     def __init__(self, request: HttpRequest, model: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, model, *args, **kwargs)
         self.opts = self.model_admin.opts
         self.title = capfirst(str(self.opts.verbose_name_plural))
+        self.list_display = [getattr(self, f"{name}_column", name) for name in self.list_display]
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         rows = super().get_queryset(request, *args, **kwargs)
@@ -95,39 +102,59 @@ class AppList(ChangeList):
         return rows.filter(**{f"{path}__in": [app, ""]}) if app and path else rows
 
 
-class KeysetList(AppList):
-    """The newest first, a page after another."""
+class KeysetChangeList(MiniProgramChangeList):
+    """A list of a large table: the newest first, each page after the last row of the one before.
 
-    count: Count
-    next_page: str | None
-    first_page: str | None
+    A page is read when it is shown: an export asks for `queryset` alone.
+    """
+
+    # What Django's templates ask; they offer nothing that goes beyond this page.
+    full_result_count = None
+    show_full_result_count = False
+    show_admin_actions = True
+    can_show_all = multi_page = False
+    paginator = None
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return ["-pk"]
 
-    def get_results(self, request: HttpRequest) -> None:
-        after = self.page_num if self.page_num > 1 else None
-        rows = self.queryset.filter(pk__lt=after) if after else self.queryset
-        page = list(rows[: self.list_per_page + 1])
-        more = len(page) > self.list_per_page
-        self.result_list = page[: self.list_per_page]
-        self.first_page = self.get_query_string() if after else None
-        self.next_page = (
-            self.get_query_string({PAGE_VAR: self.result_list[-1].pk}) if more else None
-        )
-        self.count = self._count() if page or after else Count(0)
-        self.model_admin.prepare(self.result_list)  # type: ignore[attr-defined]
-        self._tell_the_admin()
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        """Leave out what the address asks of an export."""
+        found: dict[str, Any] = super().get_filters_params(params)
+        found.pop(OPENIDS_VAR, None)
+        return found
 
-    def _count(self) -> Count:
+    def get_results(self, request: HttpRequest) -> None:
+        self.operator = operator_of(request)
+        self.after = self.page_num if self.page_num > 1 else None
+
+    @cached_property
+    def _rows(self) -> list[Any]:
+        """Read the rows of this page, and one more if there is another page."""
+        rows = self.queryset.filter(pk__lt=self.after) if self.after else self.queryset
+        return list(rows[: self.list_per_page + 1])
+
+    @cached_property
+    def result_list(self) -> list[Any]:
+        return self._rows[: self.list_per_page]
+
+    @cached_property
+    def result_count(self) -> int:  # type: ignore[override]
+        return len(self.result_list)
+
+    @cached_property
+    def count(self) -> RowCount:
+        if not (self._rows or self.after):
+            return RowCount(0)
         narrowed = self.queryset.query.where
         return count_found(self.queryset) if narrowed else count_table(self.model)
 
-    def _tell_the_admin(self) -> None:
-        """What Django's templates ask; they offer nothing that goes beyond this page."""
-        self.result_count = len(self.result_list)
-        self.full_result_count = None
-        self.show_full_result_count = False
-        self.show_admin_actions = True
-        self.can_show_all = self.multi_page = False
-        self.paginator = None
+    @property
+    def first_page(self) -> str | None:
+        return self.get_query_string() if self.after else None
+
+    @property
+    def next_page(self) -> str | None:
+        if len(self._rows) <= self.list_per_page:
+            return None
+        return self.get_query_string({PAGE_VAR: self.result_list[-1].pk})

@@ -1,7 +1,7 @@
-"""What awaits an operator's eye: nicknames, avatars and names in groups, the longest waiting first.
+"""What awaits review: nicknames, avatars and names in groups, the longest waiting first.
 
-An operator decides on what they have seen. Each item carries a print of its draft, which is
-compared under the lock on the person: a newer draft is not approved, nor refused, unseen.
+An operator decides on what they have seen. Each item carries a digest of its draft, which is
+compared under the lock on the member: a newer draft is not approved, nor refused, unseen.
 """
 
 import re
@@ -47,7 +47,7 @@ LABELS: dict[str, Text] = {
 
 
 @dataclass(frozen=True)
-class Kind:
+class ReviewKind:
     """A value under review: the column's name, and the model that has it."""
 
     name: str
@@ -67,23 +67,23 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("nickname", _("nickname"), WeChatUser),
-        Kind("avatar", _("avatar"), WeChatUser),
-        Kind("alias", _("name in this group"), Membership),
+        ReviewKind("nickname", _("nickname"), WeChatUser),
+        ReviewKind("avatar", _("avatar"), WeChatUser),
+        ReviewKind("alias", _("name in this group"), Membership),
     )
 }
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """How many of a kind wait, and since when the first of them does, where that is known."""
+class WaitingCount:
+    """How many of a kind wait, and since when the first of them has, where that is known."""
 
     count: int = 0
     since: datetime | None = None
 
 
-def waiting(kinds: Iterable[Kind]) -> dict[str, Waiting]:
-    """By kind; one query, over an index of each."""
+def waiting(kinds: Iterable[ReviewKind]) -> dict[str, WaitingCount]:
+    """Count what waits by kind; one query, over an index of each."""
     rows = union(
         kind.pending()
         .values(kind=Value(kind.name))
@@ -91,29 +91,32 @@ def waiting(kinds: Iterable[Kind]) -> dict[str, Waiting]:
         .values_list("kind", "count", "since")
         for kind in kinds
     )
-    return {kind: Waiting(count, since) for kind, count, since in rows}
+    return {kind: WaitingCount(count, since) for kind, count, since in rows}
 
 
 def union(queries: Iterable[QuerySet[Any, Any]]) -> QuerySet[Any, Any]:
+    """Join queries into one that keeps every row."""
     first, *others = queries
     return first.union(*others, all=True) if others else first
 
 
-def told_age(since: datetime | None, now: datetime) -> str:
-    """ "3 hours", or nothing where the waiting began under code that did not note it."""
+def waiting_time(since: datetime | None, now: datetime) -> str:
+    """Return such as "3 hours"; "" where it is not known since when something waits."""
     return timesince(since, now, depth=1) if since else ""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One value that waits, with what others see now; `check` is WeChat's, of an avatar, `group`
-    that of a name in it."""
+class ReviewItem:
+    """One value that waits, with what others see now.
 
-    kind: Kind
+    `card` is the group of a name in a group, `check` is WeChat's check of an avatar.
+    """
+
+    kind: ReviewKind
     row: Any
     now: datetime
+    card: GroupCard | None = None
     check: AvatarCheck | None = None
-    group: GroupCard | None = None
 
     @property
     def user(self) -> WeChatUser:
@@ -134,27 +137,28 @@ class Item:
 
     @property
     def age(self) -> str:
-        return told_age(self.row.review_since, self.now)
+        return waiting_time(self.row.review_since, self.now)
 
     @property
     def token(self) -> str:
-        """Which value this is, and what it was when it was shown."""
-        return f"{self.kind.name}-{self.row.pk}-{print_of(self.draft)}"
+        """Say which value this is, and what it was when it was shown."""
+        return f"{self.kind.name}-{self.row.pk}-{draft_digest(self.draft)}"
 
     @property
     def doubt(self) -> Text:
-        """What WeChat finds in the picture, where it says."""
+        """Return what WeChat finds in the picture, where it says."""
         return LABELS.get(self.check.label, "") if self.check else ""
 
 
-def print_of(draft: str) -> str:
+def draft_digest(draft: str) -> str:
+    """Return a digest by which a draft is known again."""
     return salted_hmac("console.review", draft, algorithm="sha256").hexdigest()[:32]
 
 
-def items_of(kinds: Iterable[Kind], first: int = 0) -> list[Item]:
-    """The page that begins with the item at place `first`, the longest waiting first.
+def items_of(kinds: Iterable[ReviewKind], first: int = 0) -> list[ReviewItem]:
+    """Read the page that begins with the item at place `first`, the longest waiting first.
 
-    Five queries at most, however many they are.
+    At most five queries, however many items there are.
     """
     keys = union(
         kind.pending().values_list("review_since", "pk", Value(kind.name)) for kind in kinds
@@ -163,26 +167,26 @@ def items_of(kinds: Iterable[Kind], first: int = 0) -> list[Item]:
     return list(_read(found))
 
 
-def _read(keys: Collection[tuple[str, int]]) -> Iterable[Item]:
-    """Items in that order, without those whose row has gone meanwhile."""
+def _read(keys: Collection[tuple[str, int]]) -> Iterable[ReviewItem]:
+    """Read items in that order, without those whose row has gone meanwhile."""
     now = timezone.now()
     users = WeChatUser.objects.in_bulk([pk for kind, pk in keys if kind != "alias"])
     memberships = Membership.objects.select_related("user", "group").in_bulk(
         [pk for kind, pk in keys if kind == "alias"]
     )
-    cards = describe([membership.group for membership in memberships.values()], now)
-    groups = {card.group.pk: card for card in cards}
+    groups = {membership.group_id: membership.group for membership in memberships.values()}
+    cards = {card.group.pk: card for card in describe(groups.values(), now)} if groups else {}
     checks = _checks([users[pk] for kind, pk in keys if kind == "avatar" and pk in users])
     for kind, pk in keys:
         row: Any = memberships.get(pk) if kind == "alias" else users.get(pk)
         if row:
+            card = cards[row.group_id] if kind == "alias" else None
             check = checks.get(row.avatar_draft) if kind == "avatar" else None
-            group = groups[row.group_id] if kind == "alias" else None
-            yield Item(KINDS[kind], row, now, check, group)
+            yield ReviewItem(KINDS[kind], row, now, card, check)
 
 
 def _checks(users: Collection[WeChatUser]) -> dict[str, AvatarCheck]:
-    """WeChat's checks of what awaits review as an avatar of these people."""
+    """Return WeChat's checks of the avatars of these members that await review."""
     drafts = [user.avatar_draft for user in users]
     return {
         check.avatar: check
@@ -200,36 +204,36 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an operator saw: which value, and the print of its draft."""
+class SeenDraft:
+    """What an operator saw: which value, and the digest of its draft."""
 
-    kind: Kind
+    kind: ReviewKind
     pk: int
-    print: str
+    digest: str
 
     @classmethod
     def read(cls, token: str) -> Self:
-        """Raises PermissionDenied for what no page of ours says."""
+        """Read the token of an item. Raises PermissionDenied for one that no page of ours shows."""
         parts = TOKEN.fullmatch(token)
         if parts is None:
             raise PermissionDenied
         return cls(KINDS[parts[1]], int(parts[2]), parts[3])
 
 
-def settle(seen: Seen, verdict: str, act: Actor) -> Outcome:
-    """Do as an operator says about a value; nothing, where it is no longer what they saw."""
+def settle(seen: SeenDraft, verdict: str, actor: Actor) -> Outcome:
+    """Decide about a value; do nothing where it is no longer what the operator saw."""
     with transaction.atomic():
         row = _locked(seen.kind, seen.pk)
         if row is None or getattr(row, f"{seen.kind.name}_state") != State.PENDING:
             return Outcome.DECIDED
-        if print_of(getattr(row, f"{seen.kind.name}_draft")) != seen.print:
+        if draft_digest(getattr(row, f"{seen.kind.name}_draft")) != seen.digest:
             return Outcome.CHANGED
-        seen.kind.action(verdict).run(row, act)
+        seen.kind.action(verdict).run(row, actor)
     return Outcome.DONE
 
 
-def _locked(kind: Kind, pk: int) -> Any:
-    """The row as it is while the lock on its person is held; None where one of them is gone."""
+def _locked(kind: ReviewKind, pk: int) -> Any:
+    """Read the row under the lock on its member; None where one of them is gone."""
     try:
         if kind.model is WeChatUser:
             return WeChatUser.objects.lock(pk)

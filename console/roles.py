@@ -52,7 +52,7 @@ ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
 RIGHTS = ("is_superuser", "is_staff", "is_active")
 
 
-class Backend(ModelBackend):
+class OperatorBackend(ModelBackend):
     """Django's own, with one query for what an operator holds by themselves and by their roles."""
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
@@ -64,34 +64,36 @@ class Backend(ModelBackend):
         return set(user_obj._perm_cache)
 
 
+def holds(operator: User, permission: str) -> bool:
+    """Return whether an operator holds a permission: as in the admin, who may change may view."""
+    changing = permission.replace(".view_", ".change_")
+    return operator.has_perm(permission) or operator.has_perm(changing)
+
+
 def may_view(operator: User, model: type[Model]) -> bool:
-    """Whether the admin shows this operator rows of `model`: who may change them sees them too."""
-    options = model._meta
-    return any(
-        operator.has_perm(f"{options.app_label}.{verb}_{options.model_name}")
-        for verb in ("view", "change")
-    )
+    """Return whether the console shows this operator rows of `model`."""
+    return holds(operator, f"{model._meta.app_label}.view_{model._meta.model_name}")
 
 
 def held_by(operator: User) -> QuerySet[Permission]:
-    """What an operator holds by themselves and by their roles, superuser or not, active or not."""
+    """Select what an operator holds, directly and by roles, superuser or not, active or not."""
     return Permission.objects.filter(Q(user=operator) | Q(group__user=operator))
 
 
 def outranks(other: User, operator: User) -> bool:
-    """Whether `other` may do something that `operator` may not."""
+    """Return whether `other` may do something that `operator` may not."""
     if operator.is_superuser or other.is_superuser:
         return not operator.is_superuser
     return held_by(other).exclude(pk__in=held_by(operator)).exists()
 
 
 def grantable(operator: User) -> QuerySet[Permission]:
-    """What an operator can give to others: nothing beyond what they hold themselves."""
+    """Select what an operator can give to others: only what they hold themselves."""
     return asked_for() if operator.is_superuser else asked_for().filter(pk__in=held_by(operator))
 
 
 def grantable_roles(operator: User) -> QuerySet[Role]:
-    """Those roles with nothing beyond what the operator holds."""
+    """Select the roles with nothing beyond what the operator holds."""
     roles = Role.objects.order_by("name")
     if operator.is_superuser:
         return roles
@@ -99,14 +101,14 @@ def grantable_roles(operator: User) -> QuerySet[Role]:
 
 
 def are_the_last_superusers(operators: Iterable[User]) -> bool:
-    """Whether without these nobody is left who may do everything."""
+    """Return whether no superuser is left without these."""
     gone = {operator.pk for operator in operators if operator.is_superuser}
     active = User.objects.filter(**dict.fromkeys(RIGHTS, True)).values_list("pk", flat=True)
     return bool(gone) and set() < set(active) <= gone
 
 
 def asked_for() -> QuerySet[Permission]:
-    """Every permission that opens something in the console."""
+    """Select every permission that opens something in the console."""
     rows = _rows([*MANAGER, *OPERATORS], "default").select_related("content_type")
     return rows.order_by("content_type__app_label", "content_type", "codename")
 

@@ -1,17 +1,13 @@
 """The operators' console: Django's admin, with our name, our front page and our way in."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -22,9 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from audit.actors import Actor
 
 from . import dashboard
-from .miniprograms import chosen_app, mini_programs
-
-View = Callable[..., HttpResponseBase]
+from .access import operator_of
+from .mini_programs import chosen_app, mini_programs
 
 # The sidebar: what operators look at most comes first. What is named nowhere stands in the last.
 SECTIONS = (
@@ -34,13 +29,8 @@ SECTIONS = (
 )
 
 
-def operator_of(request: HttpRequest) -> User:
-    """Whose request it is; the console lets in nobody else."""
-    return cast(User, request.user)
-
-
 class ConsoleSite(admin.AdminSite):
-    """Nothing is deleted by the dozen: whatever may be deleted has a page that says what goes."""
+    """The console: rows are deleted one at a time, on a page that says what goes."""
 
     site_header = _("Group rankings")
     site_title = _("Group rankings")
@@ -51,18 +41,18 @@ class ConsoleSite(admin.AdminSite):
         self.disable_action("delete_selected")
 
     def knows(self, request: HttpRequest) -> bool:
-        """Whether this is an operator who came by password or link; a code may still be due."""
+        """Return whether an operator came by password or link; a code may still be due."""
         return super().has_permission(request)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """The one gate of the admin and of every page that is for `operators_only`."""
+        """Return whether the admin, and each page for `operators_only`, opens."""
         verified = getattr(request.user, "otp_device", None) is not None
         return self.knows(request) and (verified or not settings.OPERATOR_TOTP)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's; whoever owes only the second factor is led there."""
+        """Log in; an operator who still owes the second factor is sent to its page."""
         if self.knows(request) and not self.has_permission(request):
             wanted = urlencode({"next": request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse('console-otp')}?{wanted}")
@@ -75,7 +65,7 @@ class ConsoleSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Django's, audited; a wrong old password is a guess as at the log-in."""
+        """Change one's password, audited; a wrong old one counts as a guess, as at the log-in."""
         if request.method != "POST":
             return super().password_change(request, extra_context)
         operator = operator_of(request)
@@ -90,18 +80,18 @@ class ConsoleSite(admin.AdminSite):
         return response
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
-        """Django's list of everything there is, below what is going on."""
+        """Show what is going on above Django's list of everything there is."""
         found = dashboard.read(operator_of(request), timezone.now())
         return super().index(request, {**(extra_context or {}), "dashboard": found})
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Nothing of ours asks for it."""
+        """Refuse: nothing of ours asks for it."""
         raise Http404
 
     def app_index(  # type: ignore[override]
         self, request: HttpRequest, app_label: str, extra_context: Any = None
     ) -> HttpResponse:
-        """There is none: the console goes by subject, and Django's would go by our own modules."""
+        """Redirect to the front page: the console goes by subject, not by our modules."""
         return HttpResponseRedirect(reverse("admin:index"))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
@@ -109,24 +99,24 @@ class ConsoleSite(admin.AdminSite):
         return {**super().each_context(request), **switch}
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """By subject instead of by app, each called as its own pages call it."""
+        """List by subject instead of by app, under the names on the pages themselves."""
         found = {
-            model["model"]._meta.label: model | {"name": self._name_of(model["model"])}
+            model["model"]._meta.label: model
+            | {"name": capfirst(str(self._registry[model["model"]].opts.verbose_name_plural))}
             for app in self._build_app_dict(request).values()
             for model in app["models"]
         }
+        if "groups.Group" in found:
+            found["groups.Group"]["admin_url"] = reverse("group-list")
         sections: list[Any] = [
             [name, [found.pop(x) for x in wanted if x in found]] for name, wanted in SECTIONS
         ]
         sections[-1][1] += found.values()
         return [_section(name, models) for name, models in sections if models]
 
-    def _name_of(self, model: Any) -> str:
-        return capfirst(str(self._registry[model].opts.verbose_name_plural))
-
 
 def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """As Django's own templates want an app."""
+    """Return a section in the shape that Django's templates expect of an app."""
     first = models[0]
     return {
         "name": name,
@@ -135,23 +125,3 @@ def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
         "has_module_perms": True,
         "models": models,
     }
-
-
-def operators_only(*permissions: str) -> Callable[[View], View]:
-    """A page of the console outside the admin's own: who may enter the admin, and holds all of
-    `permissions`, sees it; nobody else does, and no cache keeps it."""
-
-    def decorate(view: View) -> View:
-        @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not request.user.has_perms(permissions):
-                raise PermissionDenied
-            return view(request, *args, **kwargs)
-
-        @wraps(view)
-        def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            return admin.site.admin_view(guarded)(request, *args, **kwargs)
-
-        return entered
-
-    return decorate

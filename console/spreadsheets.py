@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
 
 def inert(text: str) -> str:
-    """`text` as a spreadsheet's cell that is never a formula (OWASP, CSV injection)."""
+    """Return `text` as a spreadsheet's cell that is never a formula (OWASP, CSV injection)."""
     return text if NUMBER.fullmatch(text) else FORMULA.sub(r"\1'", text)
 
 
@@ -41,7 +41,7 @@ def inert(text: str) -> str:
 
 
 def csv_file(head: Sequence[Column], rows: Iterable[Row]) -> Iterator[bytes]:
-    """UTF-8 with the mark by which Excel knows it; times in full, with their zone."""
+    """Write UTF-8 with the mark by which Excel knows it; times in full, with their zone."""
     yield b"\xef\xbb\xbf" + _lines([[column.title for column in head]])
     for some in _in_batches(rows):
         yield _lines([_csv_cell(cell) for cell in row] for row in some)
@@ -122,7 +122,7 @@ LIKE_AN_ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
 
 def xlsx_file(head: Sequence[Column], rows: Iterable[Row]) -> Iterator[bytes]:
-    """One sheet whose head stays in sight; texts are texts, and times are Shanghai's."""
+    """Write one sheet whose head stays in sight; texts are texts, and times are Shanghai's."""
     pipe = _Pipe()
     with ZipFile(pipe, "w", ZIP_DEFLATED) as archive:  # type: ignore[call-overload]
         for name, part in PARTS.items():
@@ -130,14 +130,15 @@ def xlsx_file(head: Sequence[Column], rows: Iterable[Row]) -> Iterator[bytes]:
         with archive.open("xl/worksheets/sheet1.xml", "w") as sheet:
             sheet.write(_sheet_head(head).encode())
             for some in _in_batches(rows):
-                sheet.write("".join(map(_xlsx_row, some)).encode())
+                lines = (f"<row>{''.join(map(_xlsx_cell, row))}</row>" for row in some)
+                sheet.write("".join(lines).encode())
                 yield pipe.take()
             sheet.write(SHEET_ENDS.encode())
     yield pipe.take()
 
 
 class _Pipe:
-    """Where an archive is written to and taken from at the same time: nothing to go back in."""
+    """A file that an archive is written to and taken from at the same time; it cannot seek."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -163,10 +164,6 @@ def _sheet_head(head: Sequence[Column]) -> str:
     return f"{XML}{SHEET_BEGINS}{columns}</cols><sheetData><row>{titles}</row>"
 
 
-def _xlsx_row(row: Row) -> str:
-    return f"<row>{''.join(map(_xlsx_cell, row))}</row>"
-
-
 def _xlsx_cell(cell: Cell) -> str:
     match cell:
         case None:
@@ -180,7 +177,7 @@ def _xlsx_cell(cell: Cell) -> str:
 
 
 def _text(text: str, style: str = "") -> str:
-    """Never a formula here; prefixed all the same, as somebody may save the sheet as CSV."""
+    """Return a text's cell: no formula here, but prefixed as the sheet may be saved as CSV."""
     safe = escape(LIKE_AN_ESCAPE.sub("_x005F_", NOT_XML.sub("", inert(text))))
     return f'<c t="inlineStr"{style}><is><t xml:space="preserve">{safe}</t></is></c>'
 

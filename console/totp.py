@@ -1,6 +1,6 @@
 """The second factor: after a password or a sign-in link, a code from the operator's phone.
 
-`ConsoleSite.has_permission` asks for it; whoever still owes it is led here.
+`ConsoleSite.has_permission` asks for it; an operator who still owes it is sent here.
 """
 
 import unicodedata
@@ -21,7 +21,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
@@ -34,6 +34,7 @@ from audit.actors import Actor
 from core.vault import decrypt, encrypt
 
 from .models import SecondFactor, new_key
+from .redirects import next_url
 
 ENROLMENT = "enrolment"  # where a session keeps the key that is being enrolled, sealed
 
@@ -48,7 +49,7 @@ class CodeForm(forms.Form):
     )
 
     def clean_code(self) -> str:
-        """As it was made, whatever keyboard it was typed on: `１２３ ４５６`, `ABCD-EFGH`."""
+        """Return the code whatever keyboard it was typed on: `１２３ ４５６`, `ABCD-EFGH`."""
         text = unicodedata.normalize("NFKC", self.cleaned_data["code"]).lower()
         return "".join(sign for sign in text if sign.isalnum())
 
@@ -57,12 +58,12 @@ class CodeForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def second_factor(request: HttpRequest) -> HttpResponse:
-    """`/admin/otp/`: enrol an app, enter a code, or, once in, renew what there is."""
+    """Enrol an app, enter a code, or, once in, renew what there is: `/admin/otp/`."""
     site: Any = admin.site
     if not site.knows(request):
-        return redirect_to_login(way_on(request), reverse("admin:login"))
+        return redirect_to_login(_next_url(request), reverse("admin:login"))
     if not settings.OPERATOR_TOTP:
-        return redirect(way_on(request))
+        return redirect(_next_url(request))
     if "leave" in request.POST:
         logout(request)
         return redirect("admin:login")
@@ -100,7 +101,7 @@ def _enter(request: HttpRequest, operator: User, factor: SecondFactor) -> HttpRe
 
 
 def _renew(request: HttpRequest, operator: User, factor: SecondFactor) -> HttpResponse:
-    """For whoever is in: new backup codes, or another phone; a code of now, to be sure."""
+    """Make new backup codes, or remove the phone, for a code of the moment."""
     form = CodeForm(request.POST or None)
     if form.is_valid() and _verified(request, operator, factor, form):
         if "remove" in request.POST:
@@ -111,12 +112,12 @@ def _renew(request: HttpRequest, operator: User, factor: SecondFactor) -> HttpRe
         with transaction.atomic():
             Actor(operator).record("backup_codes", operator)
             codes = factor.renew_backup_codes()
-        return _page(request, "codes", codes=map(_in_fours, codes), next=way_on(request))
-    return _page(request, "renew", form=form, left=_left(factor))
+        return _page(request, "codes", codes=map(_in_fours, codes), next=_next_url(request))
+    return _page(request, "renew", form=form, left=len(factor.backup_digests))
 
 
 def _verified(request: HttpRequest, operator: User, factor: SecondFactor, form: CodeForm) -> bool:
-    """Whether the form's code is good; the form says why not, and the site counts the guess."""
+    """Return whether the form's code is good; the form says why not, and the guess is counted."""
     if verify_token(operator, factor.persistent_id, form.cleaned_data["code"]):
         factor.refresh_from_db()
         return True
@@ -141,14 +142,14 @@ def _let_in(
     way: str,
     codes: list[str] | None = None,
 ) -> HttpResponse:
-    """The session is a full one from now on; new backup codes are shown before anything else."""
+    """Make the session a full one; new backup codes are shown before anything else."""
     request.session.pop(ENROLMENT, None)
     request.session.cycle_key()
     remember_factor(request, factor)
     Actor(operator).record("sign_in", operator, way=way)
     if codes:
-        return _page(request, "codes", codes=map(_in_fours, codes), next=way_on(request))
-    return HttpResponseRedirect(way_on(request))
+        return _page(request, "codes", codes=map(_in_fours, codes), next=_next_url(request))
+    return HttpResponseRedirect(_next_url(request))
 
 
 def _page(request: HttpRequest, part: str, **context: Any) -> HttpResponse:
@@ -162,17 +163,13 @@ def _page(request: HttpRequest, part: str, **context: Any) -> HttpResponse:
     return TemplateResponse(request, "console/second_factor.html", context)
 
 
-def way_on(request: HttpRequest) -> str:
-    """Where `next` asks to go, if that is here; else the console's front page."""
-    wanted = request.GET.get("next", "")
-    hosts = {request.get_host()}
-    if url_has_allowed_host_and_scheme(wanted, hosts, require_https=request.is_secure()):
-        return wanted
-    return reverse("admin:index")
+def _next_url(request: HttpRequest) -> str:
+    """Return where `next` asks to go, else the console's front page."""
+    return next_url(request) or reverse("admin:index")
 
 
 def _picture(request: HttpRequest, key: str) -> str:
-    """The QR code that apps scan (the `otpauth` format), as an image's address."""
+    """Return the QR code that apps scan (the `otpauth` format), as an image's address."""
     host, user = request.get_host().partition(":")[0], request.user.get_username()
     query = urlencode({"secret": key, "issuer": host})
     address = f"otpauth://totp/{quote(f'{host}:{user}')}?{query}"
@@ -181,7 +178,3 @@ def _picture(request: HttpRequest, key: str) -> str:
 
 def _in_fours(text: str) -> str:
     return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
-
-
-def _left(factor: SecondFactor) -> int:
-    return len(factor.backup_digests)

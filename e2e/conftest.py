@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
@@ -27,6 +26,8 @@ from tests.settings import APP_ID
 from .accessibility import assert_accessible
 from .cast import HOSTILE_NAMES, NAMES
 from .phones import (  # noqa: F401
+    FLAGS,
+    SCREENSHOTS,
     backend,
     django_db_modify_db_settings,
     file_before_server,
@@ -40,16 +41,7 @@ from .phones import (  # noqa: F401
 # Playwright's sync API runs an event loop in this thread, where Django then refuses the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-SCREENSHOTS = Path(__file__).parent / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 @pytest.fixture(scope="session")

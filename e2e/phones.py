@@ -24,13 +24,20 @@ from playwright.sync_api import Browser, Locator, expect
 
 from core import limits
 from groupsite.wsgi import application
-from tests.conftest import needs
+from tests.servers import find_program
 from tests.settings import APP_ID, REDIS_URL
-from wechat.sandbox import Phone as PhoneOfWeChat
-from wechat.sandbox import Sandbox, open_gid_of
+from wechat.sandbox import Phone, Sandbox, open_gid_of
 
 MINIPROGRAM = Path(__file__).resolve().parent.parent / "miniprogram"
 SCREENSHOTS = Path(__file__).parent / "screenshots"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 WIDTH, HEIGHT = 375, 812
 TIMEOUT = 20_000  # milliseconds; the game alone takes ten seconds
 
@@ -150,7 +157,7 @@ def wechat(settings: LazySettings) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def node() -> str:
     """Return the path of Node, and require the packages of the harness."""
-    path = needs("node")
+    path = find_program("node")
     if not (MINIPROGRAM / "node_modules").is_dir():
         missing = "miniprogram/node_modules is missing (npm ci)"
         if os.environ.get("CI") == "true":
@@ -199,8 +206,6 @@ def installed(node: str, app: Path, out: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def native_browser(chromium: Browser, browser_path: str) -> Iterator[Browser]:
     """Yield a browser without CORS, because `wx.request` has none."""
-    from .conftest import FLAGS
-
     browser = chromium.browser_type.launch(
         executable_path=browser_path, args=[*FLAGS, "--disable-web-security"]
     )
@@ -208,7 +213,7 @@ def native_browser(chromium: Browser, browser_path: str) -> Iterator[Browser]:
     browser.close()
 
 
-class Phone:
+class BrowserPhone:
     """The phone of `person`; `settings` are those of `miniprogram/harness/device.mjs`."""
 
     def __init__(
@@ -222,7 +227,7 @@ class Phone:
     ) -> None:
         self.app_url = app_url
         self.person = person
-        self.wechat = PhoneOfWeChat(wechat.url, person, APP_ID)
+        self.wechat = Phone(wechat.url, person, APP_ID)
         self.settings = {
             "person": person,
             "appid": APP_ID,
@@ -411,17 +416,17 @@ class Phone:
         self.errors.append(f"{self.person}: {message.text} {url}")
 
 
-MakePhone = Callable[..., Phone]
+MakePhone = Callable[..., BrowserPhone]
 
 
 @pytest.fixture
 def phone_of(native_browser: Browser, wechat: Sandbox) -> Iterator[MakePhone]:
     """Yield `phone_of(app_url, person, **settings)`; fail if any of its phones logs an error."""
     with ExitStack() as stack:
-        phones: list[Phone] = []
+        phones: list[BrowserPhone] = []
 
-        def phone_of(app_url: str, person: str, **settings: Any) -> Phone:
-            phone = Phone(native_browser, app_url, wechat, person, **settings)
+        def phone_of(app_url: str, person: str, **settings: Any) -> BrowserPhone:
+            phone = BrowserPhone(native_browser, app_url, wechat, person, **settings)
             stack.callback(phone.close)
             phones.append(phone)
             return phone

@@ -22,7 +22,7 @@ def test_a_groups_page_shows_its_ranking_and_unlisted_members(
     visit, family, olga: User, width: int, scheme: str
 ) -> None:
     visitor = visit(width, scheme, operator=olga)
-    page = visitor.open(f"/admin/groups/group/{family.group.pk}/change/?board=points")
+    page = visitor.open(f"/groups/{family.group.pk}/?board=points")
     expect(page.locator(".standings li")).to_have_count(len(NAMES + HOSTILE_NAMES))
     visitor.photograph(f"admin-group-page-{width}-{scheme}", whole=True)
     visitor.assert_accessible()
@@ -50,8 +50,8 @@ def test_an_operator_hides_a_member_from_the_groups_page(
     visit, family, olga: User, scheme: str
 ) -> None:
     visitor = visit(390, scheme, operator=olga)
-    page = visitor.open(f"/admin/groups/group/{family.group.pk}/change/?board=points")
-    page.locator(".standings .acts .button").first.click()
+    page = visitor.open(f"/groups/{family.group.pk}/?board=points")
+    page.locator(".standings .row-buttons .button").first.click()
     page.fill("[name=reason]", "举报属实")
     visitor.photograph(f"admin-act-390-{scheme}", whole=True)
     visitor.assert_accessible()
@@ -73,16 +73,15 @@ def test_an_operator_labels_groups_in_bulk(visit, crowd, olga: User, width: int)
     for name in ("小明", "W" * 32):
         crowd().add(name, 1)
     visitor = visit(width, operator=olga)
-    page = visitor.open("/admin/groups/group/")
-    for box in page.locator(".action-select").all():
+    page = visitor.open("/groups/")
+    for box in page.locator("[name=group]").all():
         box.check()
-    page.select_option("[name=action]", "label_groups")
-    page.locator(".actions button").click()
+    page.locator("#labels button").click()
     visitor.photograph(f"admin-labels-{width}", whole=True)
     visitor.assert_accessible()
     page.locator("[name^=label-]").first.fill("新名称")
-    page.click("[name=apply]")
-    expect(page.locator("#result_list")).to_contain_text("新名称")
+    page.locator("form.labels button").click()
+    expect(page.locator("table.groups")).to_contain_text("新名称")
 
 
 @every_width
@@ -92,10 +91,10 @@ def test_lists_follow_the_chosen_mini_program(
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "x"}, OTHER_APP_ID: {"SECRET": "y"}}
     crowd("一群").add("小明", 1)
     visitor = visit(width, operator=olga)
-    page = visitor.open("/admin/groups/group/")
+    page = visitor.open("/groups/")
     page.select_option("[name=mini_program]", OTHER_APP_ID)
     page.locator("#mini-program button").click()
-    expect(page.locator("#result_list")).to_have_count(0)
+    expect(page.locator("table.groups")).to_have_count(0)
     visitor.photograph(f"admin-switch-{width}", whole=True)
     visitor.assert_accessible()
 
@@ -127,14 +126,14 @@ def test_the_groups_pages_follow_the_scheme_chosen_in_the_console(
 
 def test_the_sort_links_of_the_groups_do_not_overlap_in_english(visit, family, olga: User) -> None:
     page = visit(360, operator=olga, language="en-US").open("/groups/")
-    for tab in page.locator(".tools .tabs a").all():
+    for tab in page.locator(".chips a").all():
         assert tab.evaluate("e => e.scrollWidth - e.clientWidth") == 0
 
 
 def test_a_name_on_a_groups_page_links_to_the_member(visit, family, olga: User) -> None:
     Group.objects.filter(pk=family.group.pk).update(hidden=True)
     page = visit(1280, operator=olga).open(f"/groups/{family.group.pk}/?board=points")
-    pill = page.locator(".tag.off").bounding_box()
+    pill = page.locator("h1 .pill.off").bounding_box()
     assert pill is not None and pill["height"] >= 20
     page.get_by_role("link", name="郑辰嘉").click()
     page.wait_for_url(f"**/wechatuser/{family.members[0].pk}/change/")

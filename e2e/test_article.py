@@ -9,7 +9,7 @@ from playwright.sync_api import Route
 
 from groups.models import Membership
 
-from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed
+from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, BrowserPhone, MakePhone, installed
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 STEPS = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]
@@ -28,7 +28,7 @@ def article(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> I
         yield url
 
 
-def steps(phone: Phone) -> list[str]:
+def steps(phone: BrowserPhone) -> list[str]:
     """Return the calls of WeChat and the site in order, with the last part of each path."""
     calls = [call["path"] if "path" in call else call["name"] for call in phone.calls]
     return [step for call in calls if (step := re.sub(".*/", "/", call)) in STEPS]

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from .accessibility import assert_accessible, assert_readable
 from .cast import HOSTILE_NAMES, NAMES, both_schemes, chinese
-from .conftest import SCREENSHOTS
+from .phones import SCREENSHOTS
 
 CSS = Path(__file__).parent.parent / "static/site.css"
 FIRST_VIEW, STYLES = 60_000, 3_000

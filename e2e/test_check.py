@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
-from tests.conftest import sandbox, sandbox_server  # noqa: F401
 from tests.settings import APP_ID
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
@@ -37,7 +36,7 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
     visit,
     olga: User,
     live_server,
-    sandbox: Sandbox,  # noqa: F811
+    wechat: Sandbox,
     width: int,
     scheme: str,
 ) -> None:
@@ -48,7 +47,7 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
     page.wait_for_url(f"**/admin/check/?app={APP_ID}")
     page.evaluate("window.sameDocument = true")
 
-    phone = Phone(sandbox.url, "alice", APP_ID)
+    phone = Phone(wechat.url, "alice", APP_ID)
     _status, session = post(api + "login", {"code": phone.login()})
     expect(page.locator("article")).to_have_count(1)
     envelope = phone.share_info(phone.open_card("family")["shareTicket"])
@@ -73,7 +72,7 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
 def test_an_operator_tests_a_secret(
     visit,
     olga: User,
-    sandbox: Sandbox,  # noqa: F811
+    wechat: Sandbox,
     width: int,
     scheme: str,
 ) -> None:

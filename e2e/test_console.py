@@ -1,4 +1,4 @@
-"""Test boards and their preview, server keys, and the download of a season in a browser."""
+"""Test boards and their preview, server keys, and the download of a ranking in a browser."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_a_server_key_is_shown_once(visit, olga: User, width: int, scheme: str) 
     assert text not in page.content()
 
 
-def test_an_operator_downloads_a_season(visit, crowd, olga: User) -> None:
+def test_an_operator_downloads_a_ranking(visit, crowd, olga: User) -> None:
     family = crowd("全家福")
     family.add("小明", 7)
     visitor = visit(1280, operator=olga)

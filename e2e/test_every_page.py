@@ -10,8 +10,8 @@ from django.utils import timezone
 from audit.models import AuditEvent
 from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
+from tests.site_map import admin_path
 from tests.test_roles import PAGES
-from tests.test_security import admin_path
 
 from .accessibility import fits
 from .cast import both_schemes
@@ -21,7 +21,6 @@ NO_PAGES = (
     "admin/jsi18n/",
     "admin/check/live/",
     "admin/export/<slug:what>.<slug:form>",
-    "admin/export/progress/<slug:job>/",
     "admin/export/ranking/<int:pk>.<slug:form>",
 )
 
@@ -39,7 +38,10 @@ def paths(role: str) -> dict[str, str]:
     """Return the pages that a role adds, by name; a viewer's include those below /groups/."""
     found = {route: admin_path(route) for route in PAGES[role] if route not in NO_PAGES}
     if role == "viewer":
-        found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{Group.objects.get().pk}/"}
+        pk = Group.objects.get().pk
+        found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{pk}/?unlisted=1"}
+    if role == "moderator":
+        found |= {"groups/labels/": f"/groups/labels/?group={Group.objects.get().pk}"}
     return {
         re.sub(r"\W+", "-", re.sub(r"<\w+:\w+>", "", name)).strip("-"): path
         for name, path in found.items()

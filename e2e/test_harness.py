@@ -9,7 +9,7 @@ import pytest
 
 from wechat.sandbox import Fault, Sandbox, open_gid_of
 
-from .phones import APP_ID, MINIPROGRAM, MakePhone, Phone, installed, run
+from .phones import APP_ID, MINIPROGRAM, BrowserPhone, MakePhone, installed, run
 
 TINY = MINIPROGRAM / "harness" / "tiny"
 
@@ -34,10 +34,10 @@ def tiny(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def opened(tiny: str, phone_of: MakePhone) -> Callable[..., Phone]:
+def opened(tiny: str, phone_of: MakePhone) -> Callable[..., BrowserPhone]:
     """Return a function that opens the tiny mini-program on Alice's phone, outside any chat."""
 
-    def opened(**settings: Any) -> Phone:
+    def opened(**settings: Any) -> BrowserPhone:
         phone = phone_of(tiny, "alice", **settings)
         phone.open_outside()
         return phone
@@ -45,18 +45,18 @@ def opened(tiny: str, phone_of: MakePhone) -> Callable[..., Phone]:
     return opened
 
 
-def call(phone: Phone, name: str, /, **options: Any) -> dict[str, Any]:
+def call(phone: BrowserPhone, name: str, /, **options: Any) -> dict[str, Any]:
     return phone.evaluate(CALL, [name, options])
 
 
-def log(phone: Phone) -> list[str]:
+def log(phone: BrowserPhone) -> list[str]:
     return phone.evaluate("device.app().log")
 
 
 # What mini-programs lack
 
 
-def test_modules_cannot_use_browser_globals(opened: Callable[..., Phone]) -> None:
+def test_modules_cannot_use_browser_globals(opened: Callable[..., BrowserPhone]) -> None:
     names = ["window", "document", "fetch", "localStorage", "URL", "XMLHttpRequest", "globalThis"]
     phone = opened()
     assert phone.evaluate("names => device.app().visibleNames(names)", names) == []
@@ -64,7 +64,7 @@ def test_modules_cannot_use_browser_globals(opened: Callable[..., Phone]) -> Non
     assert phone.evaluate("names => device.app().visibleNames(names)", allowed) == allowed
 
 
-def test_there_is_no_patch(opened: Callable[..., Phone], wechat: Sandbox) -> None:
+def test_there_is_no_patch(opened: Callable[..., BrowserPhone], wechat: Sandbox) -> None:
     called = call(opened(), "request", url=f"{wechat.url}/phone/login", method="PATCH")
     assert called["result"]["errMsg"] == "request:fail invalid method PATCH"
 
@@ -73,13 +73,13 @@ def test_there_is_no_patch(opened: Callable[..., Phone], wechat: Sandbox) -> Non
     "name",
     ["getShareInfo", "getGroupEnterInfo", "getPrivacySetting", "requirePrivacyAuthorize"],
 )
-def test_old_calls_return_no_promise(opened: Callable[..., Phone], name: str) -> None:
+def test_old_calls_return_no_promise(opened: Callable[..., BrowserPhone], name: str) -> None:
     assert opened().evaluate("name => typeof device.app().wx[name]({})", name) == "undefined"
 
 
 @pytest.mark.parametrize("name", ["request", "uploadFile"])
 def test_network_calls_return_a_task_and_no_promise(
-    opened: Callable[..., Phone], wechat: Sandbox, name: str
+    opened: Callable[..., BrowserPhone], wechat: Sandbox, name: str
 ) -> None:
     task = """([name, url]) => {
       const task = device.app().wx[name]({ url })
@@ -89,14 +89,16 @@ def test_network_calls_return_a_task_and_no_promise(
 
 
 def test_other_calls_return_a_promise_unless_there_are_callbacks(
-    opened: Callable[..., Phone],
+    opened: Callable[..., BrowserPhone],
 ) -> None:
     phone = opened()
     assert phone.evaluate("device.app().wx.login().then(({ errMsg }) => errMsg)") == "login:ok"
     assert call(phone, "login")["returned"] == "undefined"
 
 
-def test_the_eleventh_request_at_once_fails(opened: Callable[..., Phone], wechat: Sandbox) -> None:
+def test_the_eleventh_request_at_once_fails(
+    opened: Callable[..., BrowserPhone], wechat: Sandbox
+) -> None:
     eleven_requests = """url => Promise.all(Array.from({ length: 11 }, () => new Promise(resolve =>
       device.app().wx.request(
         { url, success: () => resolve('ok'), fail: e => resolve(e.errMsg) }))))"""
@@ -105,12 +107,16 @@ def test_the_eleventh_request_at_once_fails(opened: Callable[..., Phone], wechat
     assert outcomes[10] == "request:fail more than 10 requests at once"
 
 
-def test_only_files_that_exist_are_uploaded(opened: Callable[..., Phone], wechat: Sandbox) -> None:
+def test_only_files_that_exist_are_uploaded(
+    opened: Callable[..., BrowserPhone], wechat: Sandbox
+) -> None:
     called = call(opened(), "uploadFile", url=wechat.url, filePath="wxfile://tmp_no.png", name="a")
     assert called["result"]["errMsg"] == "uploadFile:fail file not found wxfile://tmp_no.png"
 
 
-def test_storage_refuses_functions_and_more_than_a_megabyte(opened: Callable[..., Phone]) -> None:
+def test_storage_refuses_functions_and_more_than_a_megabyte(
+    opened: Callable[..., BrowserPhone],
+) -> None:
     phone = opened()
     assert "parameter" in phone.evaluate(f"({STORE})({{ work: () => 1 }})")
     assert "size" in phone.evaluate(f"({STORE})('x'.repeat(1024 * 1024 + 1))")
@@ -118,7 +124,7 @@ def test_storage_refuses_functions_and_more_than_a_megabyte(opened: Callable[...
 
 
 def test_storage_outlives_the_mini_program_and_is_not_shared_between_phones(
-    opened: Callable[..., Phone],
+    opened: Callable[..., BrowserPhone],
 ) -> None:
     phone, other = opened(), opened()
     phone.evaluate(STORE, {"a": [1, "2"]})
@@ -132,7 +138,7 @@ def test_storage_outlives_the_mini_program_and_is_not_shared_between_phones(
 
 
 def test_responses_of_every_status_are_parsed(
-    opened: Callable[..., Phone], wechat: Sandbox
+    opened: Callable[..., BrowserPhone], wechat: Sandbox
 ) -> None:
     called = call(opened(), "request", url=f"{wechat.url}/phone/login")
     assert (called["outcome"], called["result"]["statusCode"]) == ("ok", 405)
@@ -141,7 +147,7 @@ def test_responses_of_every_status_are_parsed(
 
 
 def test_the_response_to_an_upload_is_a_string(
-    opened: Callable[..., Phone], wechat: Sandbox
+    opened: Callable[..., BrowserPhone], wechat: Sandbox
 ) -> None:
     phone = opened(nextPicture="aGVsbG8=")
     phone.tap("picture")
@@ -154,7 +160,9 @@ def test_the_response_to_an_upload_is_a_string(
     assert isinstance(called["result"]["data"], str)
 
 
-def test_without_network_requests_fail(opened: Callable[..., Phone], wechat: Sandbox) -> None:
+def test_without_network_requests_fail(
+    opened: Callable[..., BrowserPhone], wechat: Sandbox
+) -> None:
     phone = opened()
     phone.offline()
     called = call(phone, "request", url=f"{wechat.url}/phone/login")
@@ -167,7 +175,7 @@ def test_without_network_requests_fail(opened: Callable[..., Phone], wechat: San
     ("interrupting", "message"), [(True, "request:fail interrupted"), (False, "request:ok")]
 )
 def test_going_to_the_background_may_interrupt_requests(
-    opened: Callable[..., Phone], wechat: Sandbox, interrupting: bool, message: str
+    opened: Callable[..., BrowserPhone], wechat: Sandbox, interrupting: bool, message: str
 ) -> None:
     phone = opened()
     slow = "/sns/jscode2session"
@@ -185,7 +193,7 @@ def test_going_to_the_background_may_interrupt_requests(
 
 
 def test_a_card_gives_encrypted_data(
-    opened: Callable[..., Phone],
+    opened: Callable[..., BrowserPhone],
 ) -> None:
     phone = opened()
     phone.tap_card("family")
@@ -197,12 +205,14 @@ def test_a_card_gives_encrypted_data(
 
 
 @pytest.mark.parametrize("as_strings", [False, True])
-def test_outside_a_chat_there_is_no_group(opened: Callable[..., Phone], as_strings: bool) -> None:
+def test_outside_a_chat_there_is_no_group(
+    opened: Callable[..., BrowserPhone], as_strings: bool
+) -> None:
     result = call(opened(codesAsStrings=as_strings), "getGroupEnterInfo")["result"]
     assert result["errCode"] == ("40097" if as_strings else 40097)
 
 
-def test_a_member_who_left_the_group_gets_an_error(opened: Callable[..., Phone]) -> None:
+def test_a_member_who_left_the_group_gets_an_error(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     launch = phone.card_in("family")
     phone.wechat.leave("family")
@@ -210,19 +220,19 @@ def test_a_member_who_left_the_group_gets_an_error(opened: Callable[..., Phone])
     assert call(phone, "getGroupEnterInfo")["result"]["errCode"] == 65206
 
 
-def test_calls_fail_as_set(opened: Callable[..., Phone]) -> None:
+def test_calls_fail_as_set(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened(failures={"login": {"reason": "busy", "errno": 7}})
     assert call(phone, "login")["result"] == {"errMsg": "login:fail busy", "errno": 7}
 
 
-def test_old_base_libraries_lack_newer_calls(opened: Callable[..., Phone]) -> None:
+def test_old_base_libraries_lack_newer_calls(opened: Callable[..., BrowserPhone]) -> None:
     missing = "names => names.filter(name => !device.app().wx[name])"
     names = ["getAppBaseInfo", "getPrivacySetting", "getGroupEnterInfo", "login"]
     assert opened(sdk="2.17.3").evaluate(missing, names) == names[:2]
     assert opened(missingCalls=["getGroupEnterInfo"]).evaluate(missing, names) == names[2:3]
 
 
-def test_open_data_shows_the_name_of_a_group(opened: Callable[..., Phone]) -> None:
+def test_open_data_shows_the_name_of_a_group(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.see("no name")
     phone.tap_card("一家人")
@@ -234,7 +244,7 @@ def test_open_data_shows_the_name_of_a_group(opened: Callable[..., Phone]) -> No
 # Privacy
 
 
-def test_consent_is_asked_once_and_may_be_refused(opened: Callable[..., Phone]) -> None:
+def test_consent_is_asked_once_and_may_be_refused(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened(privacy="unasked")
     assert call(phone, "getPrivacySetting")["result"]["needAuthorization"] is True
     ask = """() => {
@@ -250,13 +260,15 @@ def test_consent_is_asked_once_and_may_be_refused(opened: Callable[..., Phone]) 
     assert call(phone, "getPrivacySetting")["result"]["needAuthorization"] is False
 
 
-def test_undeclared_data_cannot_be_agreed_to(opened: Callable[..., Phone]) -> None:
+def test_undeclared_data_cannot_be_agreed_to(opened: Callable[..., BrowserPhone]) -> None:
     result = call(opened(privacy="undeclared"), "requirePrivacyAuthorize")["result"]
     assert result["errno"] == 112
 
 
 @pytest.mark.parametrize(("button", "given"), [("拒绝", False), ("同意", True)])
-def test_a_picture_needs_consent(opened: Callable[..., Phone], button: str, given: bool) -> None:
+def test_a_picture_needs_consent(
+    opened: Callable[..., BrowserPhone], button: str, given: bool
+) -> None:
     phone = opened(privacy="unasked", nextPicture="aGVsbG8=")
     phone.tap("picture")
     phone.tap(button)
@@ -267,13 +279,13 @@ def test_a_picture_needs_consent(opened: Callable[..., Phone], button: str, give
 # Pages and components
 
 
-def test_a_cold_start_runs_the_life_cycle_in_order(opened: Callable[..., Phone]) -> None:
+def test_a_cold_start_runs_the_life_cycle_in_order(opened: Callable[..., BrowserPhone]) -> None:
     assert log(opened()) == [
         "launch 1053", "show 1053", "load {}", "page show", "badge show", "ready",
     ]  # fmt: skip
 
 
-def test_home_and_back_hide_and_show_the_same_page(opened: Callable[..., Phone]) -> None:
+def test_home_and_back_hide_and_show_the_same_page(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.home()
     phone.resume()
@@ -282,7 +294,9 @@ def test_home_and_back_hide_and_show_the_same_page(opened: Callable[..., Phone])
     ]  # fmt: skip
 
 
-def test_a_card_opens_its_own_page_and_closes_the_others(opened: Callable[..., Phone]) -> None:
+def test_a_card_opens_its_own_page_and_closes_the_others(
+    opened: Callable[..., BrowserPhone],
+) -> None:
     phone = opened()
     card = phone.share()
     assert card == {"title": "by menu", "path": "/pages/second/index?x=1", "withShareTicket": False}
@@ -294,7 +308,7 @@ def test_a_card_opens_its_own_page_and_closes_the_others(opened: Callable[..., P
 
 
 def test_links_open_pages_and_queries_stay_encoded(
-    opened: Callable[..., Phone],
+    opened: Callable[..., BrowserPhone],
 ) -> None:
     phone = opened()
     phone.tap("second")
@@ -304,12 +318,12 @@ def test_links_open_pages_and_queries_stay_encoded(
     phone.see("hello!", "Tiny")
 
 
-def test_a_missing_page_cannot_be_opened(opened: Callable[..., Phone]) -> None:
+def test_a_missing_page_cannot_be_opened(opened: Callable[..., BrowserPhone]) -> None:
     result = call(opened(), "navigateTo", url="/pages/third/index")["result"]
     assert result["errMsg"] == 'navigateTo:fail page "pages/third/index" is not found'
 
 
-def test_taps_events_and_forms_reach_the_page(opened: Callable[..., Phone]) -> None:
+def test_taps_events_and_forms_reach_the_page(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.tap("hello!")
     phone.see("tapped!")
@@ -321,14 +335,14 @@ def test_taps_events_and_forms_reach_the_page(opened: Callable[..., Phone]) -> N
     assert log(phone)[-2:] == ["switch true", 'form {"name":"小明","agreed":true}']
 
 
-def test_pulling_down_and_reaching_the_bottom(opened: Callable[..., Phone]) -> None:
+def test_pulling_down_and_reaching_the_bottom(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.pull_down()
     phone.evaluate("document.querySelector('.page').scrollTo(0, 9999)")
     phone.page.wait_for_function("device.app().log.includes('bottom')")
 
 
-def test_pop_ups_are_closed_by_a_tap(opened: Callable[..., Phone]) -> None:
+def test_pop_ups_are_closed_by_a_tap(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     ask = """() => {
       device.app().wx.showModal({ title: '确定吗' }).then(result => { device.result = result })
@@ -341,21 +355,21 @@ def test_pop_ups_are_closed_by_a_tap(opened: Callable[..., Phone]) -> None:
         phone.page.wait_for_function(confirmed)
 
 
-def test_a_package_is_found_by_its_name(opened: Callable[..., Phone]) -> None:
+def test_a_package_is_found_by_its_name(opened: Callable[..., BrowserPhone]) -> None:
     assert opened().evaluate("device.app().packaged") == "from the package"
 
 
 # Styles
 
 
-def style(phone: Phone, selector: str, name: str) -> str:
+def style(phone: BrowserPhone, selector: str, name: str) -> str:
     return phone.evaluate(
         "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]",
         [selector, name],
     )
 
 
-def test_styles_stay_in_their_component(opened: Callable[..., Phone]) -> None:
+def test_styles_stay_in_their_component(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     assert style(phone, "page > .word", "color") == "rgb(1, 2, 3)"
     assert style(phone, "page > .word", "fontWeight") == "400"
@@ -371,14 +385,16 @@ def test_styles_stay_in_their_component(opened: Callable[..., Phone]) -> None:
     ],
 )
 def test_the_scheme_sets_the_colours(
-    opened: Callable[..., Phone], scheme: str, page: str, bar: str
+    opened: Callable[..., BrowserPhone], scheme: str, page: str, bar: str
 ) -> None:
     phone = opened(scheme=scheme)
     assert style(phone, "page", "backgroundColor") == page
     assert style(phone, "#bar", "backgroundColor") == bar
 
 
-def test_style_v2_overrides_the_width_of_a_buttons_class(opened: Callable[..., Phone]) -> None:
+def test_style_v2_overrides_the_width_of_a_buttons_class(
+    opened: Callable[..., BrowserPhone],
+) -> None:
     assert style(opened(), ".narrow", "width") == "184px"
 
 
@@ -410,7 +426,9 @@ def test_an_app_with_a_mistake_is_not_built(
         ("device.currentPage().setData({ picture: '/no.png' })", "404"),
     ],
 )
-def test_errors_are_recorded(opened: Callable[..., Phone], mistake: str, message: str) -> None:
+def test_errors_are_recorded(
+    opened: Callable[..., BrowserPhone], mistake: str, message: str
+) -> None:
     phone = opened()
     phone.evaluate(f"() => {{ {mistake} }}")
     phone.page.wait_for_timeout(300)

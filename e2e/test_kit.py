@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers import Site, scratch_database, serving
 from tests.settings import APP_ID
-from tests.test_races import Site, scratch_database, serving
 from wechat.sandbox import Sandbox
 
 from .phones import MINIPROGRAM, run

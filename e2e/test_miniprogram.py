@@ -15,11 +15,19 @@ from playwright.sync_api import expect
 
 from accounts.models import WeChatUser
 from groups.models import Board, Group, Membership
+from tests.cast import GREEN, RED, YELLOW, picture
 from tests.settings import APP_ID
-from tests.test_profile import GREEN, RED, YELLOW, picture
 from wechat.sandbox import open_gid_of
 
-from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, MakePhone, Phone, installed, run
+from .phones import (
+    CARD_WITHOUT_TICKET,
+    MINIPROGRAM,
+    Backend,
+    BrowserPhone,
+    MakePhone,
+    installed,
+    run,
+)
 
 FAMILY, WORK = "一家人", "同事"
 NICKNAMES = ["李雷", "韩梅梅", "查理", "大卫", "伊芙", "方糖", "格子", "海蓝", "艾文", "金橘"]
@@ -68,10 +76,10 @@ def copied_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def example(npm_app: str, backend: Backend, phone_of: MakePhone) -> Callable[..., Phone]:
+def example(npm_app: str, backend: Backend, phone_of: MakePhone) -> Callable[..., BrowserPhone]:
     """Return a function that creates a person's phone with the example on it."""
 
-    def example(person: str = "alice", **settings: Any) -> Phone:
+    def example(person: str = "alice", **settings: Any) -> BrowserPhone:
         return phone_of(npm_app, person, **settings)
 
     return example
@@ -89,7 +97,7 @@ def taps(transactional_db: None) -> Board:
 CALL_KIT = "([name, ...args]) => device.app().groups[name](...args)"
 
 
-def call_kit(phone: Phone, *call: Any) -> Any:
+def call_kit(phone: BrowserPhone, *call: Any) -> Any:
     """Call a method of the client in app.js, as a page does."""
     return phone.evaluate(CALL_KIT, list(call))
 
@@ -99,7 +107,7 @@ def members_of(chat: str) -> set[str]:
     return {user.nickname for user in WeChatUser.objects.filter(memberships__group=group)}
 
 
-def bind_statuses(phone: Phone) -> list[int | None]:
+def bind_statuses(phone: BrowserPhone) -> list[int | None]:
     return [status for _method, _path, status in phone.requests("/groups/bind")]
 
 
@@ -205,7 +213,7 @@ def test_eleven_people_and_two_groups(
 # Entries without a group
 
 
-def test_a_one_to_one_chat_is_not_a_group(example: Callable[..., Phone]) -> None:
+def test_a_one_to_one_chat_is_not_a_group(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.open_single()
     alice.see("这里是单聊")
@@ -213,7 +221,7 @@ def test_a_one_to_one_chat_is_not_a_group(example: Callable[..., Phone]) -> None
     alice.photograph("miniprogram-single")
 
 
-def test_a_member_who_left_the_group_cannot_enter(example: Callable[..., Phone]) -> None:
+def test_a_member_who_left_the_group_cannot_enter(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     launch = alice.card_in(FAMILY)
     alice.wechat.leave(FAMILY)
@@ -231,7 +239,7 @@ def test_a_member_who_left_the_group_cannot_enter(example: Callable[..., Phone])
     ],
 )
 def test_without_consent_there_is_a_reason_and_no_group(
-    example: Callable[..., Phone], errno: int, reason: str, message: str
+    example: Callable[..., BrowserPhone], errno: int, reason: str, message: str
 ) -> None:
     failure = {"errno": errno, "reason": reason}
     alice = example(failures={"getGroupEnterInfo": failure, "getShareInfo": failure})
@@ -242,7 +250,7 @@ def test_without_consent_there_is_a_reason_and_no_group(
     alice.see("1 人参与")
 
 
-def test_an_old_base_library_shows_a_message(example: Callable[..., Phone]) -> None:
+def test_an_old_base_library_shows_a_message(example: Callable[..., BrowserPhone]) -> None:
     alice = example(sdk="2.16.0")
     alice.tap_card(FAMILY)
     alice.see("微信版本过低")
@@ -258,7 +266,7 @@ def test_an_old_base_library_shows_a_message(example: Callable[..., Phone]) -> N
     ids=["without the newer call", "with its spurious error", "oldest version"],
 )  # fmt: skip
 def test_older_phones_enter_with_the_ticket(
-    example: Callable[..., Phone], older: dict[str, Any]
+    example: Callable[..., BrowserPhone], older: dict[str, Any]
 ) -> None:
     alice = example(**older)
     alice.tap_card(FAMILY)
@@ -269,7 +277,7 @@ def test_older_phones_enter_with_the_ticket(
 # Entering again
 
 
-def test_two_groups_by_the_same_path_without_a_ticket(example: Callable[..., Phone]) -> None:
+def test_two_groups_by_the_same_path_without_a_ticket(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     for chat in (FAMILY, WORK, FAMILY):
         alice.tap_card(chat, scene=CARD_WITHOUT_TICKET)
@@ -278,7 +286,7 @@ def test_two_groups_by_the_same_path_without_a_ticket(example: Callable[..., Pho
     assert Membership.objects.count() == 2
 
 
-def test_home_and_back_on_android_does_not_bind_again(example: Callable[..., Phone]) -> None:
+def test_home_and_back_on_android_does_not_bind_again(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -289,7 +297,7 @@ def test_home_and_back_on_android_does_not_bind_again(example: Callable[..., Pho
 
 
 def test_a_stale_session_is_renewed_together_with_the_envelope(
-    example: Callable[..., Phone],
+    example: Callable[..., BrowserPhone],
 ) -> None:
     alice = example()
     alice.tap_card(FAMILY)
@@ -302,7 +310,7 @@ def test_a_stale_session_is_renewed_together_with_the_envelope(
     assert [status for _method, _path, status in alice.requests("/login")] == [200, 200]
 
 
-def test_the_token_is_kept_for_the_next_start(example: Callable[..., Phone]) -> None:
+def test_the_token_is_kept_for_the_next_start(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -313,7 +321,7 @@ def test_the_token_is_kept_for_the_next_start(example: Callable[..., Phone]) -> 
     assert bind_statuses(alice) == [200]
 
 
-def test_a_revoked_token_is_replaced(example: Callable[..., Phone]) -> None:
+def test_a_revoked_token_is_replaced(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -326,7 +334,9 @@ def test_a_revoked_token_is_replaced(example: Callable[..., Phone]) -> None:
 # Outages
 
 
-def test_the_site_goes_down_and_comes_back(example: Callable[..., Phone], backend: Backend) -> None:
+def test_the_site_goes_down_and_comes_back(
+    example: Callable[..., BrowserPhone], backend: Backend
+) -> None:
     alice, bob = example("alice"), example("bob")
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -345,7 +355,7 @@ def test_the_site_goes_down_and_comes_back(example: Callable[..., Phone], backen
 
 
 def test_a_phone_without_network_shows_a_message_and_can_retry(
-    example: Callable[..., Phone],
+    example: Callable[..., BrowserPhone],
 ) -> None:
     alice = example()
     alice.open_outside()
@@ -360,7 +370,7 @@ def test_a_phone_without_network_shows_a_message_and_can_retry(
 
 
 def test_requests_interrupted_in_the_background_are_sent_again(
-    example: Callable[..., Phone],
+    example: Callable[..., BrowserPhone],
 ) -> None:
     alice = example()
     alice.tap_card(FAMILY)
@@ -372,7 +382,7 @@ def test_requests_interrupted_in_the_background_are_sent_again(
 # Profile and settings
 
 
-def test_consent_is_refused_and_then_given(example: Callable[..., Phone]) -> None:
+def test_consent_is_refused_and_then_given(example: Callable[..., BrowserPhone]) -> None:
     alice = example(privacy="unasked")
     alice.tap_card(FAMILY)
     alice.tap("资料")
@@ -390,7 +400,9 @@ def test_consent_is_refused_and_then_given(example: Callable[..., Phone]) -> Non
     ("nickname", "message"),
     [("违规的名字", "昵称"), ("存疑的名字", "新昵称审核中，通过前只有你能看到")],
 )
-def test_nicknames_are_reviewed(example: Callable[..., Phone], nickname: str, message: str) -> None:
+def test_nicknames_are_reviewed(
+    example: Callable[..., BrowserPhone], nickname: str, message: str
+) -> None:
     alice, bob = example("alice"), example("bob")
     for phone in (alice, bob):
         phone.tap_card(FAMILY)
@@ -403,7 +415,7 @@ def test_nicknames_are_reviewed(example: Callable[..., Phone], nickname: str, me
     bob.not_see(nickname)
 
 
-def test_avatars_are_reviewed(example: Callable[..., Phone], wechat: Any) -> None:
+def test_avatars_are_reviewed(example: Callable[..., BrowserPhone], wechat: Any) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.tap("资料")
@@ -416,7 +428,9 @@ def test_avatars_are_reviewed(example: Callable[..., Phone], wechat: Any) -> Non
         assert call_kit(alice, "me")["avatarState"] == state
 
 
-def test_a_failed_upload_can_be_retried(example: Callable[..., Phone], backend: Backend) -> None:
+def test_a_failed_upload_can_be_retried(
+    example: Callable[..., BrowserPhone], backend: Backend
+) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.tap("资料")
@@ -431,7 +445,7 @@ def test_a_failed_upload_can_be_retried(example: Callable[..., Phone], backend: 
     assert alice.requests("/me/avatar")[-1] == ("POST", "/api/v1/me/avatar", 200)
 
 
-def test_all_data_of_a_member_is_shown_and_deleted(example: Callable[..., Phone]) -> None:
+def test_all_data_of_a_member_is_shown_and_deleted(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -456,7 +470,7 @@ def test_all_data_of_a_member_is_shown_and_deleted(example: Callable[..., Phone]
     alice.see("从微信群里打开")
 
 
-def test_the_copied_link_opens_the_web_page(example: Callable[..., Phone]) -> None:
+def test_the_copied_link_opens_the_web_page(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
@@ -468,7 +482,7 @@ def test_the_copied_link_opens_the_web_page(example: Callable[..., Phone]) -> No
     assert "微信用户" in alice.evaluate("url => fetch(url).then(answer => answer.text())", link)
 
 
-def test_on_an_english_phone_the_kit_is_in_english(example: Callable[..., Phone]) -> None:
+def test_on_an_english_phone_the_kit_is_in_english(example: Callable[..., BrowserPhone]) -> None:
     alice = example(language="en")
     alice.tap_card(FAMILY)
     alice.see("This week", "1 taking part")
@@ -479,7 +493,7 @@ def test_on_an_english_phone_the_kit_is_in_english(example: Callable[..., Phone]
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screenshots_of_every_page(
-    example: Callable[..., Phone], scheme: str, crowd: Any, points: Board
+    example: Callable[..., BrowserPhone], scheme: str, crowd: Any, points: Board
 ) -> None:
     alice = example("alice", scheme=scheme)
     alice.open_outside()

@@ -304,7 +304,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-AUTHENTICATION_BACKENDS = ["console.roles.Backend"]
+AUTHENTICATION_BACKENDS = ["console.roles.OperatorBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "/groups/"
 AUTH_PASSWORD_VALIDATORS = [

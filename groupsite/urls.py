@@ -8,9 +8,13 @@ from django.urls import include, path, re_path, register_converter
 
 from accounts import api as accounts
 from accounts.views import avatar_view, default_avatar_view, wechat_push
-from console import desk, exports, integration, pages, totp
-from console import views as console
-from console.queue import review_queue
+from console import exports, integration, totp
+from console.action_page import action_page
+from console.group_page import group_page
+from console.groups import group_list, label_groups
+from console.mini_programs import choose_app
+from console.openids import show_openid
+from console.review_page import review_queue
 from console.sign_in import sign_in
 from groups import api as groups
 from groups import server_api as server
@@ -63,18 +67,17 @@ urlpatterns = [
     path("api/schema/", views.SchemaView.as_view(), name="schema"),
     path("api/docs/", views.DocsView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/", views.ApiNotFoundView.as_view()),
-    path("groups/", pages.group_list, name="group-list"),
-    path("groups/<int:pk>/", pages.group_page, name="group-page"),
-    path("groups/<int:pk>/season.csv", exports.export_ranking, {"form": "csv"}, "season-csv"),
+    path("groups/", group_list, name="group-list"),
+    path("groups/labels/", label_groups, name="group-labels"),
+    path("groups/<int:pk>/", group_page, name="group-page"),
     path("g/<str:signed>/", member_page, name="member-page"),
     path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
-    path("admin/mini-program/", desk.choose_app, name="console-mini-program"),
-    path("admin/openid/<int:pk>/", desk.see_openid, name="console-openid"),
-    path("admin/act/<slug:key>/<int:pk>/", console.act, name="console-act"),
-    path("admin/export/progress/<slug:job>/", exports.progress, name="export-progress"),
+    path("admin/mini-program/", choose_app, name="console-mini-program"),
+    path("admin/openid/<int:pk>/", show_openid, name="console-openid"),
+    path("admin/act/<slug:key>/<int:pk>/", action_page, name="console-act"),
     path("admin/export/<slug:what>/", exports.choose, name="export-choose"),
     path("admin/export/<slug:what>.<slug:form>", exports.export, name="export"),
     path(

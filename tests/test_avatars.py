@@ -16,7 +16,7 @@ SEEDS = [f"seed-{number}" for number in range(200)]
 
 
 def opened(data: bytes) -> Image.Image:
-    """The decoded picture."""
+    """Decode a picture."""
     picture = Image.open(BytesIO(data))
     picture.load()
     return picture
@@ -24,7 +24,7 @@ def opened(data: bytes) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def thumbnails() -> list[Image.Image]:
-    """The 200 seeds' pictures as a board shows them, 40 pixels wide."""
+    """Draw 200 avatars as a board shows them, 40 pixels wide."""
     return [opened(default_avatar(seed)).resize((40, 40)) for seed in SEEDS]
 
 
@@ -38,7 +38,7 @@ def test_any_seed_gives_an_opaque_webp(seed: str) -> None:
     assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGB", (SIZE, SIZE))
 
 
-def test_the_file_is_small_and_holds_one_chunk_of_pixels_and_nothing_else() -> None:
+def test_the_file_is_small_and_has_one_chunk_of_pixels_and_nothing_else() -> None:
     for data in map(default_avatar, SEEDS):
         assert len(data) <= 3_000
         # RIFF, length, WEBP and then the only chunk: VP8, its length, the pixels.
@@ -55,7 +55,7 @@ def test_two_hundred_seeds_look_different_at_40_pixels(thumbnails: list[Image.Im
     assert median(gaps) > 60
 
 
-def test_mean_colours_are_spread_and_seen_on_white_and_on_black(
+def test_mean_colours_differ_and_are_visible_on_white_and_on_black(
     thumbnails: list[Image.Image],
 ) -> None:
     means = [ImageStat.Stat(thumbnail).mean for thumbnail in thumbnails]

@@ -1,4 +1,4 @@
-"""What `make bench` invents: the sizes it says, the same every time."""
+"""The data that `make bench` generates: of the stated sizes, the same every time."""
 
 import random
 
@@ -11,7 +11,7 @@ from groups.models import Group, Membership, Score
 from groups.periods import Window
 
 
-def test_sizes_follow_zipf_between_three_and_five_hundred() -> None:
+def test_sizes_follow_zipfs_law_between_three_and_five_hundred() -> None:
     drawn = sizes(20_000, random.Random(1))
     assert (min(drawn), max(drawn)) == (SMALLEST, LARGEST)
     assert 900_000 < sum(drawn) < 1_200_000
@@ -26,14 +26,14 @@ def test_a_small_seed_is_a_whole_site() -> None:
     if connection.vendor != "postgresql":
         assert not hasattr(connection.cursor(), "copy"), "COPY is PostgreSQL's, as the bench is"
         return
-    told: list[tuple[str, int, int]] = []
-    seed(4, random.Random(1), lambda *progress: told.append(progress))
+    progress: list[tuple[str, int, int]] = []
+    seed(4, random.Random(1), lambda *step: progress.append(step))
     assert Group.objects.count() == 4
     assert Membership.objects.count() == sum(sizes(4, random.Random(1)))
     assert WeChatUser.objects.count() == Token.objects.count() == 2 * LARGEST
     members = Membership.objects.count()
     assert Score.objects.count() == len(Window) * (2 * LARGEST + members)
-    assert all(done == total for _what, done, total in told)
+    assert all(done == total for _what, done, total in progress)
     first = WeChatUser.objects.earliest("pk")
     token = Token.objects.valid(token_of(first.pk), first.created_at)
     assert token and token.user == first

@@ -12,14 +12,11 @@ import time_machine
 from accounts.models import STALE_LIMIT, WeChatUser
 from groups.models import Group, Membership, Score
 from groups.services import FOUNDING_LIMIT
-from tests.conftest import Person, refused, sealed_for
+from tests.cast import BAD_MARKS, FAMILY, GARBAGE, TIME, Person, refused, sealed_for, ticket
 from tests.settings import APP_ID
-from tests.test_login import TIME
 from wechat.sandbox import Sandbox, open_gid_of
 
-FAMILY = open_gid_of(APP_ID, "family")
 NOON = datetime.fromisoformat("2026-11-18T12:00:00+08:00")  # a Wednesday
-GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
 
 
 @pytest.fixture
@@ -30,9 +27,9 @@ def clock(sandbox: Sandbox) -> Iterator[Any]:
 
 
 @pytest.fixture
-def dana(clock: Any, somebody: Any) -> Person:
+def dana(clock: Any, make_person: Any) -> Person:
     """Somebody who logged in on Wednesday noon."""
-    return somebody("dana")
+    return make_person("dana")
 
 
 def gid(number: int) -> str:
@@ -49,10 +46,6 @@ def resolve(person: Person, chat: str = "family") -> dict[str, Any]:
     assert answer.status_code == 200, answer.content
     body: dict[str, Any] = answer.json()
     return body
-
-
-def ticket(resolved: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    return {key: resolved[key] for key in ("openGId", "openid", "ticket")} | changed
 
 
 def active_days(person: Person, open_gid: str, period: str = "all") -> int | None:
@@ -367,14 +360,7 @@ def test_an_envelope_is_good_from_a_minute_ahead_to_five_minutes_old(
         refused(answer, 409, "session_stale")
 
 
-STALE: dict[str, Any] = {
-    "a timestamp beyond floats": {"timestamp": 10**400},
-    "a timestamp that is true": {"timestamp": True},
-    "another appid": {"appid": "wx0000000000000000"},
-}
-
-
-@pytest.mark.parametrize("mark", STALE.values(), ids=STALE)
+@pytest.mark.parametrize("mark", BAD_MARKS.values(), ids=BAD_MARKS)
 def test_a_mark_that_is_wrong_is_stale(alice: Person, mark: dict[str, Any]) -> None:
     refused(bind(alice, sealed_for(alice, {"openGId": FAMILY}, **mark)), 409, "session_stale")
     assert nothing_is_bound()
@@ -407,11 +393,11 @@ def test_a_lock_refuses_what_is_valid_too_and_a_log_in_does_not_lift_it(dana: Pe
     assert nothing_is_bound()
 
 
-def test_a_lock_touches_nothing_else_and_nobody_else(dana: Person, somebody: Any) -> None:
+def test_a_lock_touches_nothing_else_and_nobody_else(dana: Person, make_person: Any) -> None:
     dana.enter("family")
     lock(dana)
     assert dana.get(f"groups/{FAMILY}").status_code == 200
-    eve = somebody("eve")
+    eve = make_person("eve")
     assert bind(eve, eve.envelope("family")).status_code == 201
 
 
@@ -456,9 +442,9 @@ def test_malformed_envelopes_and_wrong_tickets_do_not_count(alice: Person) -> No
 
 
 def test_a_hundred_new_groups_a_day_and_not_one_more(
-    dana: Person, somebody: Any, clock: Any
+    dana: Person, make_person: Any, clock: Any
 ) -> None:
-    eve = somebody("eve")
+    eve = make_person("eve")
     assert FOUNDING_LIMIT == 100
     for number in range(FOUNDING_LIMIT):
         assert bind(dana, sealed_for(dana, {"openGId": gid(number)})).status_code == 201
@@ -518,11 +504,11 @@ def test_an_absent_group_and_a_foreign_one_are_the_same_answer(
 
 @pytest.mark.parametrize(("days", "lapsed"), [(30, False), (31, True)])
 def test_a_membership_lapses_after_thirty_days_and_a_proof_restores_it(
-    dana: Person, somebody: Any, clock: Any, days: int, lapsed: bool
+    dana: Person, make_person: Any, clock: Any, days: int, lapsed: bool
 ) -> None:
     dana.enter("family")
     joined = dana.get(f"groups/{FAMILY}").json()["membership"]["joinedAt"]
-    eve = somebody("eve")
+    eve = make_person("eve")
     clock.shift(timedelta(days=days))
     for person in (dana, eve):
         person.token = person.log_in().token

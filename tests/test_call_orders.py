@@ -1,7 +1,7 @@
-"""The orders in which mini-programs log in, fetch and bind, over HTTP; docs/miniprogram.md says how
-each of them ends, and is held to it here.
+"""The orders in which mini-programs log in, fetch and bind, over HTTP, and how each of them ends:
+as the table in docs/miniprogram.md says.
 
-The sandbox makes a new session_key at every wx.login, which is the worst that WeChat may do.
+The sandbox makes a new session_key at every wx.login, the worst that WeChat may do.
 """
 
 import re
@@ -49,7 +49,7 @@ class Member:
         return self.phone.group_enter_info()
 
     def bind(self, envelope: dict[str, str]) -> str:
-        """How it ended: "bound", or the error's code."""
+        """Bind; return how it ended: "bound", or the error's code."""
         status, body = self.post("groups/bind", envelope)
         return "bound" if status in {200, 201} else str(body["code"])
 
@@ -60,7 +60,7 @@ def fetch_then_log_in(dana: Member) -> str:
     return dana.bind(envelope)
 
 
-def log_in_a_second_time_for_nobody(dana: Member) -> str:
+def log_in_twice_without_an_exchange(dana: Member) -> str:
     dana.log_in()
     dana.phone.login()
     return dana.bind(dana.fetch())
@@ -86,7 +86,7 @@ def fetch_again(dana: Member) -> str:
 
 
 def stale_envelope(dana: Member) -> dict[str, str]:
-    """What was refused once already: made after a wx.login that the server knows nothing of."""
+    """Make an envelope after a wx.login that the server does not know of; see it refused."""
     dana.log_in()
     dana.phone.login()
     envelope = dana.fetch()
@@ -98,7 +98,7 @@ Order = Callable[[Member], str]
 
 ORDERS: list[Order] = [
     fetch_then_log_in,
-    log_in_a_second_time_for_nobody,
+    log_in_twice_without_an_exchange,
     log_in_twice_at_once,
     send_the_same_again,
     fetch_again,
@@ -111,13 +111,13 @@ def dana(live_server: Any, sandbox: Sandbox) -> Member:
 
 
 def endings(document: str) -> list[str]:
-    """The last column of the table of orders, whose rows are numbered."""
+    """Read the last column of the table of orders, whose rows are numbered."""
     text = (DOCS / document).read_text()
     return [found[1] for found in re.finditer(r"^\| \d \|.*\| `(\w+)`[^|]*\|$", text, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("number", range(1, len(ORDERS) + 1), ids=lambda n: ORDERS[n - 1].__name__)
-def test_an_order_ends_as_the_table_says(dana: Member, number: int) -> None:
+def test_each_order_ends_as_the_table_says(dana: Member, number: int) -> None:
     ending = ORDERS[number - 1](dana)
     for document in ("miniprogram.md", "miniprogram.zh-CN.md"):
         table = endings(document)
@@ -125,7 +125,7 @@ def test_an_order_ends_as_the_table_says(dana: Member, number: int) -> None:
         assert table[number - 1] == ending
 
 
-def test_what_the_key_before_saves_it_saves_for_ten_minutes(dana: Member) -> None:
+def test_the_previous_key_opens_for_ten_minutes(dana: Member) -> None:
     assert log_in_twice_at_once(dana) == "bound"
     user = WeChatUser.objects.get()
     user.session_key_at = timezone.now() - timedelta(minutes=10, seconds=1)
@@ -133,7 +133,7 @@ def test_what_the_key_before_saves_it_saves_for_ten_minutes(dana: Member) -> Non
     assert dana.bind(dana.fetch()) == "session_stale"
 
 
-def test_log_in_then_fetch_then_bind(dana: Member) -> None:
+def test_log_in_then_fetch_then_bind_works(dana: Member) -> None:
     dana.log_in()
     assert dana.bind(dana.fetch()) == "bound"
     assert dana.bind(dana.fetch()) == "bound"

@@ -1,4 +1,4 @@
-"""What `manage.py` itself says about a good deployment: nothing."""
+"""The checks of `manage.py`: a good deployment passes, each bad setting is found."""
 
 import os
 import subprocess
@@ -116,7 +116,7 @@ def test_a_good_deployment_passes_every_check(tmp_path):
         *(("WECHAT_PUSH", channels, id) for channels, id in BAD_CHANNELS),
     ],
 )
-def test_one_bad_setting_is_found_and_comes_with_a_hint(settings, name, bad, id):
+def test_each_bad_setting_is_found_with_a_hint(settings, name, bad, id):
     settings.ALLOW_SANDBOX, settings.WECHAT_API_URL = False, "https://api.weixin.qq.com"
     assert run_checks() == []
     setattr(settings, name, bad)
@@ -147,7 +147,7 @@ def test_a_bucket_needs_its_library(settings, monkeypatch, library):
     assert "requirements/s3.txt" in found.hint
 
 
-def test_a_directory_for_avatars_is_not_made_by_looking_and_may_come_later(settings, tmp_path):
+def test_the_check_does_not_create_the_directory_for_avatars(settings, tmp_path):
     settings.MEDIA_ROOT = str(tmp_path / "deep" / "down")
     assert run_checks() == []
     assert list(tmp_path.iterdir()) == []
@@ -172,7 +172,7 @@ def test_a_bad_setting_stops_the_command_with_a_hint(tmp_path, name, bad, hint):
     assert hint in said(run)
 
 
-def test_a_push_channel_is_judged_while_developing_too(settings):
+def test_push_channels_are_checked_in_development_too(settings):
     settings.DEBUG = True
     settings.WECHAT_PUSH = channels(token="", aes_key="short")
     assert [(found.id, found.level) for found in run_checks()] == [
@@ -181,19 +181,19 @@ def test_a_push_channel_is_judged_while_developing_too(settings):
     ]
 
 
-def test_a_channel_without_a_key_is_good(settings):
+def test_a_channel_without_a_key_is_accepted(settings):
     settings.WECHAT_PUSH = channels(aes_key="")
     assert run_checks() == []
 
 
-def test_an_app_without_a_channel_is_worth_a_remark(settings):
+def test_a_mini_program_without_a_channel_gets_a_note(settings):
     settings.WECHAT_PUSH = {}
     [found] = run_checks()
     assert (found.id, found.level) == ("wechat.I001", INFO)
     assert APP_ID in found.msg and "WECHAT_PUSH=" in found.hint
 
 
-def test_unchecked_content_is_worth_a_warning(settings):
+def test_a_site_without_content_safety_gets_a_warning(settings):
     settings.CONTENT_SAFETY, settings.WECHAT_PUSH = False, {}
     [found] = run_checks()
     assert (found.id, found.level) == ("wechat.W001", WARNING)
@@ -209,19 +209,19 @@ def test_push_channels_are_read_from_one_line():
 
 
 @pytest.mark.parametrize("text", ["wx1", "wx1:", ":Canary", "wx1::Canary", "wx2:Canary,wx1"])
-def test_half_a_push_channel_is_refused_without_being_quoted(text):
+def test_an_incomplete_push_channel_is_refused_and_not_quoted(text):
     with pytest.raises(ImproperlyConfigured) as refused:
         push_channels(text)
     assert "Canary" not in str(refused.value)
 
 
-def test_error_reports_star_out_both_secrets_of_a_channel(settings):
+def test_error_reports_hide_both_secrets_of_a_channel(settings):
     settings.WECHAT_PUSH = channels("CanaryToken")
     reported = ReportFilter().get_safe_settings()["WECHAT_PUSH"]
     assert APP_ID in reported and "Canary" not in str(reported)
 
 
-def test_the_migrations_say_what_the_models_say(tmp_path):
+def test_the_migrations_agree_with_the_models(tmp_path):
     run = manage(tmp_path, "makemigrations", "--check", "--dry-run")
     assert run.returncode == 0, said(run)
 
@@ -234,7 +234,7 @@ def test_the_schema_is_valid_openapi_without_a_warning(tmp_path):
     assert "/ranking/around" in file.read_text()
 
 
-def test_a_part_of_the_migrations_can_be_run_and_all_of_ours_taken_back(tmp_path):
+def test_migrations_can_be_run_in_part_and_reversed(tmp_path):
     for arguments in (["auth"], [], ["groups", "zero"], []):
         run = manage(tmp_path, "migrate", "--verbosity", "0", *arguments)
         assert run.returncode == 0, said(run)

@@ -15,24 +15,31 @@ from django.utils import timezone
 from accounts.models import WeChatUser
 from audit.models import AuditEvent
 from console import paging
-from console.paging import Count
+from console.paging import RowCount
 from groups.models import Absence, Board, Group, Membership, Score
-from tests.conftest import Person
+from tests.cast import FAMILY, Person
+from tests.query_counts import FEW, MANY, make_group, make_members, make_rows, rolled_back
 from tests.settings import APP_ID, OTHER_APP_ID
-from tests.test_bind import FAMILY
-from tests.test_queries import FEW, MANY, fill, gather, people, undone
 
-GROUPS, MEMBERS = "/admin/groups/group/", "/admin/accounts/wechatuser/"
+GROUPS, MEMBERS = "/groups/", "/admin/accounts/wechatuser/"
+LABELS = "/groups/labels/"
 LIMIT = 8
 
 
 def page_of(row: Any) -> str:
+    if isinstance(row, Group):
+        return reverse("group-page", args=[row.pk])
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def rows_of(answer: Any) -> list[Any]:
     assert answer.status_code == 200, answer
     return list(answer.context["cl"].result_list)
+
+
+def groups_of(answer: Any) -> list[Group]:
+    assert answer.status_code == 200, answer
+    return [card.group for card, _faces in answer.context["rows"]]
 
 
 def with_role(role: str) -> Browser:
@@ -53,9 +60,12 @@ def membership_of(person: Person) -> Membership:
 def test_a_group_is_called_after_its_members_until_it_has_a_label(
     group: Group, olga: Browser
 ) -> None:
-    [row] = rows_of(olga.get(GROUPS))
-    assert (row.card.title, row.card.member_count) == ("小明、李雷", 2)
-    assert "小明、李雷" in olga.get(GROUPS).content.decode()
+    page = olga.get(GROUPS)
+    [(card, _faces)] = page.context["rows"]
+    assert (card.title, card.member_count) == ("小明、李雷", 2)
+    assert "小明、李雷" in page.content.decode()
+    assert olga.post(page_of(group), {"label": "家"}).status_code == 302
+    assert "<bdi>家</bdi>" in olga.get(GROUPS).content.decode()
 
 
 def test_a_group_is_found_once_however_many_of_its_members_are_called_so(
@@ -66,8 +76,46 @@ def test_a_group_is_found_once_however_many_of_its_members_are_called_so(
     membership.alias = "三班小明"
     membership.save()
     for words in ("小明", "三班"):
-        assert rows_of(olga.get(GROUPS, {"q": words})) == [group], words
-    assert rows_of(olga.get(GROUPS, {"q": "韩梅梅"})) == []
+        assert groups_of(olga.get(GROUPS, {"q": words})) == [group], words
+    assert groups_of(olga.get(GROUPS, {"q": "韩梅梅"})) == []
+
+
+def test_groups_are_filtered_by_whether_they_are_labelled_and_hidden(
+    group: Group, charlie: Person, olga: Browser
+) -> None:
+    charlie.enter("elsewhere")
+    other = Group.objects.exclude(pk=group.pk).get()
+    Group.objects.filter(pk=group.pk).update(label="家", hidden=True)
+    for query, found in {
+        "labelled=1": [group],
+        "labelled=0": [other],
+        "hidden=1": [group],
+        "hidden=0": [other],
+        "labelled=1&hidden=0": [],
+        "labelled=x&hidden=%00": [other, group],
+    }.items():
+        assert groups_of(olga.get(f"{GROUPS}?sort=created&{query}")) == found, query
+
+
+OLD = "/admin/groups/group/"
+
+
+def test_the_admins_addresses_of_groups_lead_to_the_consoles(group: Group, olga: Browser) -> None:
+    for old, new in {
+        OLD: "/groups/",
+        f"{OLD}?q=x&labelled=0&hidden__exact=1&p=3": "/groups/?q=x&labelled=0&hidden=1",
+        f"{OLD}{group.pk}/change/": f"/groups/{group.pk}/",
+        f"{OLD}{group.pk}/change/?board=a&unlisted=1": f"/groups/{group.pk}/?board=a&unlisted=1",
+        f"{OLD}x/change/": "/groups/",
+    }.items():
+        answer = olga.get(old)
+        assert (answer.status_code, answer["Location"]) == (302, new), old
+    assert olga.get(f"{OLD}{group.pk}/history/")["Location"].endswith(f"target_id={group.pk}")
+    operator = User.objects.create_user("nothing", is_staff=True)
+    browser = Browser()
+    browser.force_login(operator)
+    for path in (OLD, f"{OLD}{group.pk}/change/"):
+        assert browser.get(path).status_code == 403, path
 
 
 def test_groups_are_labelled_in_bulk_and_each_change_is_audited(
@@ -75,25 +123,29 @@ def test_groups_are_labelled_in_bulk_and_each_change_is_audited(
 ) -> None:
     charlie.enter("elsewhere")
     other = Group.objects.exclude(pk=group.pk).get()
-    chosen = {"action": "label_groups", "_selected_action": [group.pk, other.pk]}
-    asked = olga.post(GROUPS, chosen)
+    chosen = {"group": [group.pk, other.pk]}
+    asked = olga.get(LABELS, chosen)
     assert asked.status_code == 200 and "小明、李雷" in asked.content.decode()
     assert AuditEvent.objects.count() == 0
-    told = {f"label-{group.pk}": "全家福", f"label-{other.pk}": ""}
-    assert olga.post(GROUPS, {**chosen, **told, "apply": "1"}).status_code == 302
+    labels = {f"label-{group.pk}": "全家福", f"label-{other.pk}": ""}
+    assert olga.post(LABELS, {**chosen, **labels}).status_code == 302
     assert list(Group.objects.order_by("pk").values_list("label", flat=True)) == ["全家福", ""]
     assert [event.target_id for event in AuditEvent.objects.filter(action="label")] == [group.pk]
-    olga.post(GROUPS, {**chosen, **told, "all": "活动群", "apply": "1"})
+    olga.post(LABELS, {**chosen, **labels, "all": "活动群"})
     assert set(Group.objects.values_list("label", flat=True)) == {"活动群"}
     assert "全家福" not in str(AuditEvent.objects.values())
+    assert olga.get(LABELS, {"next": "/groups/?q=x"})["Location"] == "/groups/?q=x"
 
 
 def test_a_viewer_labels_nothing(group: Group) -> None:
     viewer = with_role("viewer")
-    told = {"all": "x", f"label-{group.pk}": "x", "apply": "1"}
-    viewer.post(GROUPS, {"action": "label_groups", "_selected_action": group.pk, **told})
-    viewer.post(page_of(group), {"label": "x"})
+    assert viewer.get(LABELS, {"group": group.pk}).status_code == 403
+    assert viewer.post(LABELS, {"group": group.pk, "all": "x"}).status_code == 403
+    assert viewer.post(page_of(group), {"label": "x"}).status_code == 403
     assert Group.objects.get().label == ""
+    for path in (GROUPS, page_of(group)):
+        page = viewer.get(path).content.decode()
+        assert LABELS not in page and 'name="label"' not in page
 
 
 def test_openids_are_masked_until_they_are_asked_for_and_that_is_audited(
@@ -121,22 +173,22 @@ def test_lists_keep_to_the_chosen_mini_program(group: Group, olga: Browser, sett
     Group.objects.create(app_id=OTHER_APP_ID, open_gid="tG-other")
     assert 'name="mini_program"' not in olga.get(GROUPS).content.decode()
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "x"}, OTHER_APP_ID: {"SECRET": "y"}}
-    assert len(rows_of(olga.get(GROUPS))) == 2
+    assert len(groups_of(olga.get(GROUPS))) == 2
     switch = reverse("console-mini-program")
     answer = olga.post(switch, {"mini_program": OTHER_APP_ID, "next": GROUPS})
     assert answer["Location"] == GROUPS
-    assert [row.open_gid for row in rows_of(olga.get(GROUPS))] == ["tG-other"]
+    assert [row.open_gid for row in groups_of(olga.get(GROUPS))] == ["tG-other"]
     for model in ("accounts/wechatuser", "groups/membership", "groups/score"):
         assert rows_of(olga.get(f"/admin/{model}/")) == [], model
     assert [row.key for row in rows_of(olga.get("/admin/groups/board/"))] == ["active-days"]
     olga.post(switch, {"mini_program": "wxnobody"})
-    assert len(rows_of(olga.get(GROUPS))) == 1
+    assert len(groups_of(olga.get(GROUPS))) == 1
     olga.post(switch, {"mini_program": ""})
-    assert len(rows_of(olga.get(GROUPS))) == 2
+    assert len(groups_of(olga.get(GROUPS))) == 2
 
 
 def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
-    people(120)
+    make_members(120)
     seen, address = [], "?"
     while address:
         answer = olga.get(MEMBERS + address)
@@ -146,7 +198,7 @@ def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
 
 
 def test_a_list_of_a_large_table_cannot_be_sorted_otherwise(olga: Browser) -> None:
-    people(3)
+    make_members(3)
     found = [row.pk for row in rows_of(olga.get(MEMBERS, {"o": "2"}))]
     assert found == sorted(found, reverse=True)
     assert rows_of(olga.get(MEMBERS, {"p": "9" * 30}))[0].pk == found[0]
@@ -155,16 +207,16 @@ def test_a_list_of_a_large_table_cannot_be_sorted_otherwise(olga: Browser) -> No
 def test_counts_are_exact_while_small_and_capped_in_a_search(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people(30)
+    make_members(30)
     monkeypatch.setattr(paging, "COUNTED_UP_TO", 10)
-    assert olga.get(MEMBERS).context["cl"].count == Count(30)
-    assert olga.get(MEMBERS, {"q": "Person"}).context["cl"].count == Count(10, at_least=True)
-    assert olga.get(MEMBERS, {"q": "nobody"}).context["cl"].count == Count(0)
+    assert olga.get(MEMBERS).context["cl"].count == RowCount(30)
+    assert olga.get(MEMBERS, {"q": "Person"}).context["cl"].count == RowCount(10, at_least=True)
+    assert olga.get(MEMBERS, {"q": "nobody"}).context["cl"].count == RowCount(0)
 
 
 @pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
 def test_a_large_tables_count_is_the_databases_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    people(30)
+    make_members(30)
     analyse = {"postgresql": "ANALYZE", "mysql": "ANALYZE TABLE accounts_wechatuser"}
     if statement := analyse.get(connection.vendor):
         with connection.cursor() as cursor:
@@ -183,13 +235,13 @@ def test_a_groups_page_ranks_as_everywhere_and_offers_what_can_be_done(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     page = olga.get(page_of(group))
-    rows = page.context["rows"]
+    rows = page.context["page"].listed
     assert [row.name for row in rows] == ["小明", "李雷"]
     assert [row.standing.rank for row in rows] == [1, 1]
     text = page.content.decode()
     for key, pk in {"hide": membership_of(alice).pk, "block": alice.user.pk}.items():
         assert reverse("console-act", args=[key, pk]) in text
-    score = Score.objects.get(user=alice.user, period=page.context["ranking"].period.key)
+    score = Score.objects.get(user=alice.user, period=page.context["page"].ranking.period.key)
     assert reverse("console-act", args=["remove_score", score.pk]) in text
 
 
@@ -198,20 +250,20 @@ def test_a_groups_page_picks_board_and_period_and_knows_no_others(
 ) -> None:
     Board.objects.create(app_id=APP_ID, key="steps", title_zh="步数", title_en="Steps")
     page = olga.get(page_of(group), {"board": "steps", "period": "month"})
-    assert page.context["ranking"].board.key == "steps"
-    assert page.context["ranking"].period.window == "month"
-    assert [row.standing.rank for row in page.context["rows"]] == [None, None]
+    assert page.context["page"].ranking.board.key == "steps"
+    assert page.context["page"].ranking.period.window == "month"
+    assert [row.standing.rank for row in page.context["page"].listed] == [None, None]
     for query in ({"board": "x"}, {"period": "x"}, {"cursor": "x"}):
         assert olga.get(page_of(group), query).status_code == 404
 
 
 def test_a_large_group_is_paged_and_each_member_shown_once(olga: Browser) -> None:
-    group = gather(people(120))
+    group = make_group(make_members(120))
     seen, address = [], "?"
     while address:
         page = olga.get(page_of(group) + address)
-        seen += [row.membership.user_id for row in page.context["rows"]]
-        address = page.context["more"]
+        seen += [row.membership.user_id for row in page.context["page"].listed]
+        address = page.context["page"].next_url
     assert len(seen) == len(set(seen)) == 120
 
 
@@ -229,8 +281,8 @@ def test_who_is_not_listed_stands_below_with_the_reason(
 ) -> None:
     Membership.objects.filter(user=alice.user).update(**REASONS[reason])
     page = olga.get(page_of(group), {"unlisted": "1"})
-    assert [row.name for row in page.context["rows"]] == ["李雷"]
-    [row] = page.context["unlisted"]
+    assert [row.name for row in page.context["page"].listed] == ["李雷"]
+    [row] = page.context["page"].unlisted
     assert (row.name, row.absences) == ("小明", [reason])
     assert str(reason.label) in page.content.decode()
     assert str(reason.label) in olga.get(page_of(alice.user)).content.decode()
@@ -241,7 +293,7 @@ def test_a_blocked_member_is_not_listed_and_can_be_unblocked_there(
 ) -> None:
     WeChatUser.objects.filter(pk=alice.user.pk).update(status="blocked")
     page = olga.get(page_of(group), {"unlisted": "1"})
-    assert page.context["unlisted"][0].absences == [Absence.BLOCKED]
+    assert page.context["page"].unlisted[0].absences == [Absence.BLOCKED]
     assert reverse("console-act", args=["unblock", alice.user.pk]) in page.content.decode()
 
 
@@ -273,9 +325,9 @@ def test_a_members_page_tells_groups_scores_and_their_source(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     page = olga.get(page_of(alice.user))
-    [(card, _membership, _state, _buttons)] = page.context["places"]
-    assert card.title == "小明、李雷"
-    assert {score.source for score, _group, _value in page.context["scores"]} == {"entry"}
+    [place] = page.context["places"]
+    assert place.card.title == "小明、李雷"
+    assert {line.score.source for line in page.context["scores"]} == {"entry"}
     assert reverse("console-act", args=["erase", alice.user.pk]) in page.content.decode()
 
 
@@ -289,14 +341,15 @@ def spent(browser: Browser, address: str) -> int:
     return len(captured)
 
 
-LISTS = ["groups/group", "accounts/wechatuser", "groups/membership", "groups/score", "groups/board"]
+LISTS = ["accounts/wechatuser", "groups/membership", "groups/score", "groups/board"]
 
 
 @pytest.mark.parametrize("path", [*LISTS, "audit/auditevent"])
 def test_each_list_takes_at_most_eight_queries(olga: Browser, path: str) -> None:
-    fill(MANY)
+    make_rows(MANY)
     for query in ("", "?q=Person"):
         assert spent(olga, f"/admin/{path}/{query}") <= LIMIT
+        assert spent(olga, GROUPS + query) <= LIMIT
 
 
 @pytest.mark.parametrize("query", ["", "?unlisted=1"])
@@ -305,18 +358,18 @@ def test_a_groups_page_takes_the_same_few_queries_however_many_members(
 ) -> None:
     found = []
     for size in (FEW, MANY):
-        with undone():
-            found.append(spent(olga, page_of(gather(people(size))) + query))
+        with rolled_back():
+            found.append(spent(olga, page_of(make_group(make_members(size))) + query))
     assert found[0] == found[1] <= LIMIT
 
 
 def test_a_members_page_takes_the_same_few_queries_however_many_groups(olga: Browser) -> None:
     found = []
     for size in (FEW, MANY):
-        with undone():
-            [me] = people(1)
+        with rolled_back():
+            [me] = make_members(1)
             for _ in range(size):
-                gather([me, *people(1)])
+                make_group([me, *make_members(1)])
             found.append(spent(olga, page_of(me)))
     assert found[0] == found[1] <= LIMIT
 

@@ -1,7 +1,6 @@
 """Envelopes and pushes: the samples in WeChat's documents, and everything that is refused."""
 
 import json
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from Crypto.Cipher import AES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cast import BAD_TEXTS, IV, KEY, b64, encrypted, padded
 from wechat.crypto import (
     Envelope,
     MalformedEnvelopeError,
     UnsealError,
     check_watermark,
     decode_aes_key,
-    decode_session_key,
     group_in,
     is_opaque_id,
     seal,
@@ -30,8 +29,6 @@ pytestmark = pytest.mark.no_service
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 SAMPLE, PUSHED = VECTORS["open_data"], VECTORS["push"]
 
-KEY = "tiihtNczf5v6AKRyjwEUhQ=="
-IV = bytes(range(16))
 APP = "wx4f4bc4dec97d474b"
 NOW = 1_795_000_000
 MAX_AGE = 300
@@ -40,21 +37,6 @@ GID = "tGsj-0123456789_abcdefghijkl"
 
 def open_up(sealed: dict[str, str], key: str = KEY) -> dict[str, Any]:
     return unseal(key, Envelope.parse(sealed["encryptedData"], sealed["iv"]))
-
-
-def encrypted(padded: bytes, key: str = KEY) -> Envelope:
-    """Encrypt any text of whole blocks, padding included, which WeChat would never send."""
-    cipher = AES.new(decode_session_key(key), AES.MODE_CBC, IV)
-    return Envelope(cipher.encrypt(padded), IV)
-
-
-def padded(text: bytes) -> bytes:
-    count = 16 - len(text) % 16
-    return text + bytes([count]) * count
-
-
-def b64(raw: bytes) -> str:
-    return b64encode(raw).decode()
 
 
 # What opens
@@ -173,29 +155,7 @@ def test_padding_is_one_to_sixteen_bytes(last: int) -> None:
         unseal(KEY, encrypted(b'{"a":1}'.ljust(32, bytes([last]))))
 
 
-REFUSED_TEXTS = {
-    "invalid UTF-8": b'{"a":"\xff"}',
-    "an overlong slash": b'{"a":"\xc0\xaf"}',
-    "a surrogate in UTF-8": b'{"a":"\xed\xa0\x80"}',
-    "UTF-16": '{"a":1}'.encode("utf-16"),
-    "a byte order mark": b'\xef\xbb\xbf{"a":1}',
-    "nothing": b"",
-    "not JSON": b"openGId=tGsj",
-    "JSON and more": b'{"a":1}{"a":2}',
-    "NaN": b'{"a":NaN}',
-    "Infinity": b'{"a":-Infinity}',
-    "a list": b'[{"openGId":"tGsj"}]',
-    "a string": b'"tGsj"',
-    "a number": b"5",
-    "null": b"null",
-    "deep lists": b'{"a":' + b"[" * 100_000,
-    "deep lists, closed": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "deep objects": b'{"a":' * 100_000,
-    "an endless number": b'{"a":' + b"9" * 10_000 + b"}",
-}
-
-
-@pytest.mark.parametrize("text", REFUSED_TEXTS.values(), ids=REFUSED_TEXTS)
+@pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_what_is_not_one_json_object_does_not_open(text: bytes) -> None:
     with pytest.raises(UnsealError) as refused:
         unseal(KEY, encrypted(padded(text)))

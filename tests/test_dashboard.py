@@ -17,9 +17,8 @@ from console import dashboard
 from console.dashboard import DAYS, HEIGHT, Dashboard
 from groups.models import Board, Group, Membership, Score
 from groups.periods import CALENDAR, Period, Window
-from tests.conftest import Person
-from tests.test_profile import DOUBTFUL
-from tests.test_queries import at_both_sizes, gather, people, queries
+from tests.cast import DOUBTFUL, Person
+from tests.query_counts import at_both_sizes, count_queries, make_group, make_members
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +54,7 @@ def figures(found: Dashboard) -> dict[str, int]:
 
 def met(created_at: datetime, group: Group | None = None, *days: str) -> WeChatUser:
     """Somebody first seen then, who entered the group on these days."""
-    [user] = people(1)
+    [user] = make_members(1)
     WeChatUser.objects.filter(pk=user.pk).update(created_at=created_at)
     if group:
         seen = {"joined_at": created_at, "verified_at": created_at}
@@ -109,14 +108,14 @@ def test_each_number_leads_to_what_it_counts(
 
 
 def test_somebody_in_two_groups_is_active_once(operator: User) -> None:
-    users = people(2)
+    users = make_members(2)
     for _ in range(2):
-        gather(users)
+        make_group(users)
     assert figures(read(operator, timezone.now()))["Active in 7 days"] == 2
 
 
 def test_the_age_of_the_oldest_is_told(operator: User) -> None:
-    for hours, user in zip((2, 5), people(2), strict=True):
+    for hours, user in zip((2, 5), make_members(2), strict=True):
         user.propose("nickname", "新")
         user.review_since = NOW - timedelta(hours=hours)
         user.save()
@@ -147,7 +146,7 @@ def test_new_members_are_counted_by_the_day_in_shanghai(operator: User) -> None:
 
 
 def test_proven_entries_are_counted_once_a_member_group_and_day(operator: User) -> None:
-    one, other = gather([]), gather([])
+    one, other = make_group([]), make_group([])
     user = met(shanghai("2026-12-01T08:00:00"), one, "2026-12-01", "2026-12-02", "2026-11-20")
     enter(other, user, "2026-12-02")
     met(shanghai("2026-12-02T08:00:00"), one, "2026-12-02")
@@ -163,7 +162,7 @@ def test_proven_entries_are_counted_once_a_member_group_and_day(operator: User) 
 
 
 def test_the_funnel_follows_people_from_log_in_to_coming_back(operator: User) -> None:
-    group = gather([])
+    group = make_group([])
     first = shanghai("2026-11-28T23:30:00")
     met(first)  # logged in, and no more
     met(first, group, "2026-11-28")  # the same day only
@@ -307,7 +306,7 @@ def parts(found: Dashboard) -> set[str]:
 
 @pytest.mark.parametrize(("permission", "expected"), PARTS.items(), ids=PARTS)
 def test_each_part_is_for_who_may_see_what_it_counts(permission: str, expected: set[str]) -> None:
-    gather(people(2))
+    make_group(make_members(2))
     AuditEvent.objects.create(action="block", target="wechatuser")
     assert parts(read(otto(permission))) == expected
 
@@ -334,12 +333,12 @@ def test_a_viewer_sees_the_numbers_and_is_led_to_no_queue(alice: Person, group: 
 
 def test_the_front_page_takes_five_queries_however_much_there_is(olga: Browser) -> None:
     def measure(rows: int) -> int:
-        for user in people(rows):
-            gather([user])
+        for user in make_members(rows):
+            make_group([user])
             user.propose("nickname", "新")
             user.save()
             AuditEvent.objects.create(action="block", target="wechatuser", target_id=user.pk)
-        return queries(olga, "/admin/")
+        return count_queries(olga, "/admin/")
 
     assert at_both_sizes(measure) == 2 + 5, (
         "session and operator, and five as console/dashboard.py says"

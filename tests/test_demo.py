@@ -1,4 +1,4 @@
-"""The demo's site, as its operator finds it."""
+"""The demo's site."""
 
 from typing import Any
 
@@ -17,9 +17,7 @@ def seeded(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     call_command("seed_demo", verbosity=0)
 
 
-def test_the_demo_has_scores_of_entries_and_of_the_game_and_an_operator_without_password(
-    seeded: None, capsys: Any
-) -> None:
+def test_the_demo_has_scores_and_an_operator_without_a_password(seeded: None, capsys: Any) -> None:
     sources = set(Score.objects.values_list("board__key", "source"))
     assert sources == {("active-days", ScoreSource.ENTRY), ("taps", ScoreSource.CLIENT)}
     demo.print_addresses("http://127.0.0.1:8000")

@@ -1,4 +1,4 @@
-"""One error object on every path below /api/, whatever went wrong."""
+"""One error object on every path below /api/, for every error."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from django.test import Client as Browser
 from django.utils import timezone
 
 from groups.models import Board, Group, ServerKey
-from tests.conftest import API, Person, error_of, path_of, refused, routes
+from tests.cast import API, CHINESE, TIME, Person, error_of, refused
 from tests.settings import APP_ID
-from tests.test_login import CHINESE, TIME
+from tests.site_map import path_of, routes
 
 LIMIT = 256 * 1024
 PUBLIC = {"api/v1/login"}
 CALLS = sorted(route for route, _pattern in routes() if route.startswith("api/v1/"))
 METHODS = ("GET", "POST", "PUT", "DELETE")
-IDS = {"openGId": "tG-some-group", "open_gid": "tG-some-group", "openid": "o-somebody"}
+IDS = {"openGId": "tG-some-group", "open_gid": "tG-some-group", "openid": "o-unknown"}
 
 
 @pytest.fixture
 def visitor(db: None) -> Person:
-    """Somebody without a token."""
+    """Return a person without a token."""
     return Person("visitor", phone=None)  # type: ignore[arg-type]
 
 
@@ -35,28 +35,28 @@ def debug(request: Any, settings: Any) -> bool:
 
 
 def raw(person: Person, body: bytes, kind: str = "application/json", path: str = "login") -> Any:
-    """One POST of exactly these bytes."""
+    """Post exactly these bytes."""
     headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
     return person.browser.generic("POST", API + path, body, content_type=kind, headers=headers)
 
 
-# Where and how
+# Paths and methods
 
 
-def test_the_url_map_holds_calls_to_walk() -> None:
+def test_the_url_map_has_the_calls_that_are_tested() -> None:
     assert len(CALLS) >= 12 and set(CALLS) >= PUBLIC
 
 
 @pytest.mark.parametrize("route", [route for route in CALLS if route not in PUBLIC])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_call_but_login_wants_a_token(visitor: Person, route: str, method: str) -> None:
+def test_every_call_but_login_requires_a_token(visitor: Person, route: str, method: str) -> None:
     answer = visitor.call(method, path_of(route, **IDS))
     refused(answer, 401, "not_authenticated")
     assert answer["WWW-Authenticate"] == ("Key" if "/server/" in route else "Bearer")
 
 
 @pytest.mark.parametrize("route", [route for route in CALLS if route not in PUBLIC])
-def test_every_call_but_login_refuses_a_token_that_is_none(visitor: Person, route: str) -> None:
+def test_every_call_but_login_refuses_an_invalid_token(visitor: Person, route: str) -> None:
     garbage = {"Authorization": "Key garbage" if "/server/" in route else "Bearer garbage"}
     refused(visitor.get(path_of(route, **IDS), **garbage), 401, "invalid_token")
 
@@ -102,7 +102,7 @@ def allowed(answer: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("route", CALLS)
-def test_a_wrong_method_is_told_the_right_ones(alice: Person, route: str) -> None:
+def test_the_answer_to_a_wrong_method_names_the_right_ones(alice: Person, route: str) -> None:
     path, headers = path_of(route, **IDS), {"Authorization": f"Bearer {alice.token}"}
     if "/server/" in route:
         key, _row = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
@@ -118,25 +118,25 @@ def test_a_wrong_method_is_told_the_right_ones(alice: Person, route: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
-def test_a_wrong_method_on_the_docs_is_an_error_object_too(visitor: Person, path: str) -> None:
+def test_a_wrong_method_on_the_docs_gets_an_error_object_too(visitor: Person, path: str) -> None:
     assert visitor.get(path).status_code == 200
     answer = visitor.call("POST", path)
     refused(answer, 405, "method_not_allowed")
     assert "GET" in allowed(answer)
 
 
-def test_the_docs_in_a_format_that_is_not_there_are_an_error_object(visitor: Person) -> None:
+def test_the_docs_in_an_unknown_format_are_an_error_object(visitor: Person) -> None:
     error_of(visitor.get("/api/schema/", Accept="image/png"))
     error_of(visitor.get("/api/docs/", Accept="image/png"))
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "application/xml;q=0.9"])
-def test_json_is_the_only_answer(alice: Person, accept: str) -> None:
+def test_the_api_answers_json_only(alice: Person, accept: str) -> None:
     refused(alice.get("me", Accept=accept), 406, "not_acceptable")
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "application/*", "text/html, */*"])
-def test_what_phones_and_browsers_accept_is_served(alice: Person, accept: str) -> None:
+def test_the_api_answers_what_phones_and_browsers_accept(alice: Person, accept: str) -> None:
     assert alice.get("me", Accept=accept).status_code == 200
 
 
@@ -155,11 +155,11 @@ def test_what_phones_and_browsers_accept_is_served(alice: Person, accept: str) -
         "",
     ],
 )
-def test_another_type_of_body_is_unsupported(visitor: Person, kind: str) -> None:
+def test_other_types_of_bodies_are_unsupported(visitor: Person, kind: str) -> None:
     refused(raw(visitor, b'{"code": "x"}', kind), 415, "unsupported_media_type")
 
 
-def test_a_body_may_have_256_kib_and_not_a_byte_more(alice: Person) -> None:
+def test_a_body_may_have_256_kib_and_no_more(alice: Person) -> None:
     body = b'{"hat": "red"}'
     assert "hat" in refused(raw(alice, body.ljust(LIMIT)), 400, "invalid")["fields"]
     for size in (LIMIT + 1, 10 * LIMIT):
@@ -199,41 +199,43 @@ def test_a_body_that_is_not_json_is_invalid(visitor: Person, body: bytes) -> Non
 @pytest.mark.parametrize(
     "body", [b"[]", b'[{"code": "x"}]', b'"x"', b"5", b"null", b"true", b"[" * 500 + b"]" * 500]
 )
-def test_a_body_that_is_no_object_is_invalid(visitor: Person, alice: Person, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_invalid(
+    visitor: Person, alice: Person, body: bytes
+) -> None:
     refused(raw(visitor, body), 400, "invalid")
     refused(raw(alice, body, path="groups/bind"), 400, "invalid")
 
 
 @pytest.mark.parametrize("body", [b'{"code": 1e999}', b'{"code": %s}' % (b"9" * 4000)])
-def test_numbers_beyond_all_measure_are_merely_of_the_wrong_type(
-    visitor: Person, body: bytes
-) -> None:
+def test_an_enormous_number_is_a_value_of_the_wrong_type(visitor: Person, body: bytes) -> None:
     assert refused(raw(visitor, body), 400, "invalid")["fields"].keys() == {"code"}
 
 
-def test_a_pair_of_surrogates_is_a_character(alice: Person) -> None:
+def test_a_pair_of_surrogates_is_read_as_one_character(alice: Person) -> None:
     body = b'{"nickname": "\\ud83d\\ude00"}'
     headers = {"Authorization": f"Bearer {alice.token}"}
     answer = alice.browser.generic("PUT", API + "me", body, "application/json", headers=headers)
     assert (answer.status_code, answer.json()["nickname"]) == (200, "😀")
 
 
-def test_an_empty_body_is_an_empty_object(visitor: Person) -> None:
+def test_an_empty_body_is_read_as_an_empty_object(visitor: Person) -> None:
     assert refused(raw(visitor, b""), 400, "invalid")["fields"].keys() == {"code"}
 
 
-def test_fields_that_nobody_knows_are_all_named(visitor: Person) -> None:
+def test_all_unknown_fields_are_named(visitor: Person) -> None:
     body = {"code": "x", "a": 1, "": 2, "non_field_errors": 3, "b.c": {"d": 4}}
     error = refused(visitor.post("login", body), 400, "invalid")
     assert {"a", "b.c"} <= error["fields"].keys()
 
 
-# What breaks
+# Crashes and outages
 
 
 @pytest.mark.parametrize("path", ["/api/v1/me", "/api/nothing", "/api/schema/"])
 @pytest.mark.parametrize("host", ["evil.example", "testserver.evil.example", "a b", "[", "é"])
-def test_another_host_is_invalid(visitor: Person, debug: bool, path: str, host: str) -> None:
+def test_a_call_to_another_host_is_invalid(
+    visitor: Person, debug: bool, path: str, host: str
+) -> None:
     answer = visitor.get(path, Host=host)
     refused(answer, 400, "invalid")
     assert "evil" not in answer.content.decode()
@@ -254,7 +256,7 @@ CRASHES = {
 
 
 @pytest.mark.parametrize("place", CRASHES.values(), ids=CRASHES)
-def test_a_crash_is_a_500_that_tells_nothing(
+def test_a_crash_is_a_500_without_details(
     alice: Person, debug: bool, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(place, crash)
@@ -267,12 +269,12 @@ def test_a_crash_is_a_500_that_tells_nothing(
 
 
 def test_a_crash_is_logged_with_its_request_id(
-    alice: Person, monkeypatch: pytest.MonkeyPatch, console: StringIO
+    alice: Person, monkeypatch: pytest.MonkeyPatch, log_output: StringIO
 ) -> None:
     monkeypatch.setattr(CRASHES["a view"], crash)
     error = error_of(alice.get("me"))
     [line] = [
-        line for line in map(json.loads, console.getvalue().splitlines()) if "exception" in line
+        line for line in map(json.loads, log_output.getvalue().splitlines()) if "exception" in line
     ]
     assert (line["level"], line["message"]) == ("ERROR", "unhandled RuntimeError")
     assert line["requestId"] == error["requestId"]
@@ -295,8 +297,8 @@ def test_a_database_that_is_down_is_unavailable(
 # Languages, names and times
 
 
-def provoked(person: Person) -> dict[str, Any]:
-    """One of each kind of error, as functions of the headers."""
+def failing_calls(person: Person) -> dict[str, Any]:
+    """Return calls that fail, one for each kind of error, as functions of the headers."""
     return {
         "not_found": lambda **h: person.get("/api/nothing", **h),
         "method_not_allowed": lambda **h: person.delete("boards", **h),
@@ -310,15 +312,15 @@ def provoked(person: Person) -> dict[str, Any]:
     }
 
 
-def test_every_sentence_is_in_chinese_or_in_english(alice: Person) -> None:
-    for name, call in provoked(alice).items():
+def test_every_message_is_in_chinese_or_in_english(alice: Person) -> None:
+    for name, call in failing_calls(alice).items():
         assert CHINESE.search(error_of(call())["detail"]), name
         english = error_of(call(**{"Accept-Language": "en"}))
         assert english["detail"].isascii(), name
 
 
 def test_every_response_has_an_id_of_its_own(alice: Person, olga: Browser) -> None:
-    answers = [call() for call in provoked(alice).values()]
+    answers = [call() for call in failing_calls(alice).values()]
     answers += [alice.get("me"), alice.post("logout")]
     answers += [
         olga.get(path)
@@ -342,7 +344,7 @@ def test_every_response_has_an_id_of_its_own(alice: Person, olga: Browser) -> No
     assert len(set(names)) == len(names)
 
 
-def test_a_callers_own_request_id_is_not_believed(alice: Person) -> None:
+def test_the_request_id_of_a_caller_is_not_used(alice: Person) -> None:
     answer = alice.get("me", **{"X-Request-ID": "forged\nline"})
     assert "forged" not in answer["X-Request-ID"]
 
@@ -361,7 +363,7 @@ def leaves(value: Any, key: str = "") -> Any:
         yield key, value
 
 
-def test_times_are_spelled_for_phones_and_ids_are_strings(alice: Person, group: Group) -> None:
+def test_times_are_written_for_phones_and_ids_are_strings(alice: Person, group: Group) -> None:
     mine = f"groups/{group.open_gid}"
     answers = [
         alice.body,
@@ -378,7 +380,7 @@ def test_times_are_spelled_for_phones_and_ids_are_strings(alice: Person, group: 
     assert {key for key, _value in found} >= MOMENTS
 
 
-# What a stranger found
+# Details
 
 
 def test_more_parameters_than_django_reads_are_invalid(alice: Person) -> None:
@@ -388,7 +390,7 @@ def test_more_parameters_than_django_reads_are_invalid(alice: Person) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"foo": 1}', b"garbage", b"[]"])
-def test_a_call_without_input_refuses_one_and_does_nothing(
+def test_a_call_that_takes_no_input_refuses_one_and_does_nothing(
     alice: Person, group: Group, body: bytes
 ) -> None:
     headers = {"Authorization": f"Bearer {alice.token}"}
@@ -402,7 +404,7 @@ def test_a_call_without_input_refuses_one_and_does_nothing(
 @pytest.mark.parametrize(
     "query", ["period=week%20", "period=2026-11-22%0a", "limit=1_0", "limit=%2B5", "limit=5.0"]
 )
-def test_a_query_is_read_as_it_is_written(alice: Person, group: Group, query: str) -> None:
+def test_query_parameters_are_read_strictly(alice: Person, group: Group, query: str) -> None:
     refused(alice.get(f"groups/{group.open_gid}/ranking?{query}"), 400, "invalid")
     refused(alice.get(f"groups/{group.open_gid}/ranking?limit=%D9%A5"), 400, "invalid")
 
@@ -418,20 +420,20 @@ def test_no_parameter_changes_the_format_of_an_answer(alice: Person) -> None:
     assert alice.get("me?format=xml").json() == alice.get("me").json()
 
 
-def test_unknown_keys_are_not_echoed_without_end(visitor: Person) -> None:
+def test_an_answer_about_many_unknown_keys_stays_short(visitor: Person) -> None:
     answer = visitor.post("login", {f"{number:x>300}": 1 for number in range(700)})
     refused(answer, 400, "invalid")
     assert len(answer.content) < 4000
 
 
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/", "/api/v1/boards"])
-def test_options_is_no_method_of_ours(visitor: Person, alice: Person, path: str) -> None:
+def test_options_is_not_allowed(visitor: Person, alice: Person, path: str) -> None:
     headers = {"Authorization": f"Bearer {alice.token}"}
     answer = visitor.browser.options(path, headers=headers)
     refused(answer, 405, "method_not_allowed")
 
 
-def test_probes_take_no_post_and_readiness_needs_the_tables(
+def test_probes_refuse_post_and_readiness_needs_the_tables(
     visitor: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = Browser(enforce_csrf_checks=True)

@@ -1,4 +1,4 @@
-"""Errors that teach: docs/errors.md says what the code does, and the code cannot say more."""
+"""The catalogue of errors: docs/errors.md lists every error that the code answers, and no other."""
 
 import importlib
 import pkgutil
@@ -24,7 +24,7 @@ from groups.errors import InvalidField
 from groupsite.api import answer_body, answer_headers
 from groupsite.errors import CATALOGUE, CODES, ServerError, as_api_exception, of_status
 from groupsite.management.commands.errors_doc import document
-from tests.test_login import CHINESE
+from tests.cast import CHINESE
 from wechat.errors import WeChatError
 
 pytestmark = pytest.mark.no_service
@@ -70,7 +70,7 @@ def kinds_of(*packages: str) -> set[type[APIException]]:
 
 @pytest.fixture(scope="module")
 def ours() -> set[type[APIException]]:
-    """Every exception of DRF's kind that a module of the project defines."""
+    """Return every exception of DRF's kind that a module of the project defines."""
     for package in PACKAGES:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith((".wsgi", ".demo")):
@@ -116,7 +116,7 @@ def raised() -> Iterator[Exception]:
     for kind in sorted(kinds_of("rest_framework."), key=lambda kind: kind.__name__):
         yield kind(*ARGUMENTS.get(kind, []))
     yield exceptions.Throttled(wait=7.2)
-    yield APIException("nobody's code")
+    yield APIException("an unknown code")
     yield APIException(code="made_up")
     for row in CATALOGUE:
         for kind in row.kinds:
@@ -129,7 +129,7 @@ def raised() -> Iterator[Exception]:
 
 
 @pytest.mark.parametrize("error", list(raised()), ids=lambda error: type(error).__name__)
-def test_whatever_is_raised_the_answer_is_one_of_the_catalogue(error: Exception) -> None:
+def test_the_answer_to_every_exception_is_in_the_catalogue(error: Exception) -> None:
     answer = as_api_exception(error)
     body = answer_body(answer)
     row = CODES[body["code"]]
@@ -139,8 +139,8 @@ def test_whatever_is_raised_the_answer_is_one_of_the_catalogue(error: Exception)
     assert ("Retry-After" in answer_headers(answer)) == ("retryAfter" in body)
 
 
-@pytest.mark.parametrize("error", [APIException("nobody's"), APIException(code="x"), KeyError()])
-def test_a_code_that_nobody_has_written_down_is_a_fault_of_ours(error: Exception) -> None:
+@pytest.mark.parametrize("error", [APIException("unknown"), APIException(code="x"), KeyError()])
+def test_a_code_that_is_not_in_the_catalogue_is_a_server_error(error: Exception) -> None:
     assert isinstance(as_api_exception(error), ServerError)
 
 
@@ -153,7 +153,7 @@ def test_a_code_that_nobody_has_written_down_is_a_fault_of_ours(error: Exception
         (exceptions.Throttled(), "throttled"),
     ],
 )
-def test_codes_of_drf_that_the_contract_does_not_know_become_ours(
+def test_codes_of_drf_that_are_not_in_the_contract_become_ours(
     error: APIException, code: str
 ) -> None:
     body = answer_body(as_api_exception(error))
@@ -162,15 +162,15 @@ def test_codes_of_drf_that_the_contract_does_not_know_become_ours(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 406, 413, 500, 503])
-def test_what_django_answers_by_itself_has_a_row_of_that_status(status: int) -> None:
+def test_errors_of_django_itself_have_a_row_with_their_status(status: int) -> None:
     error = of_status(status, "GET")
     assert CODES[answer_body(error)["code"]].status == error.status_code == status
 
 
-# What is written of it
+# The document
 
 
-def test_the_document_is_what_the_code_says() -> None:
+def test_the_document_agrees_with_the_code() -> None:
     assert DOC.read_text() == document(), "make docs"
 
 
@@ -185,7 +185,9 @@ def test_the_document_explains_every_code_in_both_languages() -> None:
     assert not CHINESE.search(english)
 
 
-def test_a_document_that_is_not_what_the_code_says_is_told(settings: Any, tmp_path: Path) -> None:
+def test_the_check_finds_a_document_that_disagrees_with_the_code(
+    settings: Any, tmp_path: Path
+) -> None:
     settings.BASE_DIR = tmp_path
     file = tmp_path / "docs/errors.md"
     file.parent.mkdir()

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import time
 import tracemalloc
 import zipfile
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
-from django.core.cache import caches
 from django.db import connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
@@ -25,7 +23,7 @@ from audit.models import AuditEvent
 from console import exports
 from console.spreadsheets import Column, csv_file, inert, xlsx_file
 from groups.models import Board, Group, Score
-from tests.conftest import Person
+from tests.cast import Person
 from tests.settings import APP_ID, OTHER_APP_ID
 
 FORMS = ("csv", "xlsx")
@@ -227,7 +225,7 @@ def test_openids_go_along_only_when_asked_and_allowed(
     assert "openids" not in moderator.get("/admin/export/members/").content.decode()
 
 
-@pytest.mark.parametrize("what", exports.SOURCES)
+@pytest.mark.parametrize("what", exports.EXPORTS)
 def test_who_may_not_see_a_list_gets_no_file_of_it(db: None, what: str) -> None:
     for path in (f"{what}/", f"{what}.csv", f"{what}.xlsx"):
         assert operator_status(None, path) == 403
@@ -278,52 +276,6 @@ def test_what_is_too_long_for_a_sheet_is_offered_as_csv(
 
 
 # Large ones
-
-
-def rows_done(browser: Browser, job: str) -> Any:
-    return browser.get(f"/admin/export/progress/{job}/").json()["rows"]
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row at a time, so that each is told of."""
-    monkeypatch.setattr(exports, "CHUNK", 1)
-    monkeypatch.setattr("console.spreadsheets.ROWS_AT_ONCE", 1)
-
-
-@every_form
-def test_how_far_a_download_has_come_is_told_to_whoever_began_it(
-    olga: Browser, steps: None, form: str
-) -> None:
-    named("小明", "小红", "李雷")
-    [job] = re.findall(
-        'name="job" value="([^"]+)"', olga.get("/admin/export/members/").content.decode()
-    )
-    assert rows_done(olga, job) is None
-    answer: Any = olga.get(f"/admin/export/members.{form}?job={job}")
-    told = [rows_done(olga, job) for _piece in answer.streaming_content]
-    told = [rows for rows in told if rows is not None]  # the head comes before there is a row
-    assert told == sorted(told) and set(told) >= {1, 2} and rows_done(olga, job) == 3
-    assert rows_done(operator("viewer"), job) is None
-    assert "job" not in AuditEvent.objects.latest("pk").details["filters"]
-
-
-def test_nothing_is_told_of_a_download_that_asks_for_it_wrongly(olga: Browser) -> None:
-    named("小明")
-    assert len(download(olga, "members", "csv", "?job=short")) == 2
-    assert rows_done(olga, "short") is None
-
-
-def test_a_cache_that_is_gone_breaks_no_download(
-    olga: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    named("小明")
-    gone = caches.create_connection("default")
-    monkeypatch.setattr(gone, "set", lambda *_sent: 1 / 0)
-    monkeypatch.setattr(gone, "get", lambda *_sent: 1 / 0)
-    monkeypatch.setattr(exports, "cache", gone)
-    assert len(download(olga, "members", "csv", "?job=abcdefghijkl")) == 2
-    assert rows_done(olga, "abcdefghijkl") is None
 
 
 def many(number: int) -> Iterator[list[Any]]:

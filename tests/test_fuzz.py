@@ -1,4 +1,4 @@
-"""What `make fuzz` excuses is written down, is true, and hides nothing."""
+"""The exceptions of `make fuzz` are written down, are true, and hide nothing."""
 
 import tomllib
 from collections import Counter
@@ -20,15 +20,15 @@ CONFIG = tomllib.loads(FILE.read_text())
 ME = "GET /api/v1/me"
 
 
-def test_every_excuse_is_for_an_operation_that_exists(client: Any) -> None:
+def test_every_exception_is_for_an_operation_that_exists(client: Any) -> None:
     schema = client.get("/api/schema/", headers={"Accept": "application/json"}).json()
     there = {call["operationId"] for calls in schema["paths"].values() for call in calls.values()}
-    excused: Counter[str] = Counter()
+    excepted: Counter[str] = Counter()
     for entry in CONFIG["operations"]:
         names = entry["include-operation-id"]
-        excused.update([names] if isinstance(names, str) else names)
-    assert set(excused) <= there
-    assert set(excused.values()) == {1}
+        excepted.update([names] if isinstance(names, str) else names)
+    assert set(excepted) <= there
+    assert set(excepted.values()) == {1}
 
 
 def test_no_operation_and_no_check_is_left_out() -> None:
@@ -42,23 +42,23 @@ def test_no_operation_and_no_check_is_left_out() -> None:
             assert not any(status.startswith("5") for status in limits["expected-statuses"])
 
 
-def test_every_excuse_has_its_reason() -> None:
+def test_every_exception_has_its_reason() -> None:
     lines = FILE.read_text().partition("# Well-typed values")[2].splitlines()
-    excuses = [line for line in lines if line.strip().startswith('"4')]
-    assert len(excuses) >= 10
-    assert all("  # " in line for line in excuses)
+    exceptions = [line for line in lines if line.strip().startswith('"4')]
+    assert len(exceptions) >= 10
+    assert all("  # " in line for line in exceptions)
 
 
-def test_the_group_that_is_real_is_one_of_the_demos() -> None:
+def test_the_known_group_is_one_of_the_demos() -> None:
     real = {open_gid_of(APP_ID, f"demo-chat-{number}") for number in range(1, GROUPS + 1)}
     assert set(CONFIG["dictionaries"]["groups"]["values"]) <= real
 
 
 def answering(*statuses: int) -> Tally:
-    """A tally of a site that answered so when it was asked for `me`."""
+    """Return the tally of a site that answered calls of `me` with these statuses."""
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
-        start_response(f"{environ['status']} Whatever", [])
+        start_response(f"{environ['status']} Any", [])
         environ["PATH_INFO"] = "/𐍈"
         return []
 
@@ -69,7 +69,7 @@ def answering(*statuses: int) -> Tally:
     return tally
 
 
-def test_the_tally_counts_by_operation_whatever_becomes_of_the_path() -> None:
+def test_the_tally_counts_by_operation_for_every_path() -> None:
     tally = answering(200, 200, 401)
     assert tally.counts == {ME: {200: 2, 401: 1}}
     assert tally.total == 3
@@ -78,7 +78,7 @@ def test_the_tally_counts_by_operation_whatever_becomes_of_the_path() -> None:
     assert tally.counts["GET /api/v1/groups/{openGId}/ranking"] == {404: 1}
 
 
-def test_an_operation_that_never_succeeded_or_once_broke_is_a_failure(capsys: Any) -> None:
+def test_an_operation_that_never_succeeded_or_that_broke_once_is_a_failure(capsys: Any) -> None:
     assert report(answering(200, 400), [ME]) == []
     assert report(answering(204), [ME]) == []
     assert len(report(answering(401, 404), [ME])) == 1

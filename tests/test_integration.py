@@ -16,11 +16,10 @@ from django.utils.html import escape
 from audit import attempts
 from audit.causes import CAUSES
 from audit.models import Attempt, AuditEvent, Watch
-from console.integration import Card
+from console.integration import AttemptCard
 from console.templatetags.console import code
-from tests.conftest import Person, refused, sealed_for
+from tests.cast import Person, everything_stored, refused, sealed_for
 from tests.settings import APP_ID
-from tests.test_security import everything_stored as everything
 from wechat.sandbox import Fault, Sandbox
 
 CHECK, LIVE = "/admin/check/", "/admin/check/live/"
@@ -111,12 +110,12 @@ def test_a_silence_of_wechats_is_told(
 
 @pytest.mark.parametrize("secret", [SECRET, "a-secret-mistyped"])
 def test_a_secret_is_neither_stored_logged_nor_shown(
-    sandbox: Sandbox, olga: Browser, console: StringIO, secret: str
+    sandbox: Sandbox, olga: Browser, log_output: StringIO, secret: str
 ) -> None:
     for body in ({**PASTED, "secret": secret}, {**PASTED, "secret": secret, "appid": "wx bad"}):
         assert secret not in olga.post(CREDENTIALS, body).content.decode()
-    assert secret not in console.getvalue()
-    assert secret not in str(everything())
+    assert secret not in log_output.getvalue()
+    assert secret not in str(everything_stored())
     event = AuditEvent.objects.get()
     outcome = "ok" if secret == SECRET else "40125"
     assert (event.action, event.app_id) == ("test_credentials", APP_ID)
@@ -125,7 +124,7 @@ def test_a_secret_is_neither_stored_logged_nor_shown(
 
 def test_what_is_pasted_as_an_appid_is_not_kept_either(sandbox: Sandbox, olga: Browser) -> None:
     olga.post(CREDENTIALS, {**PASTED, "appid": "perhapsASecret"})
-    assert "perhapsASecret" not in str(everything())
+    assert "perhapsASecret" not in str(everything_stored())
 
 
 def test_credentials_are_not_tried_without_end(sandbox: Sandbox, olga: Browser) -> None:
@@ -172,15 +171,15 @@ def test_the_exact_failing_of_a_watermark_is_told(
 
 
 def test_a_log_in_that_wechat_refuses_is_told_with_its_rid(
-    sandbox: Sandbox, somebody: Any, olga: Browser
+    sandbox: Sandbox, make_person: Any, olga: Browser
 ) -> None:
-    alice = somebody("alice")
+    alice = make_person("alice")
     code = alice.phone.login()
     assert alice.post("login", {"code": code}).status_code == 200
     heard = refused(alice.post("login", {"code": code}), 401, "invalid_code")
     page = told(olga, request=heard["requestId"])
     assert means("40163") in page and "<dt>rid</dt>" in page
-    assert code not in page and code not in str(everything())
+    assert code not in page and code not in str(everything_stored())
 
 
 def test_successes_are_kept_of_whoever_is_watched_alone(
@@ -289,5 +288,5 @@ def test_the_page_says_whom_it_is_about_and_tells_facts_in_words(olga: Browser) 
     assert "只显示成员 #619 的记录" in told(olga, member="619")
     assert "只显示成员" not in told(olga) + told(olga, member="x")
     facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
-    card = Card(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
+    card = AttemptCard(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
     assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]

@@ -1,4 +1,4 @@
-"""Who may import whom: read from the source, so that no import is too deep to be seen."""
+"""Which module may import which: read from the source, imports inside functions included."""
 
 import ast
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ pytestmark = pytest.mark.no_service
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What each package may import of the others; the rest is not for it.
-FLOORS_OF_THE_HOUSE = ("core", "wechat", "audit", "accounts", "groups", "console", "groupsite")
+# From the lowest to the highest: each may import those below it, and no other.
+PACKAGES = ("core", "wechat", "audit", "accounts", "groups", "console", "groupsite")
 ALLOWED: dict[str, set[str]] = {
-    package: set(FLOORS_OF_THE_HOUSE[:floor]) for floor, package in enumerate(FLOORS_OF_THE_HOUSE)
+    package: set(PACKAGES[:floor]) for floor, package in enumerate(PACKAGES)
 }
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
-# Within an app each may import what stands on its left, never what stands on its right.
+# Within an app, from the lowest to the highest: each may import those below it.
 FLOORS = [
     {"models"},
     {"ranking"},
@@ -36,7 +36,7 @@ def module_of(path: Path) -> list[str]:
 
 
 def imported(path: Path, text: str | None = None) -> Iterator[str]:
-    """Every module and name that a file imports, in full: `groups.models.Group`."""
+    """Yield every module and name that a file imports, in full: `groups.models.Group`."""
     package = module_of(path) if path.name == "__init__.py" else module_of(path)[:-1]
     for node in ast.walk(ast.parse(path.read_text() if text is None else text)):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imported(path: Path, text: str | None = None) -> Iterator[str]:
 
 
 def within(name: str, modules: set[str]) -> bool:
-    """Whether the imported name is one of the modules or something in it."""
+    """Tell whether the imported name is one of the modules or something in it."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
@@ -74,8 +74,8 @@ def test_dependencies_go_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("app", ["accounts", "groups"])
 @pytest.mark.parametrize("floor", range(len(FLOORS)))
-def test_within_an_app_each_builds_on_what_is_below(app: str, floor: int) -> None:
-    """api, views and admin stand side by side: what two of them need belongs further down."""
+def test_within_an_app_each_module_imports_only_those_below(app: str, floor: int) -> None:
+    """Keep api, server_api and views side by side: what two of them need belongs further down."""
     here = [path for path in files_of(app) if set(module_of(path)[1:2]) & FLOORS[floor]]
     assert here or (app, floor) == ("accounts", 1)
     above = {f"{app}.{module}" for names in FLOORS[floor + 1 :] for module in names}
@@ -91,7 +91,7 @@ def test_api_server_api_and_views_never_import_each_other(app: str) -> None:
         assert offenders([path], set(calls) - {".".join(module_of(path))}) == []
 
 
-def test_models_know_neither_ranks_nor_verbs() -> None:
+def test_models_import_neither_ranking_nor_services() -> None:
     forbidden = {f"{app}.{name}" for app in ("accounts", "groups") for name in ("services", "api")}
     models = [path for path in FILES if module_of(path)[1:2] == ["models"]]
     assert {module_of(path)[0] for path in models} == {"audit", "accounts", "groups", "console"}
@@ -104,15 +104,25 @@ def test_ciphers_live_in_two_places() -> None:
     assert offenders([ROOT / "wechat/crypto.py"], {"Crypto"})
 
 
-def test_wechat_data_is_ciphered_by_one_file_only() -> None:
+def test_only_one_file_imports_the_ciphers_for_wechat() -> None:
     here = [path for path in FILES if path != ROOT / "wechat/crypto.py"]
     assert offenders(here, {"Crypto"}) == []
 
 
-def test_only_wechat_speaks_http_to_others() -> None:
+def test_only_wechat_sends_http_requests() -> None:
     here = [path for path in FILES if module_of(path)[0] != "wechat"]
     assert offenders(here, HTTP) == []
     assert offenders([ROOT / "wechat/client.py"], HTTP)
+
+
+def test_no_test_module_is_imported() -> None:
+    """Keep what test modules share in helper modules: tests/cast.py and those beside it."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    tests = {
+        ".".join(module_of(path)) for path in files if path.name.startswith(("test_", "conftest."))
+    }
+    assert len(tests) >= 50
+    assert offenders(files, tests) == []
 
 
 @pytest.mark.parametrize(
@@ -127,5 +137,5 @@ def test_only_wechat_speaks_http_to_others() -> None:
         ("def late():\n    from .views import private", "groups.views.private"),
     ],
 )
-def test_no_spelling_of_an_import_escapes(text: str, name: str) -> None:
+def test_every_way_to_write_an_import_is_read(text: str, name: str) -> None:
     assert name in list(imported(ROOT / "groups" / "api.py", text))

@@ -1,4 +1,4 @@
-"""What the console and an error tracker are told: which request, whose, what; and no secret."""
+"""What is logged and what an error tracker gets: which request, whose, what; and no secret."""
 
 import gzip
 import json
@@ -22,30 +22,25 @@ from django.test import Client as Browser
 
 from console.sign_in import sign_in_path
 from groupsite.logs import JsonFormatter, redact
-from tests.conftest import Person
+from tests.cast import FAMILY, TIME, Person, fault
+from tests.servers import SERVER, Caller, Site, scratch_database, serving, wait_for
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY
-from tests.test_login import fault
-from tests.test_races import SERVER, Caller, Site, scratch_database, serving
-from tests.test_throttles import wait_for
 from wechat.sandbox import Phone, Sandbox
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00")
 
-
-def lines(console: StringIO) -> list[dict[str, Any]]:
-    """Everything logged so far, each line read as the JSON object it has to be."""
-    return [json.loads(line) for line in console.getvalue().splitlines()]
+def lines(log_output: StringIO) -> list[dict[str, Any]]:
+    """Read each line logged so far as the JSON object that it has to be."""
+    return [json.loads(line) for line in log_output.getvalue().splitlines()]
 
 
 # The access line
 
 
-def test_each_request_is_one_line_that_says_whose_and_how_it_went(
-    alice: Person, console: StringIO
+def test_each_request_is_one_line_with_its_user_and_status(
+    alice: Person, log_output: StringIO
 ) -> None:
     answer = alice.get("me?x=1")
-    [line] = lines(console)
+    [line] = lines(log_output)
     assert TIME.fullmatch(line.pop("time"))
     assert 0 < line.pop("ms") < 60_000
     assert line == {
@@ -62,58 +57,58 @@ def test_each_request_is_one_line_that_says_whose_and_how_it_went(
     }
 
 
-def test_nobody_is_taken_for_who_came_before(alice: Person, console: StringIO) -> None:
+def test_a_request_is_not_logged_under_the_user_before(alice: Person, log_output: StringIO) -> None:
     alice.get("me")
     Browser().get("/api/v1/me")
     alice.post("login", {"code": alice.phone.login()})
     Browser().get("/livez")
-    told = [(line.get("userId"), line.get("appid")) for line in lines(console)]
-    assert told == [(alice.user.pk, APP_ID), (None, None), (None, APP_ID), (None, None)]
+    users = [(line.get("userId"), line.get("appid")) for line in lines(log_output)]
+    assert users == [(alice.user.pk, APP_ID), (None, None), (None, APP_ID), (None, None)]
 
 
-def test_django_adds_no_line_of_its_own_but_about_a_crash(
-    olga: Browser, console: StringIO, monkeypatch: pytest.MonkeyPatch
+def test_django_adds_a_line_of_its_own_only_about_a_crash(
+    olga: Browser, log_output: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     olga.raise_request_exception = False
     for path in ("/nothing", "/api/nothing", "/groups/0/", "/groups", "/static/nothing.css"):
         olga.get(path)
-    assert [line["status"] for line in lines(console)] == [404, 404, 404, 301, 404]
-    monkeypatch.setattr("console.pages.describe", None)
+    assert [line["status"] for line in lines(log_output)] == [404, 404, 404, 301, 404]
+    monkeypatch.setattr("console.groups.describe", None)
     olga.get("/groups/")
-    crash, access = lines(console)[5:]
+    crash, access = lines(log_output)[5:]
     assert (crash["level"], crash["logger"]) == ("ERROR", "django.request")
     assert crash["exception"].endswith("TypeError: 'NoneType' object is not callable")
     assert (access["status"], access["requestId"]) == (500, crash["requestId"])
 
 
-def test_the_line_has_the_route_and_not_the_path(alice: Person, console: StringIO) -> None:
+def test_a_line_has_the_route_and_not_the_path(alice: Person, log_output: StringIO) -> None:
     alice.enter("family")
     link = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
     sign_in = sign_in_path(User.objects.create_superuser("otto"))
     browser = Browser()
     for path in (link, sign_in, f"/nothing/{alice.token}", f"/?token={alice.token}"):
         browser.get(path)
-    told = [line["route"] for line in lines(console)[-4:]]
-    assert told == ["/g/<str:signed>/", "/sign-in/<int:pk>/<str:token>/", "-", "/"]
+    found = [line["route"] for line in lines(log_output)[-4:]]
+    assert found == ["/g/<str:signed>/", "/sign-in/<int:pk>/<str:token>/", "-", "/"]
     for secret in (link.split("/")[2], sign_in.split("/")[3], alice.token, FAMILY):
-        assert secret not in console.getvalue()
+        assert secret not in log_output.getvalue()
 
 
 # Other lines
 
 
-def test_what_wechat_refused_is_told_with_its_errcode_and_rid(
-    alice: Person, sandbox: Sandbox, console: StringIO
+def test_an_error_of_wechat_is_logged_with_its_errcode_and_rid(
+    alice: Person, sandbox: Sandbox, log_output: StringIO
 ) -> None:
     fault(sandbox, errcode=45009)
     assert alice.post("login", {"code": alice.phone.login()}).status_code == 503
-    line, access = lines(console)
+    line, access = lines(log_output)
     assert (line["level"], line["appid"], line["errcode"]) == ("WARNING", APP_ID, 45009)
     assert re.fullmatch(r"[\w-]+", line["rid"]) and line["rid"] in line["message"]
     assert line["requestId"] == access["requestId"]
 
 
-def test_whatever_is_logged_is_one_line_of_json(console: StringIO) -> None:
+def test_every_message_is_one_line_of_json(log_output: StringIO) -> None:
     logger = logging.getLogger("groupsite.anything")
     # By our handler alone: what pytest captures beside it has to be sendable between processes.
     [handler] = [h for h in logging.getLogger().handlers if isinstance(h.formatter, JsonFormatter)]
@@ -126,14 +121,14 @@ def test_whatever_is_logged_is_one_line_of_json(console: StringIO) -> None:
         raise ValueError("of\ntwo lines")
     except ValueError:
         logger.exception("crashed with %s", {"a": 1})
-    first, second = lines(console)
+    first, second = lines(log_output)
     assert first["message"] == text
-    assert "中文" in console.getvalue()
+    assert "中文" in log_output.getvalue()
     assert second["exception"].endswith("ValueError: of\ntwo lines")
     assert "requestId" not in first or first["requestId"]
 
 
-def test_a_real_server_writes_nothing_but_such_lines(tmp_path: Path) -> None:
+def test_a_real_server_logs_nothing_but_such_lines(tmp_path: Path) -> None:
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'nothing.sqlite3'}",
@@ -144,8 +139,8 @@ def test_a_real_server_writes_nothing_but_such_lines(tmp_path: Path) -> None:
         for path in ("me", "nothing", "../../livez", "../../nothing", "login"):
             http.get(url + path, timeout=60)
         wait_for(lambda: len(log.read_text().splitlines()) >= 5)
-    told = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["status"] for line in told] == [401, 404, 200, 404, 405]
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["status"] for line in found] == [401, 404, 200, 404, 405]
 
 
 # Redaction
@@ -196,13 +191,13 @@ URLS = [
 
 
 @pytest.mark.parametrize("text", HOLDING)
-def test_what_is_secret_or_personal_is_starred_out(text: str) -> None:
-    told = redact(text.replace("§", CANARY))
-    assert "***" in told and "Canary" not in told and "0123456789" not in told
+def test_secrets_and_personal_data_are_replaced_by_stars(text: str) -> None:
+    redacted = redact(text.replace("§", CANARY))
+    assert "***" in redacted and "Canary" not in redacted and "0123456789" not in redacted
 
 
 @pytest.mark.parametrize("text", URLS)
-def test_no_url_tells_its_password(text: str) -> None:
+def test_the_password_of_a_url_is_redacted(text: str) -> None:
     assert "canary" not in redact(f"cannot connect to {text}: refused")
     assert redact(text).endswith(text.rpartition("@")[2])
 
@@ -219,19 +214,19 @@ def test_no_url_tells_its_password(text: str) -> None:
         "https://api.weixin.qq.com/cgi-bin/token",
     ],
 )
-def test_what_is_neither_can_still_be_read(text: str) -> None:
+def test_other_texts_are_not_redacted(text: str) -> None:
     assert redact(text) == text
 
 
-def test_a_line_is_redacted_in_every_part(console: StringIO) -> None:
+def test_every_part_of_a_line_is_redacted(log_output: StringIO) -> None:
     logger = logging.getLogger("groupsite.anything")
     try:
         raise ValueError(f'{{"session_key": "{CANARY}"}}')
     except ValueError as error:
         logger.exception("failed on token=%s", CANARY, extra={"rid": f"code={CANARY}"})
         logger.error("failed: %r", json.dumps({"a": str(error)}))
-    assert CANARY not in console.getvalue()
-    assert [line["message"][:6] for line in lines(console)] == ["failed", "failed"]
+    assert CANARY not in log_output.getvalue()
+    assert [line["message"][:6] for line in lines(log_output)] == ["failed", "failed"]
 
 
 # Error reports
@@ -251,16 +246,16 @@ accounts.api.MeView.put = accounts.models.encrypt = groups.views.ranking_context
 
 
 class Tracker(ThreadingHTTPServer):
-    """Where Sentry would be: keeps the events that are posted to it."""
+    """A server in place of Sentry that keeps the events posted to it."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), TrackersEar)
+        super().__init__(("127.0.0.1", 0), TrackerHandler)
         self.events: list[dict[str, Any]] = []
         self.bodies: list[str] = []
         self.dsn = f"http://{'0' * 32}@127.0.0.1:{self.server_port}/1"
 
 
-class TrackersEar(BaseHTTPRequestHandler):
+class TrackerHandler(BaseHTTPRequestHandler):
     server: Tracker
 
     def do_POST(self) -> None:
@@ -332,8 +327,8 @@ def frames(event: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def crash_everywhere(site: Site, secrets: dict[str, str]) -> None:
-    """Alice uses the healthy server, then the crashing one; `secrets` learns what was hers."""
-    alice = site.somebody("alice")
+    """Let Alice use the healthy server, then the crashing one; add her secrets to `secrets`."""
+    alice = site.log_in("alice")
     open_gid = alice.post("groups/bind", alice.envelope("family"))[1]["openGId"]
     link = urlsplit(alice.post(f"groups/{open_gid}/link", {})[1]["url"]).path
     code = alice.phone.login()

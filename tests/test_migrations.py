@@ -1,4 +1,4 @@
-"""Migrations run while the code before them still serves: they add, and the database fills in."""
+"""Migrations run while older code still serves: they only add, with defaults in the database."""
 
 from datetime import UTC, datetime
 from itertools import count
@@ -15,13 +15,13 @@ from django.db.migrations.operations import (
 )
 from django.db.models import NOT_PROVIDED
 
-OURS = ("accounts", "groups")
+OURS = ("accounts", "audit", "console", "groups")
 ADDING = (AddField, AddIndex, AlterModelOptions, CreateModel)  # options: in Python only
 serial = count(1)
 
 
 def migrations() -> dict[tuple[str, str], Any]:
-    """Those of our apps, by app and name."""
+    """Return the migrations of our apps, by app and name."""
     nodes = MigrationLoader(None).disk_migrations
     return {key: nodes[key] for key in sorted(nodes) if key[0] in OURS}
 
@@ -32,7 +32,7 @@ LATER = {key: node for key, node in migrations().items() if not node.initial}
 @pytest.mark.django_db(transaction=True)  # SQLite changes tables in no transaction of others
 @pytest.mark.parametrize("key", LATER, ids=".".join)
 def test_a_migration_only_adds(key: tuple[str, str]) -> None:
-    """Or changes what the database does not see, such as a field's help."""
+    """Allow what the database does not see too, such as a field's help."""
     state = MigrationLoader(None).project_state(LATER[key].dependencies)
     for operation in LATER[key].operations:
         assert isinstance(operation, ADDING) or not changes_tables(operation, key[0], state)
@@ -48,7 +48,9 @@ def changes_tables(operation: Any, app: str, before: Any) -> bool:
 
 
 @pytest.mark.parametrize("key", LATER, ids=".".join)
-def test_the_database_fills_in_what_older_code_does_not_write(key: tuple[str, str]) -> None:
+def test_the_database_has_a_default_for_what_older_code_does_not_write(
+    key: tuple[str, str],
+) -> None:
     for operation in LATER[key].operations:
         if isinstance(operation, AddField):
             field = operation.field
@@ -56,14 +58,14 @@ def test_the_database_fills_in_what_older_code_does_not_write(key: tuple[str, st
 
 
 def earlier() -> list[tuple[str, str]]:
-    """All but each app's newest."""
+    """Return all migrations but each app's newest."""
     newest = MigrationLoader(None).graph.leaf_nodes()
     return [node for node in migrations() if node not in newest]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("node", earlier(), ids=".".join)
-def test_older_code_writes_and_reads_on_todays_tables(node: tuple[str, str]) -> None:
+def test_older_code_reads_and_writes_todays_tables(node: tuple[str, str]) -> None:
     apps = MigrationLoader(connection).project_state(node).apps
     for name in apps.all_models[node[0]]:
         row = made(apps.get_model(node[0], name))
@@ -73,7 +75,7 @@ def test_older_code_writes_and_reads_on_todays_tables(node: tuple[str, str]) -> 
 
 
 def made(model: type[models.Model]) -> Any:
-    """A row with something in every column that has no default."""
+    """Create a row with a value in every column that has no default."""
     values = {}
     for field in model._meta.concrete_fields:
         if not field.primary_key and not field.has_default():

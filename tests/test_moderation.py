@@ -1,4 +1,4 @@
-"""What operators do to people, memberships, scores and groups, and what the audit keeps of it."""
+"""What operators do to members, memberships, scores and groups, and what the audit records."""
 
 from typing import Any
 
@@ -16,16 +16,14 @@ from accounts.models import WeChatUser
 from audit.models import AuditEvent
 from console.actions import ACTIONS, DECISIONS
 from groups.models import Group, Membership, Score, ServerKey
-from tests.conftest import Person, refused
+from tests.cast import DOUBTFUL, FAMILY, Person, refused
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY
-from tests.test_profile import DOUBTFUL, send
 
 RANKING = f"groups/{FAMILY}/ranking"
 
 
 def do(operator: Browser, key: str, row: Any, reason: str = "举报属实", **values: str) -> Any:
-    """Confirm an action on a row; the answer."""
+    """Confirm an action on a row; return the answer."""
     return operator.post(reverse("console-act", args=[key, row.pk]), {"reason": reason, **values})
 
 
@@ -41,7 +39,7 @@ def last_event() -> AuditEvent:
     return AuditEvent.objects.latest("pk")
 
 
-def test_a_hidden_member_is_gone_from_the_next_read_and_shown_again_by_undoing_it(
+def test_a_hidden_member_is_gone_at_once_and_shown_again_after_the_undo(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     assert names(bob) == ["小明", "李雷"]
@@ -52,7 +50,7 @@ def test_a_hidden_member_is_gone_from_the_next_read_and_shown_again_by_undoing_i
     assert names(bob) == ["小明", "李雷"]
 
 
-def test_nobody_undoes_an_operators_hiding_by_showing_themselves(
+def test_a_member_hidden_by_an_operator_cannot_show_themselves(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     do(olga, "hide", membership_of(alice))
@@ -60,11 +58,11 @@ def test_nobody_undoes_an_operators_hiding_by_showing_themselves(
     assert shown["hidden"] is True
     assert alice.get(RANKING).json()["absent"] == "hidden"
     assert names(bob) == ["李雷"]
-    told = alice.get("me/data").json()["memberships"]
-    assert [row["withheld"] for row in told] == [True]
+    memberships = alice.get("me/data").json()["memberships"]
+    assert [row["withheld"] for row in memberships] == [True]
 
 
-def test_showing_somebody_again_leaves_their_own_wish_to_hide(
+def test_a_member_shown_by_an_operator_stays_hidden_by_their_own_wish(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     alice.put(f"groups/{FAMILY}/membership", {"hidden": True})
@@ -73,7 +71,7 @@ def test_showing_somebody_again_leaves_their_own_wish_to_hide(
     assert names(bob) == ["李雷"]
 
 
-def test_the_audit_says_who_did_what_to_whom_and_why_without_a_name(
+def test_the_audit_says_who_did_what_and_why_without_a_members_name(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     answer = do(olga, "block", alice.user, reason="刷屏")
@@ -81,18 +79,18 @@ def test_the_audit_says_who_did_what_to_whom_and_why_without_a_name(
     assert (event.operator_name, event.action, event.reason) == ("olga", "block", "刷屏")
     assert (event.target, event.target_id) == ("wechatuser", alice.user.pk)
     assert event.request_id == answer["X-Request-ID"]
-    told = str(AuditEvent.objects.values())
-    assert "小明" not in told and alice.openid not in told
+    stored = str(AuditEvent.objects.values())
+    assert "小明" not in stored and alice.openid not in stored
 
 
-def test_blocking_is_taken_back_by_unblocking(alice: Person, group: Group, olga: Browser) -> None:
+def test_an_unblocked_member_reads_again(alice: Person, group: Group, olga: Browser) -> None:
     do(olga, "block", alice.user)
     refused(alice.get("me"), 403, "user_blocked")
     do(olga, "unblock", alice.user)
     assert alice.get(RANKING).status_code == 200
 
 
-def test_a_nickname_that_is_reset_is_gone_with_the_one_that_waits(
+def test_a_reset_deletes_the_nickname_and_the_one_that_awaits_review(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     assert alice.put("me", {"nickname": DOUBTFUL}).status_code == 200
@@ -103,9 +101,11 @@ def test_a_nickname_that_is_reset_is_gone_with_the_one_that_waits(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reset_avatar_leaves_no_file(alice: Person, olga: Browser, settings: Any) -> None:
+def test_a_reset_deletes_the_files_of_the_avatar(
+    alice: Person, olga: Browser, settings: Any
+) -> None:
     settings.CONTENT_SAFETY = False
-    send(alice)
+    alice.upload()
     key = alice.user.avatar
     assert default_storage.exists(f"avatars/{key}-96.webp")
     do(olga, "reset_avatar", alice.user)
@@ -113,7 +113,7 @@ def test_a_reset_avatar_leaves_no_file(alice: Person, olga: Browser, settings: A
     assert not default_storage.exists(f"avatars/{key}-96.webp")
 
 
-def test_a_group_that_is_hidden_is_not_there_for_its_members_nor_to_be_entered(
+def test_a_hidden_group_is_not_found_by_its_members_and_cannot_be_entered(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     do(olga, "hide_group", group)
@@ -125,7 +125,7 @@ def test_a_group_that_is_hidden_is_not_there_for_its_members_nor_to_be_entered(
     assert names(alice) == ["小明", "李雷"]
 
 
-def test_a_score_that_is_removed_takes_no_other_with_it(
+def test_the_removal_of_a_score_leaves_the_others(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     score = Score.objects.get(user=alice.user, period="all")
@@ -135,7 +135,7 @@ def test_a_score_that_is_removed_takes_no_other_with_it(
     assert last_event().details == {"board": "active-days", "period": "all"}
 
 
-def test_an_operators_erasure_is_whole_and_leaves_only_a_number(
+def test_an_erasure_by_an_operator_leaves_only_a_number(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     user = alice.user
@@ -146,7 +146,7 @@ def test_an_operators_erasure_is_whole_and_leaves_only_a_number(
     assert olga.get(reverse("console-act", args=["erase", user.pk])).status_code == 404
 
 
-def test_doing_it_twice_does_and_records_it_once(
+def test_an_action_confirmed_twice_is_done_and_recorded_once(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     for _ in range(2):
@@ -157,9 +157,7 @@ def test_doing_it_twice_does_and_records_it_once(
     assert AuditEvent.objects.count() == 4
 
 
-def test_without_a_reason_nothing_is_done_and_the_page_asks_again(
-    alice: Person, olga: Browser
-) -> None:
+def test_an_action_without_a_reason_is_not_done(alice: Person, olga: Browser) -> None:
     answer = do(olga, "block", alice.user, reason=" ")
     assert answer.status_code == 200
     assert not alice.user.is_blocked
@@ -172,7 +170,7 @@ def backend(db: None) -> ServerKey:
 
 
 @pytest.mark.parametrize("key", ACTIONS)
-def test_looking_at_what_would_happen_changes_nothing(
+def test_the_confirmation_page_changes_nothing(
     alice: Person, group: Group, backend: ServerKey, olga: Browser, key: str
 ) -> None:
     row = ACTIONS[key].model.objects.first()  # type: ignore[attr-defined]
@@ -182,7 +180,7 @@ def test_looking_at_what_would_happen_changes_nothing(
 
 
 @pytest.mark.parametrize("key", DECISIONS)
-def test_nothing_that_awaits_review_is_decided_unseen(
+def test_nothing_that_awaits_review_can_be_decided_by_an_action(
     alice: Person, group: Group, olga: Browser, key: str
 ) -> None:
     alice.put("me", {"nickname": DOUBTFUL})
@@ -193,7 +191,7 @@ def test_nothing_that_awaits_review_is_decided_unseen(
     assert AuditEvent.objects.count() == 0
 
 
-def test_whoever_erases_from_the_erased_ones_page_comes_to_the_list(
+def test_an_erasure_from_the_members_own_page_leads_to_the_list(
     alice: Person, bob: Person, olga: Browser
 ) -> None:
     pages = [f"/admin/accounts/wechatuser/{person.user.pk}/change/" for person in (alice, bob)]
@@ -202,7 +200,7 @@ def test_whoever_erases_from_the_erased_ones_page_comes_to_the_list(
     assert do(olga, "block", bob.user, next=pages[1])["Location"] == pages[1]
 
 
-def test_the_way_back_never_leads_to_another_site(alice: Person, olga: Browser) -> None:
+def test_the_page_after_an_action_is_never_on_another_site(alice: Person, olga: Browser) -> None:
     answer = do(olga, "block", alice.user, next="https://evil.example/")
     assert answer["Location"] == "/admin/accounts/wechatuser/"
 
@@ -217,7 +215,7 @@ MAY: dict[str, str] = {
 
 @pytest.mark.parametrize("role", [None, *ROLES])
 @pytest.mark.parametrize("key", ACTIONS)
-def test_each_action_is_for_its_roles_only(
+def test_each_action_is_allowed_for_its_roles_only(
     alice: Person, group: Group, backend: ServerKey, key: str, role: str | None
 ) -> None:
     operator = User.objects.create_user("otto", is_staff=True)
@@ -232,7 +230,7 @@ def test_each_action_is_for_its_roles_only(
         assert AuditEvent.objects.count() == 0
 
 
-def test_roles_are_put_right_at_each_migrate(db: None) -> None:
+def test_each_migrate_restores_the_roles(db: None) -> None:
     Role.objects.get(name="viewer").permissions.clear()
     call_command("migrate", verbosity=0)
     assert Role.objects.get(name="viewer").permissions.filter(codename="view_group").exists()

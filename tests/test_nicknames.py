@@ -1,4 +1,4 @@
-"""Nicknames: what survives, what is dropped, what is refused."""
+"""Nicknames: what is kept, what is dropped, what is refused."""
 
 from unicodedata import category, is_normalized, normalize
 
@@ -124,7 +124,7 @@ texts = st.text() | st.text(tricky) | st.text(tricky | st.characters(), max_size
 
 
 def cleaned(text: str) -> str | None:
-    """The clean name, or None for one refused."""
+    """Return the clean name, or None for one that is refused."""
     try:
         return clean_nickname(text)
     except UnacceptableNickname:
@@ -132,7 +132,7 @@ def cleaned(text: str) -> str | None:
 
 
 def has_stray(name: str) -> bool:
-    """A control or format character, save U+200D with a picture on either side of it."""
+    """Find control and format characters, but for U+200D between two pictures."""
     pictures = r"\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]?\K\u200D(?=\p{ExtPict})"
     return any(category(c) in {"Cc", "Cf"} for c in regex.sub(pictures, "", name))
 
@@ -143,7 +143,7 @@ def test_an_honest_name_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "name"), CHANGED.values(), ids=CHANGED)
-def test_what_may_not_be_shown_is_dropped(text: str, name: str) -> None:
+def test_characters_that_may_not_be_shown_are_dropped(text: str, name: str) -> None:
     assert clean_nickname(text) == name
     assert clean_nickname(name) == name
 
@@ -162,7 +162,7 @@ def test_a_name_too_long_is_refused_not_cut(text: str) -> None:
     assert refusal.value.reason == "too_long"
 
 
-def test_length_is_judged_after_cleaning() -> None:
+def test_the_length_is_checked_after_cleaning() -> None:
     couples = "👩🏻‍🤝‍👨🏿" * MAX_GRAPHEMES
     assert len(couples) == 7 * MAX_GRAPHEMES
     assert clean_nickname(f"\u200b{couples}".ljust(MAX_RAW_CODE_POINTS)) == couples
@@ -170,7 +170,7 @@ def test_length_is_judged_after_cleaning() -> None:
     assert clean_nickname("\u1100" * MAX_CODE_POINTS) == "\u1100" * MAX_CODE_POINTS
 
 
-def test_every_assigned_code_point_of_unicode_between_two_letters() -> None:
+def test_every_assigned_code_point_is_kept_dropped_or_a_space() -> None:
     for char in regex.findall(r"\P{C}|\p{Cc}|\p{Cf}", EVERY_CODE_POINT):
         name = clean_nickname(f"a{char}b")
         assert name in {"ab", "a b", normalize("NFC", f"a{char}b")}, hex(ord(char))
@@ -179,8 +179,8 @@ def test_every_assigned_code_point_of_unicode_between_two_letters() -> None:
         assert clean_nickname(name) == name, hex(ord(char))
 
 
-def test_every_other_code_point_of_unicode_is_dropped() -> None:
-    """Surrogates, private use, unassigned: a million, so by the thousand."""
+def test_every_other_code_point_is_dropped() -> None:
+    """Clean thousands at a time: surrogates, private use, unassigned are a million."""
     for chars in regex.findall(r"[\p{Cs}\p{Co}\p{Cn}]{1,4000}", EVERY_CODE_POINT):
         assert clean_nickname(f"a{chars}b") == "ab", hex(ord(chars[0]))
 
@@ -192,7 +192,7 @@ def test_cleaning_twice_changes_nothing(text: str) -> None:
 
 
 @given(texts)
-def test_a_clean_name_keeps_every_promise(text: str) -> None:
+def test_a_clean_name_keeps_every_rule(text: str) -> None:
     name = cleaned(text)
     if name is None:
         return
@@ -205,7 +205,7 @@ def test_a_clean_name_keeps_every_promise(text: str) -> None:
 
 
 @given(texts)
-def test_at_most_two_marks_a_base_and_four_where_scripts_stack(text: str) -> None:
+def test_a_letter_has_at_most_two_marks_and_four_in_scripts_that_stack(text: str) -> None:
     for run in regex.findall(r"\p{M}{3,}", cleaned(text) or ""):
         assert len(run) <= 4
         assert not regex.search(r"\p{Inherited}|\p{Thai}|\p{Latin}|\p{Cyrillic}", run)
@@ -221,7 +221,9 @@ def test_at_most_two_marks_a_base_and_four_where_scripts_stack(text: str) -> Non
     ],
     ids=["marks to sort", "joiners that cascade", "marks on spaces", "stacks"],
 )
-def test_a_hostile_name_settles_in_a_few_passes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_name_is_clean_after_a_few_passes(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passes: list[str] = []
     one_pass = nicknames._pass
     monkeypatch.setattr(nicknames, "_pass", lambda text: passes.append(text) or one_pass(text))

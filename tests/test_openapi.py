@@ -1,4 +1,4 @@
-"""OpenAPI promises what the code keeps: no more, and of what it can say no less."""
+"""The OpenAPI schema agrees with what the code accepts."""
 
 import re
 from base64 import b64encode
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groups.periods import PATTERN, Period, UnreadablePeriod, Window
-from tests.conftest import Person
+from tests.cast import Person
 from wechat.crypto import DATA_PATTERN, IV_PATTERN, Envelope, MalformedEnvelopeError
 
 IV = b64encode(bytes(16)).decode()
@@ -23,8 +23,8 @@ def schema(client: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def says(pattern: str, text: str) -> bool:
-    """Whether `text` matches as in JavaScript, where `$` is the very end."""
+def matches(pattern: str, text: str) -> bool:
+    """Match `text` as JavaScript does, where `$` is the very end."""
     return re.search(pattern.removesuffix("$") + r"\Z", text, re.ASCII) is not None
 
 
@@ -39,24 +39,24 @@ def opens(data: str, iv: str = IV) -> bool:
 # Envelopes
 
 
-def test_the_patterns_of_an_envelope_hold_at_every_length() -> None:
+def test_the_patterns_of_an_envelope_are_right_at_every_length() -> None:
     for size in range(200):
         text = b64encode(bytes(range(256 - size, 256))).decode()
-        assert says(DATA_PATTERN, text) == opens(text) == (size > 0 and size % 16 == 0)
-        assert says(IV_PATTERN, text) == opens(IV, text) == (size == 16)
+        assert matches(DATA_PATTERN, text) == opens(text) == (size > 0 and size % 16 == 0)
+        assert matches(IV_PATTERN, text) == opens(IV, text) == (size == 16)
 
 
 @given(st.from_regex(DATA_PATTERN.removesuffix("$") + r"\Z"))
-def test_whatever_matches_is_well_formed(text: str) -> None:
+def test_a_text_that_matches_is_well_formed(text: str) -> None:
     assert opens(text)
 
 
 @given(st.binary(min_size=16, max_size=80), st.data())
-def test_whatever_does_not_match_is_malformed(raw: bytes, data: Any) -> None:
+def test_a_text_that_does_not_match_is_malformed(raw: bytes, data: Any) -> None:
     text = list(b64encode(raw).decode())
     place = data.draw(st.integers(0, len(text) - 1))
     text[place] = data.draw(st.sampled_from("AQgwBEIM4_-=+/ \n"))
-    assert says(DATA_PATTERN, "".join(text)) == opens("".join(text))
+    assert matches(DATA_PATTERN, "".join(text)) == opens("".join(text))
 
 
 # Other texts
@@ -64,20 +64,20 @@ def test_whatever_does_not_match_is_malformed(raw: bytes, data: Any) -> None:
 
 @given(st.dates(date(2000, 1, 1), date(2026, 11, 1)), st.sampled_from(Window))
 def test_every_period_matches(day: date, window: Window) -> None:
-    assert says(PATTERN, Period.holding(window, day).key)
-    assert says(PATTERN, window.value)
+    assert matches(PATTERN, Period.holding(window, day).key)
+    assert matches(PATTERN, window.value)
 
 
 @pytest.mark.parametrize(
     "text", ["", "year", "week ", "2026", "2026-11-22\n", "2026-w47", "x2026-11", "٢٠٢٦-11"]
 )
-def test_what_does_not_match_is_no_period(text: str) -> None:
-    assert not says(PATTERN, text)
+def test_a_text_that_does_not_match_is_not_a_period(text: str) -> None:
+    assert not matches(PATTERN, text)
     with pytest.raises(UnreadablePeriod):
         Period.parse(text, timezone.now())
 
 
-def test_the_texts_of_every_input_say_what_they_are(schema: dict[str, Any]) -> None:
+def test_the_texts_of_every_input_have_a_pattern(schema: dict[str, Any]) -> None:
     shapes = schema["components"]["schemas"]
     patterns = {
         f"{name}.{key}": field.get("pattern")

@@ -1,7 +1,7 @@
-"""The database goes away and comes back: whoever asks meanwhile is told to wait, and nothing else.
+"""The database is lost and comes back: the site answers that it is unavailable, and recovers.
 
-SQLite is taken away by moving its folder and frozen by a lock; PostgreSQL and MariaDB, where
-DATABASE_URL names one, stand behind a relay that is cut or stops forwarding.
+SQLite is cut off by moving its folder and frozen by a lock; PostgreSQL and MariaDB, where
+DATABASE_URL names one, are behind a relay that is cut or stops forwarding.
 """
 
 import os
@@ -24,12 +24,11 @@ from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 from django.test import Client as Browser
 
-from tests.conftest import Person, refused
+from tests.cast import Person, refused
+from tests.servers import PATIENCE, Site, scratch_database, serving, wait_for
 from tests.settings import APP_ID
-from tests.test_races import Site, scratch_database, serving
 from wechat.sandbox import Phone, Sandbox
 
-PATIENCE = 60  # seconds that anything may take
 RECOVERY = 5  # seconds after which all is well again
 
 LOG_IN, PASSWORD = "/admin/login/", "long and secret"
@@ -38,7 +37,7 @@ import django
 django.setup()
 from django.contrib.auth.models import User
 from django.test import Client
-from accounts.signin import sign_in_path
+from console.sign_in import sign_in_path
 
 olga, browser = User.objects.create_superuser("olga", password="{PASSWORD}"), Client()
 browser.force_login(olga)
@@ -46,7 +45,7 @@ print(browser.cookies["sessionid"].value, sign_in_path(User.objects.create_super
 """
 
 
-# Databases that can be taken away
+# Databases that can be cut off
 
 
 class SQLiteFile:
@@ -80,7 +79,7 @@ class SQLiteFile:
 
 
 class Relay:
-    """A port that leads to the real server, for as long as it does."""
+    """A port that forwards to the real server until it is cut."""
 
     def __init__(self, url: str, port: int) -> None:
         parts = urlsplit(url)
@@ -124,7 +123,7 @@ class Relay:
         self.drop(source, target)
 
     def drop(self, *lines: socket.socket) -> None:
-        """Closed at once, as when the machine at the other end is gone."""
+        """Close lines at once, as when the machine at the other end is gone."""
         for line in lines:
             with suppress(OSError):
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -156,12 +155,12 @@ def removable(url: str) -> SQLiteFile | Relay:
     return Relay(url, {"postgres": 5432, "mysql": 3306}[scheme])
 
 
-# A site on such a database, and everything one can ask of it
+# A site on such a database, and all kinds of requests
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One kind of request, and the statuses it has while all is well."""
+    """One kind of request, with its statuses while all is well."""
 
     method: str
     path: str
@@ -197,7 +196,7 @@ class Place:
     keeps_connections: bool
 
     def visitor(self) -> requests.Session:
-        """A connection to a server is a thread there, and that has its own to the database."""
+        """Open a session: a thread of the server's, with its own connection to the database."""
         http = requests.Session()
         http.trust_env = False
         return http
@@ -206,8 +205,8 @@ class Place:
         with self.visitor() as http:
             return ask.send(http, server).status_code
 
-    def ailing(self) -> list[str]:
-        """What is not well, each with its status."""
+    def failing(self) -> list[str]:
+        """List the requests that fail, each with its status."""
         found = [(ask, self.status(ask, server)) for ask in self.asks for server in self.servers]
         return [f"{ask}: {status}" for ask, status in found if status not in ask.well]
 
@@ -234,13 +233,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for debug, log in zip(("False", "True"), logs, strict=True):
             site.urls.append(stack.enter_context(serving(environment | {"DEBUG": debug}, log)))
         servers = [url.removesuffix("/api/v1/") for url in site.urls]
-        yield Place(database, servers, list(everything(site)), not real.startswith("sqlite"))
+        yield Place(database, servers, list(requests_of(site)), not real.startswith("sqlite"))
 
 
-def everything(site: Site) -> Iterator[Ask]:
-    """Every kind of route that needs the database, as those ask who may."""
+def requests_of(site: Site) -> Iterator[Ask]:
+    """Yield a request of each kind that needs the database, from a caller who may make it."""
     session, sign_in = site.run("-c", OPERATOR).split()
-    bob, alice = Phone(site.sandbox.url, "bob", APP_ID), site.somebody("alice")
+    bob, alice = Phone(site.sandbox.url, "bob", APP_ID), site.log_in("alice")
     open_gid = alice.post("groups/bind", alice.envelope("family"))[1]["openGId"]
     link = alice.post(f"groups/{open_gid}/link", {})[1]["url"]
     bearer = {"Authorization": f"Bearer {alice.token}"}
@@ -252,7 +251,7 @@ def everything(site: Site) -> Iterator[Ask]:
     yield Ask("POST", "/api/v1/groups/bind", {200}, bearer, lambda: alice.envelope("family"))
     yield Ask("GET", urlsplit(link).path, {200})
     olga = {"Cookie": f"sessionid={session}"}
-    for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/group/"):
+    for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/board/"):
         yield Ask("GET", path, {200}, olga)
     yield Ask("GET", sign_in, {200})
     csrf = {"Cookie": f"csrftoken={'x' * 32}"}
@@ -270,14 +269,14 @@ def _well_before_and_after(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     place = request.getfixturevalue("place")
-    assert place.ailing() == []
+    assert place.failing() == []
     try:
         yield
     finally:
         place.database.restore()
 
 
-def test_without_its_database_every_route_says_503_and_when_to_come_again(place: Place) -> None:
+def test_without_the_database_every_route_answers_503_and_when_to_retry(place: Place) -> None:
     place.database.cut()
     for server in place.servers:
         for ask in place.asks:
@@ -294,7 +293,7 @@ def test_without_its_database_every_route_says_503_and_when_to_come_again(place:
                 assert "<h1>" in answer.text and "Traceback" not in answer.text, str(ask)
 
 
-def test_what_needs_no_database_goes_on_without_it(place: Place) -> None:
+def test_routes_that_need_no_database_work_without_it(place: Place) -> None:
     place.database.cut()
     for server in place.servers:
         for path in WITHOUT_DATABASE:
@@ -302,25 +301,25 @@ def test_what_needs_no_database_goes_on_without_it(place: Place) -> None:
         assert place.status(Ask("GET", "/livez", {200}), server) == 200
 
 
-def test_when_the_database_returns_all_is_well_within_five_seconds(place: Place) -> None:
+def test_the_site_recovers_within_five_seconds_after_the_database(place: Place) -> None:
     place.database.cut()
-    assert len(place.ailing()) == len(place.asks) * len(place.servers)
+    assert len(place.failing()) == len(place.asks) * len(place.servers)
     place.database.restore()
     well_soon(place)
 
 
 def well_soon(place: Place) -> None:
     deadline = time.monotonic() + RECOVERY
-    while (ailing := place.ailing()) and time.monotonic() < deadline:
+    while (failing := place.failing()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not ailing or place.ailing() == []
+    assert not failing or place.failing() == []
 
 
-def test_under_load_a_cut_is_503_for_as_long_as_it_lasts_and_never_anything_else(
+def test_under_load_a_cut_causes_503_and_no_other_error(
     place: Place,
 ) -> None:
-    """Connections are kept, as those of a server's threads are; but for SQLite, where one that
-    is open does not notice that its file has moved."""
+    """Keep the connections, as a server's threads do; but for SQLite, where an open connection
+    does not notice that its file has moved."""
     asks = [ask for ask in place.asks if ask.path != LOG_IN]  # which costs a second of hashing
     stop, seen = Event(), {str(ask): set[int]() for ask in asks}
     wrong: list[str] = []
@@ -353,14 +352,7 @@ def test_under_load_a_cut_is_503_for_as_long_as_it_lasts_and_never_anything_else
     assert wrong == []
 
 
-def wait_for(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_a_database_that_hangs_makes_nobody_fail_and_all_is_well_when_it_goes_on(
+def test_a_database_that_hangs_causes_no_other_error_and_the_site_recovers(
     place: Place,
 ) -> None:
     place.database.freeze()
@@ -374,7 +366,7 @@ def test_a_database_that_hangs_makes_nobody_fail_and_all_is_well_when_it_goes_on
     well_soon(place)
 
 
-# Wherever it is noticed
+# Places where the outage is noticed
 
 
 def away(*args: Any, **kwargs: Any) -> Any:
@@ -389,7 +381,7 @@ PLACES = {
     "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
     "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
-    "a page's view": ("console.pages.describe", "/groups/"),
+    "a page's view": ("console.groups.describe", "/groups/"),
     "a page's template": ("django.template.defaulttags.CsrfTokenNode.render", "/groups/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
     "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
@@ -404,14 +396,14 @@ PLACES = {
         "/admin/login/",
     ),
     "a member's page": ("groups.links.Link.open", "/g/x/"),
-    "a sign-in link": ("accounts.views.sign_in_tokens.check_token", "/sign-in/{}/x-y/"),
+    "a sign-in link": ("console.sign_in.sign_in_tokens.check_token", "/sign-in/{}/x-y/"),
 }
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["DEBUG off", "DEBUG on"])
 @pytest.mark.parametrize("failure", [away, lost])
 @pytest.mark.parametrize("where", PLACES)
-def test_wherever_it_is_noticed_the_answer_is_the_same(
+def test_the_answer_is_the_same_wherever_the_outage_is_noticed(
     alice: Person,
     olga: Browser,
     settings: Any,
@@ -435,11 +427,11 @@ def test_wherever_it_is_noticed_the_answer_is_the_same(
         assert "Content-Security-Policy" in answer and "X-Request-ID" in answer
 
 
-def test_the_page_about_it_is_in_the_readers_language(
+def test_the_page_about_an_outage_is_in_the_readers_language(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.pages.describe", away)
+    monkeypatch.setattr("console.groups.describe", away)
     pages = {
         language: olga.get("/groups/", headers={"Accept-Language": language}).content.decode()
         for language in ("zh-CN", "en")
@@ -448,13 +440,13 @@ def test_the_page_about_it_is_in_the_readers_language(
     assert 'lang="en"' in pages["en"] and "Back in a moment" in pages["en"]
 
 
-def test_it_is_a_warning_of_one_line_and_no_crash(
-    olga: Browser, monkeypatch: pytest.MonkeyPatch, console: Any
+def test_an_outage_is_logged_as_a_warning_of_one_line(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch, log_output: Any
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.pages.describe", away)
+    monkeypatch.setattr("console.groups.describe", away)
     olga.get("/groups/")
-    logged = console.getvalue()
+    logged = log_output.getvalue()
     assert "OperationalError: the canary's database is locked" in logged
     assert "Traceback" not in logged and '"ERROR"' not in logged
 
@@ -462,24 +454,25 @@ def test_it_is_a_warning_of_one_line_and_no_crash(
 @pytest.mark.parametrize(
     "key", [r'"abcdefgh\000"', "ABCDEFGH12345678", "abcdefgh-1234567", "' OR 1=1 OR '"]
 )
-def test_a_key_that_is_none_of_ours_is_no_session_and_no_question_to_the_database(
+def test_a_malformed_session_key_does_not_reach_the_database(
     key: str, django_assert_num_queries: Any, db: None
 ) -> None:
-    """PostgreSQL fails at a NUL, which quoting brings into a cookie."""
+    """Send one with a NUL too, at which PostgreSQL fails."""
     with django_assert_num_queries(0):
         answer = Browser().get("/admin/", headers={"Cookie": f"sessionid={key}"})
     assert answer.status_code == 302
 
 
-def test_a_session_that_somebody_ended_meanwhile_is_still_told_as_such(
+def test_a_session_that_ended_meanwhile_is_no_outage(
     olga: Browser, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.contrib.sessions.models import Session
 
     settings.SESSION_SAVE_EVERY_REQUEST = True
 
-    def end_it(*args: Any) -> None:
+    def end_it(*args: Any) -> list[Any]:
         Session.objects.all().delete()
+        return []
 
-    monkeypatch.setattr("console.pages.describe", end_it)
+    monkeypatch.setattr("console.groups.describe", end_it)
     assert olga.get("/groups/").status_code == 400

@@ -20,14 +20,21 @@ from audit.models import Watch
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
-from tests.conftest import Person, refused
+from tests.cast import (
+    DOUBTFUL,
+    FAMILY,
+    GARBAGE,
+    Person,
+    check_of,
+    everything_stored,
+    later,
+    push_verdict,
+    refused,
+    stored_avatars,
+    ticket,
+)
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY, GARBAGE, ticket
-from tests.test_profile import DOUBTFUL, media, push, send, stored, the_check_of
-from tests.test_security import everything_stored, later
 from wechat.client import Suggestion
-
-__all__ = ["media"]
 
 PRIVACY = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
 
@@ -35,9 +42,9 @@ PRIVACY = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
 @pytest.fixture
 def lived_in(alice: Person, bob: Person, group: Group) -> Person:
     """Alice, with something in every table."""
-    check = the_check_of(send(alice))
-    push(check, Suggestion.PASS)
-    send(alice)
+    check = check_of(alice.upload())
+    push_verdict(check, Suggestion.PASS)
+    alice.upload()
     alice.put("me", {"nickname": DOUBTFUL})
     alice.put(f"groups/{FAMILY}/membership", {"alias": "三班小明"})
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
@@ -186,7 +193,7 @@ def test_an_erasure_leaves_neither_row_nor_file_nor_name(
         assert canary not in kept, canary
     for key in (user.avatar, user.avatar_draft, user.avatar_seed):
         assert key and key not in kept
-    assert stored() == []
+    assert stored_avatars() == []
     assert Browser().get(picture).status_code == 404
     refused(lived_in.get("me"), 401, "invalid_token")
     assert Browser().get(page).status_code == 404
@@ -333,8 +340,8 @@ def test_an_upload_that_an_erasure_overtakes_leaves_no_file(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overtake(monkeypatch, alice)
-    refused(send(alice), 401, "invalid_token")
-    assert stored() == []
+    refused(alice.upload(), 401, "invalid_token")
+    assert stored_avatars() == []
 
 
 def overtake(monkeypatch: pytest.MonkeyPatch, person: Person) -> None:
@@ -384,7 +391,7 @@ def test_a_purge_takes_what_has_had_its_time_and_nothing_else(bob: Person) -> No
     alice_pk = WeChatUser.objects.get(nickname="小明").pk
     told = purge()
     assert not WeChatUser.objects.filter(pk=alice_pk).exists()
-    assert stored() == []
+    assert stored_avatars() == []
     assert Membership.objects.get().user == bob.user
     assert {s.period for s in Score.objects.all()} >= {"all"} and all(
         score.user_id == bob.user.pk for score in Score.objects.all()
@@ -436,13 +443,13 @@ def test_a_purge_goes_by_batches_and_says_how_far_it_is(
 
 
 def test_files_that_no_row_names_go_after_an_hour(alice: Person, media: Path) -> None:
-    send(alice)
-    mine = stored()
+    alice.upload()
+    mine = stored_avatars()
     (media / "avatars" / f"{'x' * 22}-96.webp").write_bytes(b"cut short")
     assert "files: 0 gone" in purge("files")
     with later(hours=2):
         assert "files: 1 gone" in purge("files")
-    assert stored() == mine
+    assert stored_avatars() == mine
 
 
 def test_an_unknown_rule_is_refused_by_name() -> None:

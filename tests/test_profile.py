@@ -1,4 +1,4 @@
-"""Nicknames, aliases and avatars: what others see, what waits, and what is refused."""
+"""Nicknames, aliases and avatars: what others see, what awaits review, and what is refused."""
 
 from io import BytesIO
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from django.core.files.storage import default_storage
 from django.test import Client as Browser
 from PIL import Image
 
@@ -15,58 +14,37 @@ from accounts.services import save_verdict
 from audit.models import AuditEvent
 from console.review import KINDS, items_of
 from groups.models import Group, Membership
-from tests.conftest import API, Person, refused
+from tests.cast import (
+    API,
+    DOUBTFUL,
+    FAMILY,
+    GREEN,
+    RED,
+    RISKY,
+    YELLOW,
+    Person,
+    check_of,
+    deliver,
+    fault,
+    picture,
+    push_verdict,
+    refused,
+    stored_avatars,
+    verdict_event,
+)
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY
-from tests.test_login import fault
 from wechat.client import Suggestion, Verdict
 from wechat.push import MediaVerdict, channel_for
 from wechat.sandbox import Sandbox
 
-RISKY, DOUBTFUL = "违规小店", "存疑小店"
-RED, YELLOW, GREEN = (220, 20, 20), (230, 220, 30), (20, 160, 60)  # as the sandbox judges
+pytestmark = pytest.mark.usefixtures("media")
 
 COMMITTED = pytest.mark.django_db(transaction=True)  # files are deleted after the commit
-
-
-def picture(colour: tuple[int, int, int] = GREEN, size: int = 300) -> bytes:
-    out = BytesIO()
-    Image.new("RGB", (size, size), colour).save(out, "PNG")
-    return out.getvalue()
-
-
-def send(person: Person, data: bytes | None = None, name: str = "avatar", **more: Any) -> Any:
-    """One upload, as `wx.uploadFile` does it."""
-    file = BytesIO(picture() if data is None else data)
-    file.name = "tmp_a1b2.png"
-    headers = {"Authorization": f"Bearer {person.token}"}
-    return person.browser.post(API + "me/avatar", {name: file, **more}, headers=headers)
-
-
-def stored() -> list[str]:
-    """The files that the storage holds."""
-    try:
-        return sorted(default_storage.listdir("avatars")[1])
-    except FileNotFoundError:
-        return []
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Any, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
 
 
 @pytest.fixture
 def unchecked(settings: Any) -> None:
     settings.CONTENT_SAFETY = False
-
-
-def as_seen_by(viewer: Person, whom: Person) -> dict[str, Any]:
-    """Somebody's face in the family's ranking."""
-    entries = viewer.get(f"groups/{FAMILY}/ranking").json()["entries"]
-    [member] = [e["member"] for e in entries if e["member"]["id"] == whom.body["user"]["id"]]
-    return dict(member)
 
 
 # Names
@@ -79,33 +57,33 @@ def test_a_risky_nickname_is_refused_and_changes_nothing(alice: Person) -> None:
     assert (alice.user.nickname, alice.user.nickname_draft) == ("小明", "")
 
 
-def test_a_doubtful_nickname_waits_and_its_owner_alone_sees_it(
+def test_a_doubtful_nickname_awaits_review_and_only_its_owner_sees_it(
     alice: Person, bob: Person, group: Group
 ) -> None:
     answer = alice.put("me", {"nickname": DOUBTFUL}).json()
     assert (answer["nickname"], answer["nicknameState"]) == (DOUBTFUL, "pending")
     assert alice.get("me").json() == answer
-    assert as_seen_by(alice, alice)["nickname"] == DOUBTFUL
-    assert as_seen_by(bob, alice)["nickname"] == "小明"
+    assert alice.sees(alice)["nickname"] == DOUBTFUL
+    assert bob.sees(alice)["nickname"] == "小明"
     title = bob.get(f"groups/{FAMILY}").json()["title"]
     assert "小明" in title and DOUBTFUL not in title
     page = Browser().get(urlsplit(bob.post(f"groups/{FAMILY}/link").json()["url"]).path)
     assert DOUBTFUL not in page.content.decode()
 
 
-def test_who_had_no_name_yet_stays_listed_while_the_first_one_waits(
-    somebody: Any, bob: Person
+def test_a_member_whose_first_name_awaits_review_is_listed_without_a_name(
+    make_person: Any, bob: Person
 ) -> None:
-    newcomer = somebody("newcomer")
+    newcomer = make_person("newcomer")
     newcomer.enter("family")
     bob.enter("family")
     newcomer.put("me", {"nickname": DOUBTFUL})
-    assert as_seen_by(bob, newcomer)["nickname"] == "微信用户"
-    assert as_seen_by(newcomer, newcomer)["nickname"] == DOUBTFUL
+    assert bob.sees(newcomer)["nickname"] == "微信用户"
+    assert newcomer.sees(newcomer)["nickname"] == DOUBTFUL
 
 
 @pytest.mark.parametrize("asked", ["小明", "李雷"], ids=["the old one", "a good one"])
-def test_a_good_name_takes_a_doubtful_ones_place(alice: Person, asked: str) -> None:
+def test_a_good_nickname_replaces_a_doubtful_one(alice: Person, asked: str) -> None:
     alice.put("me", {"nickname": DOUBTFUL})
     answer = alice.put("me", {"nickname": asked}).json()
     assert (answer["nickname"], answer["nicknameState"]) == (asked, "approved")
@@ -120,36 +98,36 @@ def test_an_alias_is_checked_like_a_nickname(alice: Person, bob: Person, group: 
     assert Membership.objects.filter(hidden=True).count() == 0
     answer = alice.put(mine, {"alias": DOUBTFUL}).json()
     assert (answer["alias"], answer["aliasState"]) == (DOUBTFUL, "pending")
-    assert as_seen_by(bob, alice)["nickname"] == "三班小明"
-    assert as_seen_by(alice, alice)["nickname"] == DOUBTFUL
+    assert bob.sees(alice)["nickname"] == "三班小明"
+    assert alice.sees(alice)["nickname"] == DOUBTFUL
     assert alice.put(mine, {"alias": ""}).json()["aliasState"] == "approved"
-    assert as_seen_by(alice, alice)["nickname"] == as_seen_by(bob, alice)["nickname"] == "小明"
+    assert alice.sees(alice)["nickname"] == bob.sees(alice)["nickname"] == "小明"
 
 
-def test_while_wechat_is_away_no_name_changes(alice: Person, sandbox: Sandbox) -> None:
+def test_no_nickname_changes_while_wechat_is_unavailable(alice: Person, sandbox: Sandbox) -> None:
     fault(sandbox, path="/wxa/msg_sec_check", times=2, errcode=-1)
     refused(alice.put("me", {"nickname": "新名字"}), 503, "wechat_unavailable")
     assert alice.get("me").json()["nickname"] == "小明"
 
 
-def test_whom_wechat_has_not_seen_for_two_hours_an_operator_looks_at(
+def test_an_operator_reviews_what_wechat_cannot_check_because_the_member_was_long_away(
     alice: Person, sandbox: Sandbox
 ) -> None:
     fault(sandbox, path="/wxa/msg_sec_check", errcode=61010)
     assert alice.put("me", {"nickname": "新名字"}).json()["nicknameState"] == "pending"
     fault(sandbox, path="/wxa/media_check_async", errcode=61010)
-    assert send(alice).json()["avatarState"] == "pending"
+    assert alice.upload().json()["avatarState"] == "pending"
     assert not AvatarCheck.objects.exists()
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_without_content_safety_nothing_is_asked_and_nothing_waits(
+def test_without_content_safety_nothing_is_checked_and_nothing_awaits_review(
     alice: Person, sandbox: Sandbox
 ) -> None:
     for path in ("/wxa/msg_sec_check", "/wxa/media_check_async", "/cgi-bin/stable_token"):
         fault(sandbox, path=path, times=9, errcode=-1)
     assert alice.put("me", {"nickname": RISKY}).json()["nicknameState"] == "approved"
-    assert send(alice).json()["avatarState"] == "approved"
+    assert alice.upload().json()["avatarState"] == "approved"
     for path in ("/wxa/msg_sec_check", "/wxa/media_check_async", "/cgi-bin/stable_token"):
         fault(sandbox, path=path, times=0)
 
@@ -161,7 +139,7 @@ def test_an_avatar_becomes_two_square_webps_at_an_address_that_needs_no_token(
     alice: Person, media: Path
 ) -> None:
     before = alice.get("me").json()["avatar"]
-    answer = send(alice).json()
+    answer = alice.upload().json()
     assert answer["avatar"] != before
     assert answer["avatarState"] == "pending" and answer["profileComplete"]
     files = sorted(path.name for path in (media / "avatars").iterdir())
@@ -179,56 +157,54 @@ def test_an_avatar_becomes_two_square_webps_at_an_address_that_needs_no_token(
         )
 
 
-def test_others_see_an_avatar_once_wechat_has_passed_it(
+def test_others_see_an_avatar_after_wechat_approved_it(
     alice: Person, bob: Person, group: Group
 ) -> None:
-    default = as_seen_by(bob, alice)["avatar"]
-    mine = send(alice).json()["avatar"]
-    assert as_seen_by(bob, alice)["avatar"] == default
-    assert as_seen_by(alice, alice)["avatar"] == mine
-    push(the_check(), Suggestion.PASS)
-    assert as_seen_by(bob, alice)["avatar"] == mine
+    default = bob.sees(alice)["avatar"]
+    check = check_of(answer := alice.upload())
+    mine = answer.json()["avatar"]
+    assert bob.sees(alice)["avatar"] == default
+    assert alice.sees(alice)["avatar"] == mine
+    push_verdict(check, Suggestion.PASS)
+    assert bob.sees(alice)["avatar"] == mine
     assert alice.get("me").json()["avatarState"] == "approved"
 
 
 @COMMITTED
-def test_a_risky_avatar_disappears_and_its_owner_is_told(
+def test_a_risky_avatar_is_deleted_and_its_owner_sees_that_it_was_refused(
     alice: Person, bob: Person, group: Group
 ) -> None:
-    good = send(alice).json()["avatar"]
-    push(the_check(), Suggestion.PASS)
-    files = stored()
-    send(alice)
-    push(the_check(), Suggestion.RISKY)
+    push_verdict(check_of(alice.upload()), Suggestion.PASS)
+    good, files = alice.get("me").json()["avatar"], stored_avatars()
+    push_verdict(check_of(alice.upload()), Suggestion.RISKY)
     me = alice.get("me").json()
     assert (me["avatar"], me["avatarState"]) == (good, "refused")
-    assert as_seen_by(bob, alice)["avatar"] == good
-    assert stored() == files
+    assert bob.sees(alice)["avatar"] == good
+    assert stored_avatars() == files
 
 
-def test_a_doubtful_avatar_goes_on_waiting(alice: Person) -> None:
-    send(alice)
-    push(the_check(), Suggestion.REVIEW)
+def test_a_doubtful_avatar_still_awaits_review(alice: Person) -> None:
+    push_verdict(check_of(alice.upload()), Suggestion.REVIEW)
     assert alice.get("me").json()["avatarState"] == "pending"
-    assert len(stored()) == 2
+    assert len(stored_avatars()) == 2
 
 
 @COMMITTED
 @pytest.mark.usefixtures("unchecked")
 def test_a_new_avatar_leaves_no_file_of_the_old_one(alice: Person) -> None:
     for colour in (RED, YELLOW, GREEN):
-        send(alice, picture(colour))
-        assert {name[:22] for name in stored()} == {alice.user.avatar}
+        alice.upload(picture(colour))
+        assert {name[:22] for name in stored_avatars()} == {alice.user.avatar}
 
 
 @COMMITTED
 def test_a_second_draft_replaces_the_first(alice: Person) -> None:
-    first = the_check_of(send(alice))
-    second = the_check_of(send(alice))
-    assert {name[:22] for name in stored()} == {alice.user.avatar_draft}
-    push(first, Suggestion.PASS)
+    first = check_of(alice.upload())
+    second = check_of(alice.upload())
+    assert {name[:22] for name in stored_avatars()} == {alice.user.avatar_draft}
+    push_verdict(first, Suggestion.PASS)
     assert alice.get("me").json()["avatarState"] == "pending", "the verdict is about another one"
-    push(second, Suggestion.PASS)
+    push_verdict(second, Suggestion.PASS)
     assert alice.user.avatar == second.avatar
 
 
@@ -248,12 +224,12 @@ def test_a_bad_upload_is_refused_and_changes_nothing(
 ) -> None:
     what, status, code = sent
     before = alice.get("me").json()
-    refused(send(alice, **what), status, code)
+    refused(alice.upload(**what), status, code)
     assert alice.get("me").json() == before
-    assert stored() == [] and not AvatarCheck.objects.exists()
+    assert stored_avatars() == [] and not AvatarCheck.objects.exists()
 
 
-def test_text_in_place_of_a_file_and_forms_cut_short_are_invalid(alice: Person) -> None:
+def test_text_in_place_of_a_file_and_incomplete_forms_are_invalid(alice: Person) -> None:
     headers = {"Authorization": f"Bearer {alice.token}"}
     form = "multipart/form-data; boundary=x"
     for body in (
@@ -270,18 +246,18 @@ def test_text_in_place_of_a_file_and_forms_cut_short_are_invalid(alice: Person) 
     refused(alice.post("me/avatar", {"avatar": "x"}), 415, "unsupported_media_type")
 
 
-def test_while_wechat_is_away_no_avatar_is_kept(alice: Person, sandbox: Sandbox) -> None:
+def test_no_avatar_is_stored_while_wechat_is_unavailable(alice: Person, sandbox: Sandbox) -> None:
     fault(sandbox, path="/wxa/media_check_async", times=2, errcode=-1)
-    refused(send(alice), 503, "wechat_unavailable")
-    assert stored() == [] and alice.user.avatar_draft == ""
+    refused(alice.upload(), 503, "wechat_unavailable")
+    assert stored_avatars() == [] and alice.user.avatar_draft == ""
 
 
-def test_while_the_storage_is_away_no_avatar_changes(
+def test_no_avatar_changes_while_the_storage_is_unavailable(
     alice: Person, settings: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "a file").write_text("in the way")
     settings.MEDIA_ROOT = tmp_path / "a file"
-    refused(send(alice), 503, "unavailable")
+    refused(alice.upload(), 503, "unavailable")
     assert alice.user.avatar_draft == ""
 
 
@@ -292,7 +268,7 @@ def test_media_holds_avatars_and_nothing_else(media: Path) -> None:
         assert Browser().get(path).status_code == 404, path
 
 
-def test_a_default_avatar_is_drawn_for_addresses_of_ours_only(alice: Person) -> None:
+def test_a_default_avatar_is_drawn_only_for_an_address_that_the_site_made(alice: Person) -> None:
     path = alice.user.avatar_path
     assert Browser().get(path).status_code == 200
     assert Browser().get(path.replace(".webp", "x.webp")).status_code == 404
@@ -304,80 +280,41 @@ def test_a_default_avatar_is_drawn_for_addresses_of_ours_only(alice: Person) -> 
 # Verdicts by push
 
 
-def the_check() -> AvatarCheck:
-    return AvatarCheck.objects.latest("pk")
-
-
-def the_check_of(answer: Any) -> AvatarCheck:
-    assert answer.status_code == 200, answer.content
-    return the_check()
-
-
-def event(check: AvatarCheck, suggestion: Suggestion) -> dict[str, Any]:
-    """What WeChat pushes about a picture (mediaCheckAsync, version 2)."""
-    return {
-        "ToUserName": "gh_1",
-        "FromUserName": "o1",
-        "CreateTime": 1763870000,
-        "MsgType": "event",
-        "Event": "wxa_media_check",
-        "appid": APP_ID,
-        "trace_id": check.trace_id,
-        "version": 2,
-        "detail": [{"strategy": "content_model", "errcode": 0, "suggest": suggestion.value}],
-        "errcode": 0,
-        "errmsg": "ok",
-        "result": {"suggest": suggestion.value, "label": 100},
-    }
-
-
-def push(
-    check: AvatarCheck, suggestion: Suggestion, *, safe: bool = True, xml: bool = False
-) -> None:
-    query, body = channel_for(APP_ID).write(event(check, suggestion), safe=safe, xml=xml)
-    assert deliver(query, body).content == b"success"
-
-
-def deliver(query: dict[str, str], body: bytes, app_id: str = APP_ID) -> Any:
-    path = f"/wechat/push/{app_id}/?{urlencode(query)}"
-    return Browser(enforce_csrf_checks=True).post(path, body, content_type="text/xml")
-
-
 @pytest.mark.parametrize("safe", [True, False], ids=["safe", "plain"])
 @pytest.mark.parametrize("xml", [True, False], ids=["XML", "JSON"])
-def test_a_verdict_arrives_in_every_mode_and_spelling(alice: Person, safe: bool, xml: bool) -> None:
-    check = the_check_of(send(alice))
-    push(check, Suggestion.PASS, safe=safe, xml=xml)
+def test_a_verdict_is_read_in_every_mode_and_format(alice: Person, safe: bool, xml: bool) -> None:
+    check = check_of(alice.upload())
+    push_verdict(check, Suggestion.PASS, safe=safe, xml=xml)
     assert alice.user.avatar == check.avatar
 
 
-def test_the_first_verdict_counts_however_often_one_comes(alice: Person) -> None:
-    check = the_check_of(send(alice))
+def test_only_the_first_verdict_counts(alice: Person) -> None:
+    check = check_of(alice.upload())
     for suggestion in (Suggestion.PASS, Suggestion.PASS, Suggestion.RISKY):
-        push(check, suggestion)
+        push_verdict(check, suggestion)
     assert (alice.user.avatar, alice.user.avatar_state) == (check.avatar, "approved")
-    assert len(stored()) == 2
+    assert len(stored_avatars()) == 2
 
 
 def test_a_verdict_may_come_before_the_upload_is_done(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """WeChat's answer and its push travel separately."""
+    """Receive the push first: it and WeChat's answer travel separately."""
 
     def quick(client: Any, openid: str, media_url: str) -> str:
         save_verdict(APP_ID, MediaVerdict("quick-1", Verdict(Suggestion.PASS, "100")))
         return "quick-1"
 
     monkeypatch.setattr("wechat.client.Client.check_media", quick)
-    assert send(alice).json()["avatarState"] == "approved"
+    assert alice.upload().json()["avatarState"] == "approved"
 
 
-def test_a_verdict_about_nobody_we_know_is_acknowledged(db: None) -> None:
-    push(AvatarCheck(trace_id="of-somebody-erased"), Suggestion.PASS)
+def test_a_verdict_about_an_unknown_check_is_acknowledged(db: None) -> None:
+    push_verdict(AvatarCheck(trace_id="of-an-erased-member"), Suggestion.PASS)
     assert not WeChatUser.objects.exists()
 
 
-def test_other_events_are_acknowledged_and_forgotten(db: None) -> None:
+def test_other_events_are_acknowledged_and_not_stored(db: None) -> None:
     message = {"MsgType": "text", "Content": "你好", "FromUserName": "o1"}
     query, body = channel_for(APP_ID).write(message, safe=True, xml=True)
     assert deliver(query, body).content == b"success"
@@ -385,8 +322,10 @@ def test_other_events_are_acknowledged_and_forgotten(db: None) -> None:
 
 
 def test_forged_pushes_are_refused(alice: Person) -> None:
-    check = the_check_of(send(alice))
-    query, body = channel_for(APP_ID).write(event(check, Suggestion.PASS), safe=True, xml=False)
+    check = check_of(alice.upload())
+    query, body = channel_for(APP_ID).write(
+        verdict_event(check, Suggestion.PASS), safe=True, xml=False
+    )
     for altered in (
         {**query, "msg_signature": "0" * 40, "signature": "0" * 40},
         {**query, "nonce": "1"},
@@ -394,12 +333,12 @@ def test_forged_pushes_are_refused(alice: Person) -> None:
     ):
         assert deliver(altered, body).status_code == 403
     assert deliver(query, body.replace(b'"Encrypt": "', b'"Encrypt": "A')).status_code == 403
-    assert deliver(query, body, "wxnobody").status_code == 404
+    assert deliver(query, body, "wxunknown").status_code == 404
     assert deliver(query, b"x" * 300_000).status_code == 400
     assert alice.user.avatar_state == "pending"
 
 
-def test_the_console_of_wechat_proves_the_address_with_a_get(db: None) -> None:
+def test_wechat_verifies_the_push_address_with_a_get(db: None) -> None:
     query, _body = channel_for(APP_ID).write({}, safe=False, xml=False)
     path = f"/wechat/push/{APP_ID}/?{urlencode({**query, 'echostr': '1234567890'})}"
     answer = Browser().get(path)
@@ -412,23 +351,23 @@ def test_the_console_of_wechat_proves_the_address_with_a_get(db: None) -> None:
 
 
 @COMMITTED
-def test_an_operator_approves_or_refuses_what_waits(
+def test_an_operator_approves_or_refuses_what_awaits_review(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     for person in (alice, bob):
         person.put("me", {"nickname": DOUBTFUL})
-        send(person)
+        person.upload()
         person.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
     for verdict, user in (("approve", alice.user), ("refuse", bob.user)):
         items = [item.token for item in items_of(KINDS.values()) if item.user.pk == user.pk]
         assert len(items) == 3
         olga.post("/admin/review/", {"verdict": verdict, "reason": "不合适", "item": items})
-    assert as_seen_by(bob, alice)["nickname"] == f"{DOUBTFUL}二"
+    assert bob.sees(alice)["nickname"] == f"{DOUBTFUL}二"
     assert alice.get("me").json()["nickname"] == DOUBTFUL
-    assert as_seen_by(alice, bob)["nickname"] == as_seen_by(bob, bob)["nickname"] == "李雷"
+    assert alice.sees(bob)["nickname"] == bob.sees(bob)["nickname"] == "李雷"
     states = [person.get("me").json()["avatarState"] for person in (alice, bob)]
     assert states == ["approved", "refused"]
-    assert {name[:22] for name in stored()} == {alice.user.avatar}
+    assert {name[:22] for name in stored_avatars()} == {alice.user.avatar}
 
 
 def test_what_an_operator_changed_is_logged_without_the_name(alice: Person, olga: Browser) -> None:
@@ -439,5 +378,5 @@ def test_what_an_operator_changed_is_logged_without_the_name(alice: Person, olga
     event = AuditEvent.objects.get()
     found = (event.operator_name, event.action, event.member_id)
     assert found == ("olga", "approve_nickname", alice.user.pk)
-    told = str(AuditEvent.objects.values())
-    assert DOUBTFUL not in told and "小明" not in told and alice.openid not in told
+    stored = str(AuditEvent.objects.values())
+    assert DOUBTFUL not in stored and "小明" not in stored and alice.openid not in stored

@@ -1,13 +1,9 @@
 """Every list asks the database as often for thirty rows as for three."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from itertools import count
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -18,91 +14,36 @@ from groups import ranking
 from groups.links import Link
 from groups.models import ACTIVE_DAYS, Board, Group, Membership, Score
 from groups.periods import Period, Window
+from tests.query_counts import (
+    at_both_sizes,
+    count_queries,
+    make_boards,
+    make_group,
+    make_members,
+    make_rows,
+    serial,
+)
 from tests.settings import APP_ID
 
-FEW, MANY = 3, 30
 RANKING_LIMIT = 8
 
 pytestmark = pytest.mark.django_db
-serial = count()
-
-
-def people(number: int) -> list[WeChatUser]:
-    return [
-        WeChatUser.objects.create(
-            app_id=APP_ID, openid=f"person-{next(serial)}", nickname=f"Person {index}"
-        )
-        for index in range(number)
-    ]
-
-
-def gather(users: list[WeChatUser], label: str = "") -> Group:
-    """A group of these people, each with a score in this period and in the last."""
-    now = timezone.now()
-    group = Group.objects.create(app_id=APP_ID, open_gid=f"group-{next(serial)}", label=label)
-    board = Board.objects.active_days()
-    for value, user in enumerate(users):
-        Membership.objects.create(group=group, user=user, joined_at=now, verified_at=now)
-        for moment in now, now - timedelta(days=7):
-            period = Period.current(Window.WEEK, moment).key
-            Score.objects.create(
-                board=board,
-                period=period,
-                scope=group.pk,
-                user=user,
-                value=value % 7,
-                achieved_at=now,
-            )
-    return group
-
-
-def make_boards(number: int) -> None:
-    for _ in range(number):
-        Board.objects.create(
-            app_id=APP_ID, key=f"board-{next(serial)}", title_zh="板", title_en="Board"
-        )
 
 
 @pytest.fixture
 def alice() -> WeChatUser:
-    return people(1)[0]
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
-
-
-def queries(browser: Browser, address: str, **headers: str) -> int:
-    """How many queries the second reading of this page takes; the first may fill caches."""
-    assert browser.get(address, headers=headers).status_code in {200, 204}, address
-    with CaptureQueriesContext(connection) as captured:
-        browser.get(address, headers=headers)
-    assert len(captured) > 0
-    return len(captured)
-
-
-def at_both_sizes(measure: Callable[[int], int]) -> int:
-    """What `measure` finds for few rows, which must be what it finds for many."""
-    found = []
-    for rows in FEW, MANY:
-        with undone():
-            found.append(measure(rows))
-    assert found[0] == found[1]
-    return found[0]
+    return make_members(1)[0]
 
 
 def api_queries(user: WeChatUser, path: str) -> int:
     token, _row = Token.objects.issue(user, timezone.now())
-    return queries(Browser(), f"/api/v1/{path}", Authorization=f"Bearer {token}")
+    return count_queries(Browser(), f"/api/v1/{path}", Authorization=f"Bearer {token}")
 
 
 def test_my_groups_take_the_same_queries_however_many(alice):
     def measure(rows: int) -> int:
         for _ in range(rows):
-            gather([*people(2), alice])
+            make_group([*make_members(2), alice])
         return api_queries(alice, "groups")
 
     at_both_sizes(measure)
@@ -112,7 +53,7 @@ def test_my_groups_take_the_same_queries_however_many(alice):
 @pytest.mark.parametrize("label", ["", "Family"])
 def test_a_ranking_takes_at_most_eight_queries_however_many_members(alice, path, label):
     def measure(rows: int) -> int:
-        group = gather([*people(rows - 1), alice], label)
+        group = make_group([*make_members(rows - 1), alice], label)
         return api_queries(alice, f"groups/{group.open_gid}/{path}")
 
     number = at_both_sizes(measure)
@@ -122,8 +63,8 @@ def test_a_ranking_takes_at_most_eight_queries_however_many_members(alice, path,
 def test_a_ranking_of_an_app_wide_board_takes_no_more_queries(alice):
     def measure(rows: int) -> int:
         board = Board.objects.create(app_id=APP_ID, key="app-wide", scope=Board.Scope.APP)
-        users = [*people(rows - 1), alice]
-        group = gather(users)
+        users = [*make_members(rows - 1), alice]
+        group = make_group(users)
         Score.objects.filter(scope=group.pk).update(board=board, scope=0)
         return api_queries(alice, f"groups/{group.open_gid}/ranking?board=app-wide")
 
@@ -141,42 +82,35 @@ def test_boards_take_the_same_queries_however_many(alice):
 def test_the_operators_list_takes_the_same_queries_however_many_groups(olga):
     def measure(rows: int) -> int:
         for _ in range(rows):
-            gather(people(3))
-        return queries(olga, reverse("group-list"))
+            make_group(make_members(3))
+        return count_queries(olga, reverse("group-list"))
 
     at_both_sizes(measure)
 
 
 def test_a_groups_page_takes_the_same_queries_however_many_members(olga):
     def measure(rows: int) -> int:
-        return queries(olga, reverse("group-page", args=[gather(people(rows)).pk]))
+        return count_queries(olga, reverse("group-page", args=[make_group(make_members(rows)).pk]))
 
     at_both_sizes(measure)
 
 
 def test_the_members_page_takes_the_same_queries_however_many_members(alice):
     def measure(rows: int) -> int:
-        link = Link(alice.pk, gather([*people(rows - 1), alice]).pk, ACTIVE_DAYS).sign()
-        return queries(Browser(), reverse("member-page", args=[link]))
+        link = Link(alice.pk, make_group([*make_members(rows - 1), alice]).pk, ACTIVE_DAYS).sign()
+        return count_queries(Browser(), reverse("member-page", args=[link]))
 
     at_both_sizes(measure)
 
 
-def fill(rows: int) -> None:
-    """That many more of everything, no two rows about the same person and group."""
-    make_boards(rows)
-    for user in people(rows):
-        gather([user, *people(1)])
-
-
-MODELS: list[Any] = [WeChatUser, Group, Membership, Score, Board]
+MODELS: list[Any] = [WeChatUser, Membership, Score, Board]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_console_lists_take_the_same_queries_however_many_rows(olga, model):
     def measure(rows: int) -> int:
-        fill(rows)
-        return queries(
+        make_rows(rows)
+        return count_queries(
             olga, reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         )
 
@@ -186,9 +120,9 @@ def test_the_console_lists_take_the_same_queries_however_many_rows(olga, model):
 @pytest.mark.parametrize("model", MODELS)
 def test_the_console_pages_of_one_row_take_the_same_queries_however_many_rows(olga, model):
     def measure(rows: int) -> int:
-        fill(rows)
+        make_rows(rows)
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-        return queries(olga, reverse(name, args=[model.objects.latest("pk").pk]))
+        return count_queries(olga, reverse(name, args=[model.objects.latest("pk").pk]))
 
     at_both_sizes(measure)
 
@@ -196,9 +130,9 @@ def test_the_console_pages_of_one_row_take_the_same_queries_however_many_rows(ol
 @pytest.mark.parametrize("model", MODELS)
 def test_searching_the_console_takes_the_same_queries_however_many_rows(olga, model):
     def measure(rows: int) -> int:
-        fill(rows)
+        make_rows(rows)
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-        return queries(olga, reverse(name) + "?q=Person")
+        return count_queries(olga, reverse(name) + "?q=Person")
 
     at_both_sizes(measure)
 
@@ -241,8 +175,8 @@ def test_the_top_fifty_and_me_take_the_same_queries_at_every_size_a_group_can_ha
             "around": lambda group=group, me=me: ranking.around(group, board, now, me),
             "whole": lambda group=group: ranking.whole(group, board, now),
         }.items():
-            with CaptureQueriesContext(connection) as queries:
+            with CaptureQueriesContext(connection) as count_queries:
                 shown = ask()
             assert shown.total == size
-            found.setdefault(name, set()).add(len(queries))
+            found.setdefault(name, set()).add(len(count_queries))
     assert all(len(numbers) == 1 for numbers in found.values()), found

@@ -21,15 +21,10 @@ from audit.actors import Actor
 from audit.models import AuditEvent
 from console import review
 from groups.models import Membership
-from tests.conftest import Person
+from tests.cast import DOUBTFUL, FAMILY, Person, check_of, later, push_verdict, stored_avatars
+from tests.query_counts import at_both_sizes, count_queries, make_group, make_members
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY
-from tests.test_profile import DOUBTFUL, as_seen_by, media, push, send, stored, the_check_of
-from tests.test_queries import at_both_sizes, gather, people, queries
-from tests.test_security import later
 from wechat.client import Suggestion
-
-__all__ = ["media"]
 
 QUEUE = "/admin/review/"
 CHOOSE = "Choose what to decide first."
@@ -41,7 +36,7 @@ ENGLISH = {"Accept-Language": "en"}
 def waiting(alice: Person, bob: Person, group: Any) -> Person:
     """Alice, whose nickname, avatar and name in the family all await review."""
     alice.put("me", {"nickname": DOUBTFUL})
-    send(alice)
+    alice.upload()
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
     return alice
 
@@ -95,13 +90,13 @@ def test_a_record_waits_from_its_first_draft_until_its_last_is_decided(alice: Pe
         alice.put("me", {"nickname": DOUBTFUL})
     since = alice.user.review_since
     with time_machine.travel(start + 3600, tick=False):
-        send(alice)
+        alice.upload()
         alice.put("me", {"nickname": f"{DOUBTFUL}二"})
     assert since and alice.user.review_since == since
     act = Actor(User.objects.create_superuser("olga"))
     approve_nickname(alice.user, act)
     assert alice.user.review_since == since, "the avatar still waits"
-    push(AvatarCheck.objects.get(user=alice.user), Suggestion.PASS)
+    push_verdict(AvatarCheck.objects.get(user=alice.user), Suggestion.PASS)
     assert alice.user.review_since is None
 
 
@@ -119,11 +114,11 @@ def test_my_data_tells_since_when_something_waits(waiting: Person) -> None:
 # What is shown
 
 
-def test_the_longest_waiting_comes_first(somebody: Any, olga: Browser) -> None:
+def test_the_longest_waiting_comes_first(make_person: Any, olga: Browser) -> None:
     names = ["小红", "小刚", "小丽"]
     for number, name in enumerate(names):
         with later(hours=3 - number):
-            person = somebody(f"person-{number}", name)
+            person = make_person(f"person-{number}", name)
             person.put("me", {"nickname": f"{DOUBTFUL}{number}"})
     page = olga.get(QUEUE).content.decode()
     places = [page.index(f"{DOUBTFUL}{number}") for number in (2, 1, 0)]
@@ -156,7 +151,7 @@ def test_an_item_shows_old_and_new_side_by_side(waiting: Person, olga: Browser) 
 
 
 def test_wechats_finding_about_an_avatar_is_shown(alice: Person, olga: Browser) -> None:
-    check = the_check_of(send(alice))
+    check = check_of(alice.upload())
     AvatarCheck.objects.filter(pk=check.pk).update(suggestion="review", label="20002")
     assert "WeChat sees: pornography" in olga.get(QUEUE, headers=ENGLISH).content.decode()
 
@@ -169,7 +164,7 @@ def test_no_name_breaks_out_of_the_page(alice: Person, olga: Browser) -> None:
 
 
 def test_twenty_four_a_page_and_what_is_decided_makes_room(olga: Browser, db: None) -> None:
-    for user in people(30):
+    for user in make_members(30):
         propose(user, "nickname", "新名字")
     first = shown(olga)
     assert len(first) == 24 and len(shown(olga, "?page=2")) == 6
@@ -194,13 +189,13 @@ def test_an_empty_queue_says_so(olga: Browser) -> None:
 
 def test_the_queue_takes_the_same_queries_however_many_wait(olga: Browser) -> None:
     def measure(rows: int) -> int:
-        for membership in gather(people(rows)).memberships.select_related("user"):
+        for membership in make_group(make_members(rows)).memberships.select_related("user"):
             user, key = membership.user, f"{membership.pk:022}"
             propose(user, "nickname", "新")
             propose(user, "avatar", key)
             AvatarCheck.objects.create(app_id=APP_ID, trace_id=key, user=user, avatar=key)
             propose(membership, "alias", "新")
-        return queries(olga, QUEUE)
+        return count_queries(olga, QUEUE)
 
     assert at_both_sizes(measure) == 2 + 6, "session and operator, and the queue's own"
 
@@ -212,7 +207,7 @@ def test_approving_shows_the_new_name_to_everybody(
     waiting: Person, bob: Person, olga: Browser
 ) -> None:
     assert decide(olga, "approve", token(olga, "alias")) == ["1 approved."]
-    assert as_seen_by(bob, waiting)["nickname"] == f"{DOUBTFUL}二"
+    assert bob.sees(waiting)["nickname"] == f"{DOUBTFUL}二"
     assert sorted(kinds(shown(olga))) == ["avatar", "nickname"]
 
 
@@ -220,7 +215,7 @@ def test_refusing_keeps_what_others_saw_and_records_why(
     waiting: Person, bob: Person, olga: Browser
 ) -> None:
     decide(olga, "refuse", token(olga, "nickname"), reason="广\0告")
-    assert as_seen_by(bob, waiting)["nickname"] == "小明"
+    assert bob.sees(waiting)["nickname"] == "小明"
     assert waiting.get("me").json()["nicknameState"] == "refused"
     event = AuditEvent.objects.get()
     assert (event.action, event.reason) == ("refuse_nickname", "广告")
@@ -235,10 +230,10 @@ def test_resetting_leaves_neither_the_old_nor_the_new(waiting: Person, olga: Bro
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refused_avatar_leaves_no_file(alice: Person, olga: Browser) -> None:
-    send(alice)
-    assert stored()
+    alice.upload()
+    assert stored_avatars()
     decide(olga, "refuse", token(olga, "avatar"), reason="广告")
-    assert stored() == []
+    assert stored_avatars() == []
 
 
 def test_several_are_decided_with_one_reason(waiting: Person, olga: Browser) -> None:
@@ -281,7 +276,7 @@ def test_a_draft_that_nobody_has_seen_is_not_decided(
 ) -> None:
     seen = shown(olga)
     waiting.put("me", {"nickname": f"{DOUBTFUL}换"})
-    send(waiting)
+    waiting.upload()
     waiting.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}又换"})
     [told] = decide(olga, verdict, *seen, reason="看过")
     assert told == "3 have been changed by their owners since you saw them: please look again."
@@ -300,9 +295,9 @@ def test_somebody_erased_meanwhile_is_no_trouble(
 
 
 def test_who_decides_after_wechat_has_comes_too_late(alice: Person, olga: Browser) -> None:
-    check = the_check_of(send(alice))
+    check = check_of(alice.upload())
     seen = token(olga, "avatar")
-    push(check, Suggestion.PASS)
+    push_verdict(check, Suggestion.PASS)
     assert shown(olga) == []
     assert decide(olga, "refuse", seen, reason="晚了") == [TOO_LATE]
     assert alice.user.avatar and not alice.user.avatar_draft
@@ -318,7 +313,7 @@ def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
-        seen = f"nickname-{waiting.user.pk}-{review.print_of(DOUBTFUL)}"
+        seen = f"nickname-{waiting.user.pk}-{review.draft_digest(DOUBTFUL)}"
         assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
         assert waiting.user.nickname == "小明"
 
@@ -343,5 +338,5 @@ def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
 def test_how_long_something_waits_is_told_roughly() -> None:
     now = timezone.now()
     with override("zh-hans"):
-        assert review.told_age(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
-    assert review.told_age(None, now) == ""
+        assert review.waiting_time(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"
+    assert review.waiting_time(None, now) == ""

@@ -1,25 +1,17 @@
-"""Many requests at the same moment: two real servers, sixteen clients, one real database.
+"""Many requests at the same moment: two real servers, sixteen clients, one real database."""
 
-SQLite in a file by default; where DATABASE_URL names PostgreSQL or MariaDB, a scratch database
-there, dropped afterwards.
-"""
-
-import json
 import os
 import subprocess
 import sys
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from itertools import cycle
-from pathlib import Path
-from threading import Barrier
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,38 +20,14 @@ import requests
 
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
-from tests.settings import APP_ID, DATABASE_URL
-from tests.test_profile import GREEN, RED, YELLOW, picture
+from tests.cast import GREEN, RED, YELLOW, picture
+from tests.servers import PATIENCE, ROOT, Caller, Site, at_once, scratch_database, serving
+from tests.settings import APP_ID
 from wechat.push import channel_for
 from wechat.sandbox import Phone, Sandbox
 
-ROOT = Path(__file__).resolve().parent.parent
-SCRATCH = f"groupsite_races_{os.getpid()}"
 CLIENTS, ROUNDS = 16, 40
-PATIENCE = 60  # seconds that anything may take
 
-SERVER = """
-from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
-from groupsite.wsgi import application
-
-ThreadedWSGIServer.request_queue_size = 64
-server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
-server.set_app(application)
-print("port", server.server_port, flush=True)
-server.serve_forever()
-"""
-
-QUESTION = """
-import json
-from datetime import timedelta
-import django
-django.setup()
-from django.db.models import Count
-from django.utils import timezone
-from accounts.models import *
-from groups.models import *
-print(json.dumps({}))
-"""
 
 ANOTHER_LOG_IN = """
 import sys
@@ -76,123 +44,6 @@ with transaction.atomic():
     sys.stdin.readline()
     user.keep_session(Session(user.openid, sys.argv[2]), timezone.now())
 """
-
-
-@contextmanager
-def scratch_database(directory: Path) -> Iterator[str]:
-    """The URL of an empty database."""
-    url = urlsplit(DATABASE_URL)
-    if url.scheme == "sqlite":
-        yield f"sqlite:///{directory / 'races.sqlite3'}"
-        return
-    create, drop, execute = {
-        "postgres": (f"CREATE DATABASE {SCRATCH}", "DROP DATABASE {} WITH (FORCE)", on_postgres),
-        "mysql": (f"CREATE DATABASE {SCRATCH} CHARACTER SET utf8mb4", "DROP DATABASE {}", on_mysql),
-    }[url.scheme]
-    execute(create)
-    try:
-        yield url._replace(path=f"/{SCRATCH}").geturl()
-    finally:
-        execute(drop.format(SCRATCH))
-
-
-def on_postgres(statement: str) -> None:
-    import psycopg
-
-    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
-        connection.execute(statement)
-
-
-def on_mysql(statement: str) -> None:
-    import pymysql
-
-    url = urlsplit(DATABASE_URL)
-    address = {"host": url.hostname, "port": url.port or 3306, "user": url.username}
-    with (
-        pymysql.connect(**address, password=url.password or "") as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(statement)
-
-
-@contextmanager
-def serving(environment: dict[str, str], log: Path, server: str = SERVER) -> Iterator[str]:
-    """The URL of a server in a process of its own."""
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", server],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    with process:
-        try:
-            said = next((line for line in process.stdout if line.startswith("port ")), None)
-            assert said, log.read_text()
-            yield f"http://127.0.0.1:{said.split()[1]}/api/v1/"
-        finally:
-            process.kill()
-
-
-@dataclass
-class Site:
-    environment: dict[str, str]
-    urls: list[str]
-    logs: list[Path]
-    sandbox: Sandbox
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def ask(self, expression: str) -> Any:
-        """What an expression is in the site's own Django."""
-        return json.loads(self.run("-c", QUESTION.replace("{}", expression)))
-
-    def said(self) -> str:
-        return "".join(log.read_text() for log in self.logs)
-
-    def somebody(self, name: str) -> "Caller":
-        phone = Phone(self.sandbox.url, name, APP_ID)
-        status, answer = Caller(self, phone).post("login", {"code": phone.login()})
-        assert status == 200, answer
-        return Caller(self, phone, answer["token"])
-
-
-@dataclass
-class Caller:
-    """A person whose calls go to the servers in turn."""
-
-    site: Site
-    phone: Phone
-    token: str = ""
-
-    def post(self, path: str, body: Any, server: int = 0) -> tuple[int, Any]:
-        return self.call("POST", path, server, json=body)
-
-    def get(self, path: str, server: int = 0) -> tuple[int, Any]:
-        return self.call("GET", path, server)
-
-    def call(self, method: str, path: str, server: int, **sent: Any) -> tuple[int, Any]:
-        url = self.site.urls[server % len(self.site.urls)] + path
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        with requests.Session() as http:
-            http.trust_env = False
-            answer = http.request(method, url, headers=headers, timeout=PATIENCE, **sent)
-        return answer.status_code, answer.json() if answer.content else None
-
-    def envelope(self, chat: str) -> dict[str, str]:
-        return self.phone.share_info(self.phone.open_card(chat)["shareTicket"])
 
 
 @pytest.fixture(scope="module")
@@ -214,27 +65,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(autouse=True)
-def calm(site: Site) -> Iterator[None]:
-    """Whatever was raced, no server met anything it did not expect."""
+def check_logs(site: Site) -> Iterator[None]:
+    """Check after each race that no server logged an error."""
     yield
     assert "database is locked" not in site.said()
     assert "Traceback" not in site.said()
 
 
-def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    """All of them started at the same moment; their results in order."""
-    gate = Barrier(len(calls))
-
-    def start(call: Callable[[], Any]) -> Any:
-        gate.wait(PATIENCE)
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(start, calls, timeout=PATIENCE))
-
-
 def posts(callers: list[Caller], path: str, bodies: list[Any]) -> list[tuple[int, Any]]:
-    """One post of each caller at the same moment, half of them to each server."""
+    """Let each caller post at the same moment, half of them to each server."""
     return at_once(
         [
             lambda caller=caller, body=body, server=server: caller.post(path, body, server)
@@ -243,24 +82,24 @@ def posts(callers: list[Caller], path: str, bodies: list[Any]) -> list[tuple[int
     )
 
 
-def who_enters_what(people: int) -> Iterator[list[tuple[int, str]]]:
-    """Forty rounds of sixteen entries: (person, chat) of each."""
+def rounds_of_entries(people: int) -> Iterator[list[tuple[int, str]]]:
+    """Yield forty rounds of sixteen entries: (person, chat) of each."""
     for number, kind in zip(range(ROUNDS), cycle(["many", "one", "some", "again"]), strict=False):
         match kind:
-            case "many":  # everybody, into a group nobody was in
+            case "many":  # everyone, into a new group
                 yield [(person, f"chat-{number}") for person in range(people)]
-            case "one":  # one person sixteen times, into a group nobody was in
+            case "one":  # one person sixteen times, into a new group
                 yield [(number % people, f"chat-{number}")] * people
-            case "some":  # four people four times each, into a group nobody was in
+            case "some":  # four people four times each, into a new group
                 yield [((number + i % 4) % people, f"chat-{number}") for i in range(people)]
-            case "again":  # everybody, where they are already
+            case "again":  # everyone, into a group they are in
                 yield [(person, f"chat-{number - 3}") for person in range(people)]
 
 
-def test_640_racing_binds_leave_exactly_what_they_should(site):
+def test_640_racing_binds_create_each_membership_once(site):
     began = a_day_with_time_left()
-    people = [site.somebody(f"racer-{number}") for number in range(CLIENTS)]
-    rounds = list(who_enters_what(CLIENTS))
+    people = [site.log_in(f"racer-{number}") for number in range(CLIENTS)]
+    rounds = list(rounds_of_entries(CLIENTS))
     pairs = {entry for entries in rounds for entry in entries}
     envelopes = {(who, chat): people[who].envelope(chat) for who, chat in pairs}
     answers = []
@@ -285,7 +124,7 @@ def test_640_racing_binds_leave_exactly_what_they_should(site):
 
 
 def a_day_with_time_left() -> list[str]:
-    """Today's periods; shortly before midnight in Shanghai, tomorrow's, once it has come."""
+    """Return today's periods; shortly before midnight in Shanghai, wait for tomorrow's."""
     now = datetime.now().astimezone()
     left = (Period.current(Window.DAY, now).end - now).total_seconds()
     if left < 120:
@@ -299,7 +138,7 @@ def today() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["twin-1", "twin-2", "twin-3"])
-def test_sixteen_first_log_ins_of_one_person_make_one_row_and_sixteen_tokens(site, name):
+def test_sixteen_first_log_ins_of_one_person_create_one_user_and_sixteen_tokens(site, name):
     caller = Caller(site, Phone(site.sandbox.url, name, APP_ID))
     codes = [{"code": caller.phone.login()} for _ in range(CLIENTS)]
     answers = posts([caller] * CLIENTS, "login", codes)
@@ -312,8 +151,8 @@ def test_sixteen_first_log_ins_of_one_person_make_one_row_and_sixteen_tokens(sit
     assert site.ask(f"Token.objects.filter(user={me}).count()") == CLIENTS
 
 
-def test_a_log_in_that_overlaps_another_keeps_the_others_key(site):
-    caller = site.somebody("overlapping")
+def test_a_log_in_that_overlaps_another_keeps_the_other_session_key(site):
+    caller = site.log_in("overlapping")
     me = caller.get("me")[1]["id"]
     key = b64encode(os.urandom(16)).decode()
     with (
@@ -339,8 +178,8 @@ def test_a_log_in_that_overlaps_another_keeps_the_others_key(site):
     assert mine_and_theirs[1] == key != mine_and_theirs[0]
 
 
-def test_ten_bad_envelopes_of_sixteen_at_once_are_stale_and_the_rest_locked_out(site):
-    mallory = site.somebody("mallory")
+def test_of_sixteen_bad_envelopes_at_once_ten_are_stale_and_the_rest_are_locked_out(site):
+    mallory = site.log_in("mallory")
     assert stale_and_locked(mallory) == (10, 6)
     assert stale_and_locked(mallory) == (0, 16)
     an_hour_ago = "timezone.now() - timedelta(hours=1)"
@@ -366,8 +205,8 @@ def stale_and_locked(caller: Caller) -> tuple[int, int]:
     return stale, locked
 
 
-def test_a_person_founds_exactly_a_hundred_groups_a_day_however_fast(site):
-    founder = site.somebody("founder")
+def test_a_person_founds_a_hundred_groups_a_day_however_fast(site):
+    founder = site.log_in("founder")
     chats = [f"founded-{number}" for number in range(CLIENTS * 8)]
     envelopes = [founder.envelope(chat) for chat in chats]
     answers = []
@@ -381,26 +220,26 @@ def test_a_person_founds_exactly_a_hundred_groups_a_day_however_fast(site):
     assert site.ask(f"Membership.objects.filter(user={me}).count()") == FOUNDING_LIMIT
 
 
-def test_who_hides_leaves_is_blocked_or_erased_is_gone_from_the_other_servers_next_read(site):
+def test_a_member_who_hides_leaves_or_is_blocked_or_erased_is_gone_from_the_other_server(site):
     chat = "a family of five"
-    alice = site.somebody("watching")
+    alice = site.log_in("watching")
     open_gid = alice.post("groups/bind", alice.envelope(chat))[1]["openGId"]
     link = alice.post(f"groups/{open_gid}/link", {})[1]["url"]
     others = {}
     for name in ("hider", "leaver", "blocked", "eraser"):
-        others[name] = site.somebody(name)
+        others[name] = site.log_in(name)
         others[name].post("groups/bind", others[name].envelope(chat), server=1)
         others[name].call("PUT", "me", 1, json={"nickname": f"the {name}"})
     me = f"groups/{open_gid}/membership"
-    acts = {
+    changes = {
         "hider": lambda: others["hider"].call("PUT", me, 0, json={"hidden": True}),
         "leaver": lambda: others["leaver"].call("DELETE", me, 0),
         "blocked": lambda: site.ask(BLOCK),
         "eraser": lambda: others["eraser"].call("DELETE", "me", 0),
     }
-    for name, act in acts.items():
+    for name, change in changes.items():
         assert all(f"the {name}" in text for text in shown(alice, open_gid, link))
-        act()
+        change()
         assert not any(f"the {name}" in text for text in shown(alice, open_gid, link))
 
 
@@ -408,7 +247,7 @@ BLOCK = "WeChatUser.objects.filter(nickname='the blocked').update(status='blocke
 
 
 def shown(viewer: Caller, open_gid: str, link: str) -> tuple[str, str]:
-    """What the other server's API and page say of a group."""
+    """Return what the other server's API and page say of a group."""
     status, ranking = viewer.get(f"groups/{open_gid}/ranking", server=1)
     page = requests.get(
         viewer.site.urls[1].replace("/api/v1/", urlsplit(link).path), timeout=PATIENCE
@@ -418,8 +257,8 @@ def shown(viewer: Caller, open_gid: str, link: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", [f"restless-{number}" for number in range(5)])
-def test_an_erasure_among_other_calls_leaves_nothing_and_troubles_nobody(site, name):
-    person = site.somebody(name)
+def test_an_erasure_among_other_calls_leaves_nothing_and_causes_no_error(site, name):
+    person = site.log_in(name)
     openid = site.ask("WeChatUser.objects.latest('pk').openid")
     envelopes = [person.envelope(f"{name}-{chat}") for chat in range(4)]
     calls = [("POST", "groups/bind", envelope) for envelope in envelopes]
@@ -440,12 +279,12 @@ FATES = {"red": (RED, "refused"), "yellow": (YELLOW, "pending"), "green": (GREEN
 
 
 @pytest.mark.parametrize(("colour", "fate"), FATES.values(), ids=FATES)
-def test_wechat_fetches_an_avatar_judges_it_and_pushes_the_verdict(site, colour, fate):
-    """Uploaded to one server, fetched from it, and the verdict pushed to the other."""
+def test_wechat_fetches_an_avatar_and_pushes_the_verdict(site, colour, fate):
+    """Upload to one server, which WeChat fetches from; the verdict is pushed to the other."""
     channel = channel_for(APP_ID)
     address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}/")
     site.sandbox.state.push_to(APP_ID, address, channel.token, channel.aes_key)
-    painter = site.somebody(f"painter-of-{fate}")
+    painter = site.log_in(f"painter-of-{fate}")
     status, me = painter.call(
         "POST", "me/avatar", 0, files={"avatar": ("tmp.png", picture(colour))}
     )
@@ -467,10 +306,10 @@ MAKE_BOARD = (
 
 
 @pytest.mark.parametrize("key", HAMMERED)
-def test_sixteen_at_once_lose_no_best_and_miss_no_addend(site, key):
+def test_sixteen_scores_at_once_are_all_counted(site, key):
     order, policy = HAMMERED[key]
     site.ask(MAKE_BOARD.format(app=APP_ID, key=key, order=order, policy=policy))
-    player = site.somebody(f"player-of-{key}")
+    player = site.log_in(f"player-of-{key}")
     sent = [CLIENTS * turn + number for turn in range(6) for number in range(CLIENTS)]
     shuffled = sorted(sent, key=lambda value: (value * 37) % 97)
     last = []
@@ -491,9 +330,9 @@ def test_sixteen_at_once_lose_no_best_and_miss_no_addend(site, key):
     assert len(set(rows)) == 1 and set(rows) <= right, "all windows agree"
 
 
-def test_a_key_replayed_sixteen_times_at_once_counts_once(site):
+def test_an_idempotency_key_sent_sixteen_times_at_once_counts_once(site):
     site.ask(MAKE_BOARD.format(app=APP_ID, key="replayed", order="desc", policy="sum"))
-    player = site.somebody("replayer")
+    player = site.log_in("replayer")
     body = {"board": "replayed", "value": 7, "idempotencyKey": "level-1"}
     answers = posts([player] * CLIENTS, "scores", [body] * CLIENTS)
     assert {status for status, _answer in answers} == {200}

@@ -10,24 +10,8 @@ from django.utils import timezone
 from accounts.models import WeChatUser
 from groups.models import MAX_SCORE, Board, Group, IdempotencyKey, Score, ScoreSource
 from groups.periods import Window
-from tests.conftest import Person, refused
+from tests.cast import FAMILY, Person, everything_stored, later, refused
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY
-from tests.test_security import everything_stored, later
-
-
-@pytest.fixture
-def make_board(db: None) -> Any:
-    def make(**how: Any) -> Board:
-        fields = {"app_id": APP_ID, "key": "steps", "title_zh": "步数", "title_en": "Steps"}
-        fields |= {"scope": Board.Scope.APP, "writer": Board.Writer.CLIENT}
-        return Board.objects.create(**{**fields, **how})
-
-    return make
-
-
-def submit(person: Person, value: Any, **more: Any) -> Any:
-    return person.post("scores", {"board": "steps", "value": value, **more})
 
 
 def values(answer: Any) -> dict[str, int]:
@@ -60,7 +44,7 @@ def test_a_new_score_meets_the_old_one_by_the_boards_policy(
 ) -> None:
     make_board(**how)
     for value, then, changed in steps:
-        answer = submit(alice, value)
+        answer = alice.submit(value)
         assert set(values(answer).values()) == {then}
         assert changes(answer) == {changed}
         assert len(values(answer)) == len(Window)
@@ -69,17 +53,17 @@ def test_a_new_score_meets_the_old_one_by_the_boards_policy(
 
 def test_achieved_at_is_when_the_value_became_what_it_is(alice: Person, make_board: Any) -> None:
     make_board()
-    submit(alice, 5)
+    alice.submit(5)
     first = Score.objects.get(period="all").achieved_at
     for value, moves in ((3, False), (5, False), (6, True)):
         with later(seconds=10):
-            submit(alice, value)
+            alice.submit(value)
         assert (Score.objects.get(period="all").achieved_at > first) is moves, value
 
 
 def test_only_the_windows_of_the_board_are_counted(alice: Person, make_board: Any) -> None:
     make_board(windows="week,all", default_window=Window.ALL)
-    assert len(values(submit(alice, 5))) == 2
+    assert len(values(alice.submit(5))) == 2
     alice.enter("family")
     ranking = alice.get(f"groups/{FAMILY}/ranking?board=steps").json()
     assert (ranking["period"]["key"], ranking["me"]["score"]) == ("all", 5)
@@ -106,30 +90,30 @@ def test_boards_are_one_a_key_and_a_mini_programs_own_comes_before_that_of_every
 
 def test_a_score_for_all_groups_counts_in_each_of_them(alice: Person, make_board: Any) -> None:
     make_board()
-    submit(alice, 5)
+    alice.submit(5)
     for chat in ("family", "colleagues"):
         open_gid = alice.enter(chat)
         assert alice.get(f"groups/{open_gid}/ranking?board=steps").json()["me"]["score"] == 5
-    error = refused(submit(alice, 6, openGId=FAMILY), 400, "invalid")
+    error = refused(alice.submit(6, openGId=FAMILY), 400, "invalid")
     assert list(error["fields"]) == ["openGId"]
 
 
 def test_a_score_of_one_group_counts_there_alone(alice: Person, make_board: Any) -> None:
     make_board(scope=Board.Scope.GROUP)
     family, other = alice.enter("family"), alice.enter("colleagues")
-    assert submit(alice, 5, openGId=family).status_code == 200
+    assert alice.submit(5, openGId=family).status_code == 200
     assert alice.get(f"groups/{family}/ranking?board=steps").json()["me"]["score"] == 5
     assert alice.get(f"groups/{other}/ranking?board=steps").json()["me"]["score"] is None
-    error = refused(submit(alice, 6), 400, "invalid")
+    error = refused(alice.submit(6), 400, "invalid")
     assert list(error["fields"]) == ["openGId"]
-    refused(submit(alice, 6, openGId="tGnobody"), 404, "not_found")
+    refused(alice.submit(6, openGId="tGnobody"), 404, "not_found")
 
 
 def test_nobody_scores_in_a_group_they_are_not_in(
     charlie: Person, group: Group, make_board: Any
 ) -> None:
     make_board(scope=Board.Scope.GROUP)
-    refused(submit(charlie, 5, openGId=FAMILY), 404, "not_found")
+    refused(charlie.submit(5, openGId=FAMILY), 404, "not_found")
     assert not Score.objects.filter(board__key="steps").exists()
 
 
@@ -138,7 +122,7 @@ def test_only_the_server_writes_unless_the_board_says_otherwise(
 ) -> None:
     make_board(writer=Board.Writer.SERVER)
     before = everything_stored()
-    refused(submit(alice, 5), 403, "permission_denied")
+    refused(alice.submit(5), 403, "permission_denied")
     body = {"board": "active-days", "value": 99, "openGId": FAMILY}
     refused(alice.post("scores", body), 403, "permission_denied")
     assert everything_stored() == before
@@ -146,7 +130,7 @@ def test_only_the_server_writes_unless_the_board_says_otherwise(
 
 def test_another_mini_programs_board_is_not_there(alice: Person, make_board: Any) -> None:
     make_board(app_id="wxsomebodyelse")
-    refused(submit(alice, 5), 404, "not_found")
+    refused(alice.submit(5), 404, "not_found")
 
 
 @pytest.mark.parametrize("value", [MAX_SCORE, -MAX_SCORE, 2**53 - 2, 0, -1])
@@ -154,7 +138,7 @@ def test_every_integer_that_javascript_holds_is_kept_exactly(
     alice: Person, make_board: Any, value: int
 ) -> None:
     make_board(policy="latest")
-    assert set(values(submit(alice, value)).values()) == {value}
+    assert set(values(alice.submit(value)).values()) == {value}
     alice.enter("family")
     assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == value
 
@@ -162,7 +146,7 @@ def test_every_integer_that_javascript_holds_is_kept_exactly(
 @pytest.mark.parametrize("value", [2**53, -(2**53), 1.0, 1.5, "5", None, True, [5], 10**400])
 def test_what_is_no_such_integer_is_invalid(alice: Person, make_board: Any, value: Any) -> None:
     make_board()
-    error = refused(submit(alice, value), 400, "invalid")
+    error = refused(alice.submit(value), 400, "invalid")
     assert list(error["fields"]) == ["value"]
     assert not Score.objects.exists()
 
@@ -171,21 +155,21 @@ def test_a_sum_that_javascript_could_not_hold_is_refused_whole(
     alice: Person, make_board: Any
 ) -> None:
     make_board(policy="sum")
-    submit(alice, MAX_SCORE - 1)
-    submit(alice, 1)
+    alice.submit(MAX_SCORE - 1)
+    alice.submit(1)
     before = everything_stored()
-    refused(submit(alice, 1, idempotencyKey="k"), 400, "invalid")
+    refused(alice.submit(1, idempotencyKey="k"), 400, "invalid")
     assert everything_stored() == before
-    assert set(values(submit(alice, -MAX_SCORE)).values()) == {0}
+    assert set(values(alice.submit(-MAX_SCORE)).values()) == {0}
 
 
 def test_a_score_outside_the_bounds_is_refused(alice: Person, make_board: Any) -> None:
     make_board(min_value=0, max_value=100)
     for value in (-1, 101):
-        error = refused(submit(alice, value), 400, "invalid")
+        error = refused(alice.submit(value), 400, "invalid")
         assert list(error["fields"]) == ["value"]
     for value in (0, 100):
-        assert submit(alice, value).status_code == 200
+        assert alice.submit(value).status_code == 200
 
 
 def test_a_board_takes_scores_only_while_it_is_active(alice: Person, make_board: Any) -> None:
@@ -193,17 +177,17 @@ def test_a_board_takes_scores_only_while_it_is_active(alice: Person, make_board:
     make_board(active_from=now + timedelta(hours=1), active_to=now + timedelta(hours=2))
     for hours, status in ((0, 400), (1.5, 200), (3, 400)):
         with later(hours=hours):
-            assert submit(alice, 5).status_code == status
-    error = refused(submit(alice, 5), 400, "invalid")
+            assert alice.submit(5).status_code == status
+    error = refused(alice.submit(5), 400, "invalid")
     assert list(error["fields"]) == ["board"]
 
 
 def test_the_same_key_with_the_same_body_counts_once(alice: Person, make_board: Any) -> None:
     make_board(policy="sum")
-    first = submit(alice, 5, idempotencyKey="level-1")
-    submit(alice, 3)
+    first = alice.submit(5, idempotencyKey="level-1")
+    alice.submit(3)
     for _ in range(100):
-        again = submit(alice, 5, idempotencyKey="level-1")
+        again = alice.submit(5, idempotencyKey="level-1")
         assert again.content == first.content
     assert set(Score.objects.values_list("value", flat=True)) == {8}
     assert IdempotencyKey.objects.count() == 1
@@ -212,7 +196,7 @@ def test_the_same_key_with_the_same_body_counts_once(alice: Person, make_board: 
 def test_a_key_is_another_one_in_other_letters(alice: Person, make_board: Any) -> None:
     make_board(policy="sum")
     for key in ("a", "A", "á", " a"):
-        submit(alice, 1, idempotencyKey=key)
+        alice.submit(1, idempotencyKey=key)
     assert set(Score.objects.values_list("value", flat=True)) == {4}
 
 
@@ -221,7 +205,7 @@ def test_a_key_used_with_another_body_is_invalid(
 ) -> None:
     make_board(policy="sum")
     make_board(key="other", scope=Board.Scope.GROUP)
-    submit(alice, 5, idempotencyKey="k")
+    alice.submit(5, idempotencyKey="k")
     before = everything_stored()
     for body in (
         {"board": "steps", "value": 6},
@@ -234,34 +218,34 @@ def test_a_key_used_with_another_body_is_invalid(
 
 def test_a_key_is_somebodys_own(alice: Person, bob: Person, make_board: Any) -> None:
     make_board()
-    assert submit(alice, 5, idempotencyKey="k").status_code == 200
-    assert submit(bob, 7, idempotencyKey="k").status_code == 200
+    assert alice.submit(5, idempotencyKey="k").status_code == 200
+    assert bob.submit(7, idempotencyKey="k").status_code == 200
 
 
 def test_a_key_is_remembered_for_seven_days(alice: Person, make_board: Any) -> None:
     make_board(policy="sum")
-    submit(alice, 5, idempotencyKey="k")
+    alice.submit(5, idempotencyKey="k")
     with later(days=6, hours=23):
-        submit(alice, 5, idempotencyKey="k")
+        alice.submit(5, idempotencyKey="k")
         assert Score.objects.get(period="all").value == 5
     with later(days=7, minutes=1):
-        submit(alice, 5, idempotencyKey="k")
+        alice.submit(5, idempotencyKey="k")
         assert Score.objects.get(period="all").value == 10
     assert IdempotencyKey.objects.count() == 1
 
 
 def test_a_replay_is_answered_after_the_board_has_closed(alice: Person, make_board: Any) -> None:
     make_board(active_to=timezone.now() + timedelta(hours=1))
-    first = submit(alice, 5, idempotencyKey="k")
+    first = alice.submit(5, idempotencyKey="k")
     with later(hours=2):
-        assert submit(alice, 5, idempotencyKey="k").content == first.content
-        refused(submit(alice, 5, idempotencyKey="new"), 400, "invalid")
+        assert alice.submit(5, idempotencyKey="k").content == first.content
+        refused(alice.submit(5, idempotencyKey="new"), 400, "invalid")
 
 
 def test_a_refused_score_uses_no_key_up(alice: Person, make_board: Any) -> None:
     make_board(max_value=10)
-    refused(submit(alice, 11, idempotencyKey="k"), 400, "invalid")
-    assert submit(alice, 10, idempotencyKey="k").status_code == 200
+    refused(alice.submit(11, idempotencyKey="k"), 400, "invalid")
+    assert alice.submit(10, idempotencyKey="k").status_code == 200
 
 
 def test_a_clock_that_goes_back_writes_into_no_period_that_has_ended(
@@ -269,8 +253,8 @@ def test_a_clock_that_goes_back_writes_into_no_period_that_has_ended(
 ) -> None:
     make_board(policy="sum")
     with later(days=20):
-        ahead = values(submit(alice, 5))
-    behind = values(submit(alice, 3))
+        ahead = values(alice.submit(5))
+    behind = values(alice.submit(3))
     assert behind.keys() == ahead.keys() and set(behind.values()) == {8}
     assert Score.objects.count() == len(Window)
 
@@ -299,13 +283,13 @@ STYLES = {"competition": [1, 2, 2, 4], "dense": [1, 2, 2, 3], "ordinal": [1, 2, 
 
 @pytest.mark.parametrize(("style", "ranks"), STYLES.items())
 def test_ties_are_ranked_in_the_boards_style(
-    somebody: Any, make_board: Any, style: str, ranks: list[int]
+    make_person: Any, make_board: Any, style: str, ranks: list[int]
 ) -> None:
     make_board(rank_style=style)
-    people = [somebody(f"player-{number}") for number in range(4)]
+    people = [make_person(f"player-{number}") for number in range(4)]
     for person, value in zip(people, (9, 7, 7, 1), strict=True):
         person.enter("family")
-        submit(person, value)
+        person.submit(value)
     entries = people[0].get(f"groups/{FAMILY}/ranking?board=steps").json()["entries"]
     assert [entry["rank"] for entry in entries] == ranks
     assert [entry["member"]["id"] for entry in entries] == [p.body["user"]["id"] for p in people]
@@ -313,7 +297,7 @@ def test_ties_are_ranked_in_the_boards_style(
 
 def test_scores_of_somebody_erased_are_gone(alice: Person, make_board: Any) -> None:
     make_board()
-    submit(alice, 5, idempotencyKey="k")
+    alice.submit(5, idempotencyKey="k")
     told = alice.get("me/data").json()
     assert [key["key"] for key in told["idempotencyKeys"]] == ["k"]
     assert {score["source"] for score in told["scores"]} == {"client"}
@@ -348,14 +332,14 @@ EDGES = {
 
 @pytest.mark.parametrize(("midnight", "before", "after"), EDGES.values(), ids=EDGES)
 def test_a_score_counts_in_the_periods_of_its_moment_in_shanghai(
-    somebody: Any, make_board: Any, midnight: str, before: set[str], after: set[str]
+    make_person: Any, make_board: Any, midnight: str, before: set[str], after: set[str]
 ) -> None:
     make_board(policy="sum")
     moment = datetime.fromisoformat(midnight)
     with time_machine.travel(moment - timedelta(microseconds=1), tick=False) as clock:
-        alice = somebody("alice")
-        assert values(submit(alice, 1)) == dict.fromkeys(before, 1)
+        alice = make_person("alice")
+        assert values(alice.submit(1)) == dict.fromkeys(before, 1)
         clock.move_to(moment)
-        assert values(submit(alice, 1)) == {key: 1 + (key in before) for key in after}
+        assert values(alice.submit(1)) == {key: 1 + (key in before) for key in after}
         clock.move_to(moment - timedelta(seconds=1))
-        assert values(submit(alice, 1)) == {key: 2 + (key in before) for key in after}
+        assert values(alice.submit(1)) == {key: 2 + (key in before) for key in after}

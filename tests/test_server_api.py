@@ -16,17 +16,21 @@ from accounts.models import WeChatUser
 from core.vault import decrypt
 from groups.models import Board, Group, Score, ScoreSource, ServerKey
 from groups.periods import Period, Window
-from tests.conftest import API, Person, refused, sealed_for
+from tests.cast import (
+    API,
+    DOUBTFUL,
+    FAMILY,
+    KEY,
+    RISKY,
+    Person,
+    everything_stored,
+    later,
+    refused,
+    sealed_for,
+)
 from tests.settings import APP_ID, OTHER_APP_ID
-from tests.test_bind import FAMILY
-from tests.test_crypto import KEY as SESSION_KEY
-from tests.test_profile import DOUBTFUL, RISKY
-from tests.test_scores import make_board
-from tests.test_security import everything_stored, later
 from wechat.crypto import seal
 from wechat.sandbox import openid_of
-
-__all__ = ["make_board"]
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "server-api.md"
 
@@ -231,10 +235,10 @@ def test_five_hundred_scores_are_taken_and_one_more_is_not(
 
 
 def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
-    server: Server, somebody: Any
+    server: Server, make_person: Any
 ) -> None:
     openid = openid_of(APP_ID, "newcomer")
-    body = {"openid": openid, "sessionKey": SESSION_KEY, "unionid": "u1", "nickname": "新人"}
+    body = {"openid": openid, "sessionKey": KEY, "unionid": "u1", "nickname": "新人"}
     answer = server.post("server/sessions", body)
     assert answer.status_code == 200, answer.content
     assert answer.json().keys() == {"token", "expiresAt", "user"}
@@ -242,7 +246,7 @@ def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
     phone = Person("newcomer", nobody, token=answer.json()["token"], body=answer.json())
     assert phone.get("me").json()["nickname"] == "新人"
     user = phone.user
-    assert (user.openid, user.unionid, decrypt(user.session_key)) == (openid, "u1", SESSION_KEY)
+    assert (user.openid, user.unionid, decrypt(user.session_key)) == (openid, "u1", KEY)
     entered = phone.post("groups/bind", sealed_for(phone, {"openGId": FAMILY}))
     assert entered.status_code == 201
 
@@ -251,11 +255,11 @@ def test_an_envelope_under_the_servers_new_key_opens_and_under_the_old_one_for_a
     alice: Person, server: Server
 ) -> None:
     old = alice.envelope("family")
-    answer = server.post("server/sessions", {"openid": alice.openid, "sessionKey": SESSION_KEY})
+    answer = server.post("server/sessions", {"openid": alice.openid, "sessionKey": KEY})
     assert answer.json()["user"]["id"] == alice.body["user"]["id"]
     assert alice.post("groups/bind", old).status_code == 201
     assert alice.post("groups/bind", sealed_for(alice, {"openGId": "tG2"})).status_code == 201
-    assert seal(SESSION_KEY, {})
+    assert seal(KEY, {})
 
 
 def test_a_session_without_a_key_leaves_the_one_there_is(alice: Person, server: Server) -> None:
@@ -266,7 +270,7 @@ def test_a_session_without_a_key_leaves_the_one_there_is(alice: Person, server: 
 
 
 def test_nicknames_from_a_server_are_checked_too(alice: Person, server: Server) -> None:
-    session = {"openid": alice.openid, "sessionKey": SESSION_KEY}
+    session = {"openid": alice.openid, "sessionKey": KEY}
     before = everything_stored()
     refused(server.post("server/sessions", {**session, "nickname": RISKY}), 400, "invalid")
     assert everything_stored() == before
@@ -280,8 +284,8 @@ def test_nicknames_from_a_server_are_checked_too(alice: Person, server: Server) 
         {"openid": "a b"},
         {"openid": 5},
         {"sessionKey": "short"},
-        {"sessionKey": SESSION_KEY[:-2]},
-        {"sessionKey": SESSION_KEY.replace("=", "A")},
+        {"sessionKey": KEY[:-2]},
+        {"sessionKey": KEY.replace("=", "A")},
         {"unionid": ""},
         {"nickname": " "},
         {"hat": 1},
@@ -331,11 +335,11 @@ def test_a_ranking_for_the_server_is_the_members_without_a_me(
 
 @pytest.fixture
 def finished(
-    alice: Person, bob: Person, somebody: Any, group: Group, make_board: Any
+    alice: Person, bob: Person, make_person: Any, group: Group, make_board: Any
 ) -> Iterator[str]:
     """Last week's key, in which Alice and Bob tied before Dora, with Emil last."""
     make_board()
-    people = [alice, bob, *(somebody(name, name) for name in ("dora", "emil"))]
+    people = [alice, bob, *(make_person(name, name) for name in ("dora", "emil"))]
     week = Period.current(Window.WEEK, timezone.now()).key
     for person, value in zip(people, (9, 9, 5, 1), strict=True):
         person.enter("family")
@@ -391,10 +395,10 @@ def test_there_are_no_winners_of_what_has_not_ended(
 
 
 def test_the_example_of_the_documentation_runs(
-    live_server: Any, somebody: Any, settings: Any
+    live_server: Any, make_person: Any, settings: Any
 ) -> None:
     [example] = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
-    alice, server = somebody("alice"), server_of(APP_ID)
+    alice, server = make_person("alice"), server_of(APP_ID)
     Board.objects.create(app_id=APP_ID, key="steps", scope=Board.Scope.APP)
     environment = {
         **os.environ,

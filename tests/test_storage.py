@@ -1,4 +1,4 @@
-"""Where avatars are kept: a directory, or a bucket of whatever speaks S3, over a real socket."""
+"""Where avatars are stored: a directory, or a bucket of any S3 service, over a real socket."""
 
 import json
 import os
@@ -22,9 +22,7 @@ from django.core.management import call_command
 from moto.server import ThreadedMotoServer
 
 from groupsite.settings import object_storage, origin
-from tests.conftest import refused
-from tests.test_profile import push, send, the_check
-from tests.test_security import later
+from tests.cast import check_of, later, push_verdict, refused
 from wechat.client import Suggestion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +31,7 @@ BUCKET, REGION = "avatars-1250000000", "ap-shanghai"
 ACCESS_KEY, SECRET_KEY = "AKIDOFTHETESTS", "secret-of-the-test-bucket"
 
 
-def kept_at(settings, endpoint_url: str) -> None:
+def use_bucket(settings, endpoint_url: str) -> None:
     """Make the default storage a bucket at that address, as the settings would."""
     bucket = object_storage(BUCKET, endpoint_url, REGION, ACCESS_KEY, SECRET_KEY)
     settings.STORAGES = settings.STORAGES | {"default": bucket}
@@ -41,7 +39,7 @@ def kept_at(settings, endpoint_url: str) -> None:
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
-    """The address of an S3 server with our bucket."""
+    """Run an S3 server with our bucket; yield its address."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -57,7 +55,7 @@ def store() -> Iterator[str]:
 
 
 def client_of(url: str):
-    """A client of ours, apart from the storage that is tested."""
+    """Return a client of our own, apart from the storage that is tested."""
     return boto3.client(
         "s3",
         endpoint_url=url,
@@ -69,8 +67,8 @@ def client_of(url: str):
 
 @pytest.fixture
 def bucket(settings, store):
-    """A client of the bucket which is the default storage."""
-    kept_at(settings, store)
+    """Make a bucket the default storage; yield a client of it."""
+    use_bucket(settings, store)
     client = client_of(store)
     yield client
     client.close()
@@ -102,7 +100,7 @@ def test_the_address_of_an_object_carries_no_signature(bucket):
 
 @pytest.fixture
 def requests() -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]:
-    """The address of a server that takes any object, and the requests it got."""
+    """Run a server that takes any object; yield its address and the requests that it got."""
     seen: list[BaseHTTPRequestHandler] = []
 
     class Anything(BaseHTTPRequestHandler):
@@ -126,9 +124,9 @@ def requests() -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]:
         server.shutdown()
 
 
-def test_a_store_that_is_not_amazons_understands_the_request(settings, requests):
+def test_an_s3_service_other_than_amazons_understands_the_request(settings, requests):
     url, seen = requests
-    kept_at(settings, url)
+    use_bucket(settings, url)
     default_storage.save(NAME, ContentFile(b"picture"))
     [request] = seen
     assert request.path == f"/{BUCKET}/{NAME}"
@@ -141,7 +139,7 @@ def test_a_store_that_is_not_amazons_understands_the_request(settings, requests)
 
 
 def refusal_of(settings, port: int) -> BotoCoreError:
-    kept_at(settings, f"http://127.0.0.1:{port}")
+    use_bucket(settings, f"http://127.0.0.1:{port}")
     with ThreadPoolExecutor(1) as thread:
         saving = thread.submit(default_storage.save, NAME, ContentFile(b"picture"))
         error = saving.exception(timeout=30)
@@ -150,13 +148,13 @@ def refusal_of(settings, port: int) -> BotoCoreError:
     return error
 
 
-def test_a_store_that_is_down_is_given_up(settings):
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+def test_a_service_that_is_down_is_not_waited_for(settings):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     assert "Could not connect" in str(refusal_of(settings, port))
 
 
-def test_a_store_that_says_nothing_is_given_up(settings):
+def test_a_service_that_does_not_answer_is_not_waited_for(settings):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "Read timeout" in str(refusal_of(settings, silent.getsockname()[1]))
         silent.settimeout(0)
@@ -174,7 +172,7 @@ def test_a_store_that_says_nothing_is_given_up(settings):
 
 
 def settings_with(**environment: str) -> dict:
-    """Some settings of a process with that environment."""
+    """Read some settings in a process with that environment."""
     code = """
 import django, json
 from django.conf import settings
@@ -182,7 +180,7 @@ from django.core.files.storage import storages
 from groupsite.logs import ReportFilter
 django.setup()
 print(json.dumps({
-    "kept": type(storages["default"]).__name__,
+    "storage": type(storages["default"]).__name__,
     "static": settings.STORAGES["staticfiles"]["BACKEND"],
     "url": settings.MEDIA_URL,
     "root": settings.MEDIA_ROOT,
@@ -204,14 +202,14 @@ print(json.dumps({
     return json.loads(run.stdout)
 
 
-def test_avatars_are_kept_in_a_directory_unless_there_is_a_bucket(tmp_path):
+def test_avatars_are_stored_in_a_directory_unless_there_is_a_bucket(tmp_path):
     said = settings_with(MEDIA_ROOT=str(tmp_path))
-    assert said["kept"] == "FileSystemStorage"
+    assert said["storage"] == "FileSystemStorage"
     assert (said["url"], said["root"]) == ("/media/", str(tmp_path))
     assert said["images"] == ["'self'", "data:"]
 
 
-def test_a_bucket_takes_the_avatars_and_nothing_else():
+def test_a_bucket_stores_avatars_and_nothing_else():
     said = settings_with(
         S3_BUCKET=BUCKET,
         S3_ENDPOINT_URL="https://cos.ap-shanghai.myqcloud.com",
@@ -220,7 +218,7 @@ def test_a_bucket_takes_the_avatars_and_nothing_else():
         S3_SECRET_KEY=SECRET_KEY,
         MEDIA_URL="https://avatars.example.com/faces",
     )
-    assert said["kept"] == "S3Storage"
+    assert said["storage"] == "S3Storage"
     assert said["static"] == "django.contrib.staticfiles.storage.StaticFilesStorage"
     assert said["url"] == "https://avatars.example.com/faces/"
     assert said["images"] == ["'self'", "data:", "https://avatars.example.com"]
@@ -241,9 +239,9 @@ def test_pages_may_show_images_from_where_avatars_are(url, origins):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_avatar_lives_and_ends_in_the_bucket(bucket, settings, somebody):
+def test_an_avatar_is_stored_in_the_bucket_and_deleted_from_it(bucket, settings, make_person):
     settings.MEDIA_URL = "https://faces.example.com/"
-    alice = somebody("alice")
+    alice = make_person("alice")
 
     def kept() -> set[str]:
         found = bucket.list_objects_v2(Bucket=BUCKET, Prefix="avatars/").get("Contents", [])
@@ -251,8 +249,9 @@ def test_an_avatar_lives_and_ends_in_the_bucket(bucket, settings, somebody):
 
     addresses = []
     for _ in range(2):
-        addresses.append(send(alice).json()["avatar"])
-        push(the_check(), Suggestion.PASS)
+        check = check_of(answer := alice.upload())
+        addresses.append(answer.json()["avatar"])
+        push_verdict(check, Suggestion.PASS)
         assert addresses[-1] in kept() and len(kept()) == 2
     assert len(set(addresses)) == 2
     assert alice.browser.get(f"/avatars/{addresses[-1].rpartition('/')[2]}").status_code == 404
@@ -265,10 +264,10 @@ def test_an_avatar_lives_and_ends_in_the_bucket(bucket, settings, somebody):
 
 
 @pytest.mark.django_db
-def test_while_the_bucket_is_away_an_upload_is_put_off(settings, somebody):
+def test_an_upload_is_refused_while_the_bucket_is_unavailable(settings, make_person):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        kept_at(settings, f"http://127.0.0.1:{closed.getsockname()[1]}")
-        alice = somebody("alice")
-        refused(send(alice), 503, "unavailable")
+        use_bucket(settings, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        alice = make_person("alice")
+        refused(alice.upload(), 503, "unavailable")
         assert alice.get("me").json()["avatarState"] == "approved"

@@ -1,4 +1,4 @@
-"""How often one may ask: by user, token, call and address, in one process and in several."""
+"""Throttles: by user, token, call and address, in one process and in several."""
 
 import os
 import re
@@ -23,20 +23,18 @@ from django.test import Client as Browser
 from django.test import RequestFactory
 
 from core import limits
-from tests.conftest import API, Person, needs, refused
+from tests.cast import API, Person, refused
+from tests.servers import PATIENCE, ROOT, at_once, find_program, serving, unused_port, wait_for
 from tests.settings import APP_ID
-from tests.test_races import ROOT, at_once, serving
-
-PATIENCE = 60  # seconds that anything may take
 
 
 def calls(person: Person, path: str, times: int, method: str = "GET") -> Counter[int]:
-    """That many calls; how often which status came back."""
+    """Call so many times; count the answers by status."""
     return Counter(person.call(method, path).status_code for _ in range(times))
 
 
 def throttled(answer: Any) -> int:
-    """Checks that this is the contract's refusal; the seconds it names."""
+    """Check that a call was throttled; return the seconds to wait."""
     seconds: int = refused(answer, 429, "throttled")["retryAfter"]
     assert 1 <= seconds <= 60
     return seconds
@@ -45,7 +43,7 @@ def throttled(answer: Any) -> int:
 # By user, token and call
 
 
-def test_one_call_too_often_is_refused_and_others_are_not(
+def test_a_call_made_too_often_is_refused_and_others_are_not(
     alice: Person, bob: Person, settings: Any
 ) -> None:
     settings.THROTTLES = "call=30/minute"
@@ -56,13 +54,13 @@ def test_one_call_too_often_is_refused_and_others_are_not(
     assert bob.get("me").status_code == 200
 
 
-def test_looking_with_head_is_the_same_call(alice: Person, settings: Any) -> None:
+def test_head_counts_as_get(alice: Person, settings: Any) -> None:
     settings.THROTTLES = "call=30/minute"
     assert calls(alice, "me", 30, "HEAD") == {200: 30}
     throttled(alice.get("me"))
 
 
-def test_a_token_too_often_is_refused_and_the_persons_other_one_is_not(
+def test_a_token_used_too_often_is_refused_and_the_users_other_token_is_not(
     alice: Person, settings: Any
 ) -> None:
     settings.THROTTLES = "token=300/minute,user=off,call=off"
@@ -71,7 +69,7 @@ def test_a_token_too_often_is_refused_and_the_persons_other_one_is_not(
     assert alice.log_in().get("boards").status_code == 200
 
 
-def test_a_second_token_makes_nobody_a_second_person(
+def test_two_tokens_of_one_user_share_the_users_limit(
     alice: Person, bob: Person, settings: Any
 ) -> None:
     settings.THROTTLES = "user=300/minute,token=off,call=off"
@@ -93,7 +91,7 @@ def test_a_costly_method_has_a_limit_of_its_own(
     assert calls(alice, "me", 60, "PUT") == {400: 50, 429: 10}
 
 
-def test_limits_that_are_off_refuse_nobody(alice: Person, settings: Any) -> None:
+def test_a_limit_that_is_off_refuses_no_call(alice: Person, settings: Any) -> None:
     settings.THROTTLES = "call=30/minute"
     assert calls(alice, "me", 40) == {200: 30, 429: 10}
     settings.THROTTLES = "call=off"
@@ -105,9 +103,7 @@ def test_limits_that_are_off_refuse_nobody(alice: Person, settings: Any) -> None
 # What a refusal costs, and how long it lasts
 
 
-def test_a_refusal_says_when_to_come_again_and_is_not_held_against_anybody(
-    alice: Person, settings: Any
-) -> None:
+def test_a_refusal_says_when_to_retry_and_does_not_count(alice: Person, settings: Any) -> None:
     settings.THROTTLES = "call=30/minute"
     with time_machine.travel(time.time(), tick=False) as clock:
         assert calls(alice, "me", 10) == {200: 10}
@@ -122,7 +118,9 @@ def test_a_refusal_says_when_to_come_again_and_is_not_held_against_anybody(
         assert throttled(alice.get("me")) == 40
 
 
-def test_what_one_limit_refuses_does_not_count_for_another(alice: Person, settings: Any) -> None:
+def test_a_call_that_one_limit_refuses_does_not_count_for_another(
+    alice: Person, settings: Any
+) -> None:
     settings.THROTTLES = "user=300/minute,call=240/minute"
     with time_machine.travel(time.time(), tick=False) as clock:
         assert calls(alice, "me", 240) + calls(alice, "boards", 60) == {200: 300}
@@ -132,7 +130,7 @@ def test_what_one_limit_refuses_does_not_count_for_another(alice: Person, settin
         assert calls(alice, "groups", 240) == {200: 240}
 
 
-def test_the_longest_of_two_waits_is_told(alice: Person, settings: Any) -> None:
+def test_the_answer_names_the_longer_of_two_waits(alice: Person, settings: Any) -> None:
     settings.THROTTLES = "user=300/minute,call=60/90second"
     with time_machine.travel(time.time(), tick=False) as clock:
         for method, path in (
@@ -151,7 +149,7 @@ def test_the_longest_of_two_waits_is_told(alice: Person, settings: Any) -> None:
 # By address
 
 
-def test_log_ins_count_by_address(db: None, settings: Any) -> None:
+def test_log_ins_are_counted_by_address(db: None, settings: Any) -> None:
     settings.THROTTLES = "login=120/minute"
     visitor = Person("visitor", phone=None)  # type: ignore[arg-type]
     assert calls(visitor, "login", 120, "POST") == {400: 120}
@@ -160,11 +158,11 @@ def test_log_ins_count_by_address(db: None, settings: Any) -> None:
     assert elsewhere.post(API + "login", {}, "application/json").status_code == 400
 
 
-def test_an_address_counts_for_all_that_costs_something(
+def test_an_address_has_one_limit_for_everything_that_is_costly(
     alice: Person, bob: Person, settings: Any
 ) -> None:
     settings.THROTTLES = "address=300/minute"
-    bob.token = "no token of ours"
+    bob.token = "an invalid token"
     assert calls(bob, "me", 200) == {401: 200}
     assert calls(bob, "/admin/", 50) == {302: 50}
     assert calls(bob, "/wp-login.php", 50) == {404: 50}
@@ -176,7 +174,7 @@ def test_an_address_counts_for_all_that_costs_something(
     answer.close()  # the file; closing an answer within a test ends the database's connection
 
 
-def test_a_browser_that_asks_too_often_gets_a_page_in_its_language(db: None, settings: Any) -> None:
+def test_a_throttled_browser_gets_a_page_in_its_language(db: None, settings: Any) -> None:
     settings.THROTTLES = "address=300/minute"
     browser = Browser()
     assert {browser.get("/").status_code for _ in range(300)} == {302}
@@ -210,18 +208,18 @@ ADDRESSES: dict[str, tuple[int, str | None, str]] = {
 
 
 @pytest.mark.parametrize("what", ADDRESSES)
-def test_whose_address_counts(settings: Any, what: str) -> None:
+def test_the_address_of_the_client_is_found_behind_proxies(settings: Any, what: str) -> None:
     settings.NUM_PROXIES, header, address = ADDRESSES[what]
     headers = {} if header is None else {"X-Forwarded-For": header}
     request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="203.0.113.9")
     assert limits.client_address(request) == address
 
 
-def test_a_server_on_a_unix_socket_knows_no_address_and_counts_all_as_one(settings: Any) -> None:
+def test_all_clients_of_a_unix_socket_share_one_address(settings: Any) -> None:
     assert limits.client_address(RequestFactory().get("/", REMOTE_ADDR="")) == "unknown"
 
 
-def test_a_process_forgets_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_forgets_the_counts_of_old_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CALLERS", 100)
     limiter = limits.Limiter("")
     limit = limits.limits_in("")["address"]
@@ -240,7 +238,7 @@ def test_a_process_forgets_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def servers(directory: Path, number: int = 1, **changed: str) -> Iterator[list[str]]:
-    """URLs of that many servers with the same settings; their logs are in the directory."""
+    """Run so many servers with the same settings; yield their URLs. Logs are in the directory."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DATABASE_URL": f"sqlite:///{directory / 'nothing.sqlite3'}",
@@ -255,7 +253,7 @@ def servers(directory: Path, number: int = 1, **changed: str) -> Iterator[list[s
 
 
 def guess(url: str, **headers: str) -> int:
-    """A log-in that is not even valid: 400 is a guess that was let through."""
+    """Send an invalid log-in: 400 is a guess that was let through."""
     with requests.Session() as http:  # one each, since a kept connection waits for delayed ACKs
         http.trust_env = False
         answer = http.post(f"{url}login", json={}, headers=headers, timeout=PATIENCE)
@@ -264,7 +262,7 @@ def guess(url: str, **headers: str) -> int:
 
 
 class Answer:
-    """An answer of `requests` as Django's test client would give it."""
+    """An answer of `requests` with the attributes of one of Django's test client."""
 
     def __init__(self, answer: requests.Response) -> None:
         self.status_code, self.content, self.json = answer.status_code, answer.text, answer.json
@@ -275,7 +273,7 @@ class Answer:
 
 
 @pytest.mark.parametrize("proxies", [0, 1])
-def test_a_thousand_invented_addresses_are_one(tmp_path: Path, proxies: int) -> None:
+def test_a_thousand_forged_addresses_count_as_one(tmp_path: Path, proxies: int) -> None:
     def header(number: int) -> str:
         invented = f"10.0.{number // 256}.{number % 256}"
         return f"{invented}, 192.0.2.1" if proxies else invented
@@ -290,10 +288,11 @@ def test_a_thousand_invented_addresses_are_one(tmp_path: Path, proxies: int) -> 
 
 @contextmanager
 def redis_server(directory: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A Redis of our own, empty."""
+    """Run an empty Redis of our own."""
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with subprocess.Popen(
-        [needs("redis-server"), *arguments, "--dir", str(directory)], stdout=subprocess.DEVNULL
+        [find_program("redis-server"), *arguments, "--dir", str(directory)],
+        stdout=subprocess.DEVNULL,
     ) as process:
         try:
             wait_for(lambda: can_connect(port))
@@ -307,22 +306,13 @@ def can_connect(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(happens: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return unused_port()
 
 
 def guess_everywhere(urls: list[str], times: int, stop: Event | None = None) -> Counter[int]:
-    """Eight guessers at once, who take the servers in turn."""
+    """Guess from eight clients at once, which take the servers in turn."""
 
     def guesses(first: int) -> Counter[int]:
         got = Counter[int]()
@@ -335,9 +325,7 @@ def guess_everywhere(urls: list[str], times: int, stop: Event | None = None) -> 
     return sum(at_once([lambda first=first: guesses(first) for first in range(8)]), Counter())
 
 
-def test_two_processes_let_exactly_the_limit_through_between_them(
-    tmp_path: Path, port: int
-) -> None:
+def test_two_processes_together_let_the_limit_through(tmp_path: Path, port: int) -> None:
     with (
         redis_server(tmp_path, port),
         servers(tmp_path, 2, REDIS_URL=f"redis://127.0.0.1:{port}/0") as urls,
@@ -345,10 +333,10 @@ def test_two_processes_let_exactly_the_limit_through_between_them(
         assert guess_everywhere(urls, 40) == {400: 120, 429: 200}
 
 
-def test_when_redis_dies_under_load_nothing_fails_and_each_process_keeps_the_limit(
+def test_when_redis_dies_under_load_no_call_fails_and_each_process_keeps_the_limit(
     tmp_path: Path, port: int
 ) -> None:
-    def told(sentence: str) -> list[int]:
+    def logged(sentence: str) -> list[int]:
         return [path.read_text().count(sentence) for path in sorted(tmp_path.glob("*.log"))]
 
     redis_url = f"redis://127.0.0.1:{port}/0"
@@ -365,18 +353,18 @@ def test_when_redis_dies_under_load_nothing_fails_and_each_process_keeps_the_lim
         try:
             redis.kill()
             redis.wait(PATIENCE)
-            wait_for(lambda: told("Redis is away") == [1, 1])
+            wait_for(lambda: logged("Redis is away") == [1, 1])
             stack.enter_context(redis_server(tmp_path, port))
-            wait_for(lambda: told("Redis answers again") == [1, 1])
+            wait_for(lambda: logged("Redis answers again") == [1, 1])
         finally:
             stop.set()
         during = load.result(PATIENCE)
         assert set(during) <= {400, 429}
-        assert told("Redis is away") == [1, 1], "once, not at every request"
-        assert told("Traceback") == [0, 0]
+        assert logged("Redis is away") == [1, 1], "once, not at every request"
+        assert logged("Traceback") == [0, 0]
 
 
-def test_a_process_counts_by_itself_once_redis_is_gone(tmp_path: Path, port: int) -> None:
+def test_each_process_counts_by_itself_when_redis_is_gone(tmp_path: Path, port: int) -> None:
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(tmp_path, port))
         urls = stack.enter_context(servers(tmp_path, 2, REDIS_URL=f"redis://127.0.0.1:{port}/0"))
@@ -387,17 +375,17 @@ def test_a_process_counts_by_itself_once_redis_is_gone(tmp_path: Path, port: int
         after = guess_everywhere(urls, 60)
         assert set(after) == {400, 429}
         assert before[400] + after[400] == 2 * 120, (
-            "the limit of each, what it let through before included"
+            "the limit of each, with what it let through before"
         )
 
 
-def test_a_redis_that_never_answers_is_asked_now_and_then_and_nobody_waits_for_it_twice(
+def test_a_redis_that_never_answers_is_asked_rarely_and_delays_few_calls(
     tmp_path: Path,
 ) -> None:
     asked: list[socket.socket] = []
 
     def accept() -> None:
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the socket has been closed
             while True:
                 asked.append(silent.accept()[0])
 
@@ -416,9 +404,7 @@ def test_a_redis_that_never_answers_is_asked_now_and_then_and_nobody_waits_for_i
     assert 1 <= len(asked) <= 8 + 1 + pauses
 
 
-def test_what_all_processes_together_refuse_does_not_count_either(
-    tmp_path: Path, port: int
-) -> None:
+def test_a_call_that_is_refused_does_not_count_in_redis_either(tmp_path: Path, port: int) -> None:
     rates = limits.limits_in("user=300/minute,call=240/minute")
 
     def count(call: str) -> list[limits.Count]:
@@ -436,7 +422,7 @@ def test_what_all_processes_together_refuse_does_not_count_either(
             limiter.shared.storage.storage.close()
 
 
-def test_what_redis_holds_names_people_by_our_ids_alone(
+def test_the_keys_in_redis_name_people_by_our_ids_alone(
     alice: Person, settings: Any, tmp_path: Path, port: int
 ) -> None:
     import redis
@@ -454,7 +440,7 @@ def test_what_redis_holds_names_people_by_our_ids_alone(
     assert not any(secret in key for key in keys for secret in (alice.openid, alice.token))
 
 
-# Guessing an operator's password at many servers and moments
+# Guessing an operator's password
 
 
 OTTO = """
@@ -466,7 +452,7 @@ User.objects.create_superuser("otto", password="a password only otto knows")
 
 
 def log_in(url: str, password: str) -> int:
-    """What the form for operators answers."""
+    """Send the sign-in form of operators; return the status of the answer."""
     form = {"username": "otto", "password": password, "csrfmiddlewaretoken": "x" * 32}
     cookie = {"Cookie": f"csrftoken={'x' * 32}"}
     address = url.replace("/api/v1/", "/admin/login/")
@@ -477,10 +463,10 @@ def log_in(url: str, password: str) -> int:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_many_wrong_passwords_at_the_same_moment_are_no_more_than_one_after_another(
+def test_wrong_passwords_at_the_same_moment_get_no_more_guesses(
     tmp_path: Path, port: int, processes: int
 ) -> None:
-    """Also in two processes that have a Redis between them; right ones are held against nobody."""
+    """Try it with two processes on one Redis too; right passwords are not counted."""
     redis_url = f"redis://127.0.0.1:{port}/0" if processes > 1 else ""
     changed = {"REDIS_URL": redis_url, "THROTTLES": "", "OPERATOR_TOTP": "False"}
     with redis_server(tmp_path, port), servers(tmp_path, processes, **changed) as urls:

@@ -13,10 +13,9 @@ import pytest
 from django.utils import timezone
 from django.utils.translation import gettext, override
 
-from console.review import told_age
-from console.words import WORDS
-
-from .conftest import needs
+from console.review import waiting_time
+from console.translations import WORDS
+from tests.servers import find_program
 
 pytestmark = pytest.mark.no_service
 
@@ -51,7 +50,7 @@ def test_every_sentence_is_translated_and_compiled():
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Set up a small project whose translations are in step."""
-    needs("xgettext")
+    find_program("xgettext")
     root = tmp_path_factory.mktemp("project")
     write(root / "tests/__init__.py", "")
     write(root / "tests/settings.py", SETTINGS)
@@ -171,7 +170,7 @@ def test_what_is_not_compiled_is_named(tree):
 def test_without_gettext_ci_fails_and_a_developer_is_asked_for_it(tree, tmp_path_factory):
     """Check all the same what needs no gettext."""
     tools = tmp_path_factory.mktemp("tools")
-    (tools / "git").symlink_to(needs("git"))
+    (tools / "git").symlink_to(find_program("git"))
     for options, ci, code in [
         ([], "false", 1),
         (["--check"], "true", 1),
@@ -207,4 +206,4 @@ def test_djangos_words_are_ours_where_it_has_none_or_others():
         assert gettext("Log out") == "退出登录"
         assert not any(gettext(word).isascii() for word in WORDS if isinstance(word, str))
         now = timezone.now()
-        assert told_age(now - timedelta(days=1, hours=2), now) == "1\xa0天"
+        assert waiting_time(now - timedelta(days=1, hours=2), now) == "1\xa0天"

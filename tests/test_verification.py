@@ -1,4 +1,4 @@
-"""What proves a web-view's domain to the platform: entered in the admin, at the root at once."""
+"""Files that verify a web-view's domain: entered in the console, served at the root."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def enter(browser: Browser, name: str = NAME, content: str = CONTENT) -> Any:
     return browser.post(ADD, {"name": name, "content": content})
 
 
-def test_what_olga_enters_is_at_the_root_at_once(olga: Browser) -> None:
+def test_a_file_is_served_as_soon_as_an_operator_enters_it(olga: Browser) -> None:
     assert Browser().get(f"/{NAME}").status_code == 404
     assert enter(olga).status_code == 302
     answer = Browser().get(f"/{NAME}")
@@ -31,7 +31,7 @@ def test_what_olga_enters_is_at_the_root_at_once(olga: Browser) -> None:
     assert not answer.cookies
 
 
-def test_it_is_only_to_be_read(olga: Browser) -> None:
+def test_a_file_can_only_be_read(olga: Browser) -> None:
     enter(olga)
     assert Browser().head(f"/{NAME}").status_code == 200
     for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -41,7 +41,7 @@ def test_it_is_only_to_be_read(olga: Browser) -> None:
 @pytest.mark.parametrize(
     "path", ["/other.txt", f"/{NAME.lower()}", f"/x/{NAME}", f"/{NAME}/", "/.txt", "/a.b.txt"]
 )
-def test_any_other_name_is_not_there(olga: Browser, path: str) -> None:
+def test_another_name_is_not_found(olga: Browser, path: str) -> None:
     enter(olga)
     assert Browser().get(path).status_code == 404
 
@@ -50,26 +50,26 @@ def test_any_other_name_is_not_there(olga: Browser, path: str) -> None:
     "name",
     ["", "x", "x.html", ".txt", "a/b.txt", "../x.txt", "a b.txt", "群.txt", "x" * 65 + ".txt"],
 )
-def test_a_name_that_the_platform_would_not_give_is_refused(olga: Browser, name: str) -> None:
+def test_a_name_that_wechat_does_not_use_is_refused(olga: Browser, name: str) -> None:
     answer = enter(olga, name=name)
     assert set(answer.context["adminform"].form.errors) == {"name"}
     assert not VerificationFile.objects.exists()
 
 
 @pytest.mark.parametrize("content", ["", "x" * 129, "两行", "a\nb", "a\x7f"])
-def test_content_that_the_platform_would_not_give_is_refused(olga: Browser, content: str) -> None:
+def test_content_that_wechat_does_not_use_is_refused(olga: Browser, content: str) -> None:
     answer = enter(olga, content=content)
     assert set(answer.context["adminform"].form.errors) == {"content"}
     assert not VerificationFile.objects.exists()
 
 
-def test_the_longest_of_both_is_served(olga: Browser) -> None:
+def test_the_longest_name_and_content_are_served(olga: Browser) -> None:
     name, content = "x" * 64 + ".txt", "~" * 128
     assert enter(olga, name, content).status_code == 302
     assert Browser().get(f"/{name}").content.decode() == content
 
 
-def test_a_name_is_there_once(olga: Browser) -> None:
+def test_a_name_is_unique(olga: Browser) -> None:
     enter(olga)
     assert set(enter(olga).context["adminform"].form.errors) == {"name"}
 
@@ -77,14 +77,14 @@ def test_a_name_is_there_once(olga: Browser) -> None:
 @pytest.mark.parametrize(
     ("role", "status"), [("viewer", 403), ("moderator", 403), ("manager", 302)]
 )
-def test_a_manager_may_enter_it_and_nobody_below(role: str, status: int) -> None:
+def test_files_are_entered_by_managers_only(role: str, status: int) -> None:
     otto, browser = User.objects.create_user("otto", is_staff=True), Browser()
     otto.groups.add(Role.objects.get(name=role))
     browser.force_login(otto)
     assert enter(browser).status_code == status
 
 
-def test_it_is_on_record_who_put_it_there_and_who_took_it_away(olga: Browser) -> None:
+def test_adding_and_deleting_a_file_is_audited(olga: Browser) -> None:
     enter(olga)
     row = VerificationFile.objects.get()
     delete = f"/admin/groups/verificationfile/{row.pk}/delete/"

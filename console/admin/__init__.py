@@ -1,5 +1,13 @@
-"""What operators find in the admin; each file holds the pages of one subject."""
+"""The admin's pages; each file holds those of one subject."""
 
-from . import audit, boards, groups, keys, members, operators, verification
+from . import audit, boards, groups, members, operators, server_keys, verification_files
 
-__all__ = ["audit", "boards", "groups", "keys", "members", "operators", "verification"]
+__all__ = [
+    "audit",
+    "boards",
+    "groups",
+    "members",
+    "operators",
+    "server_keys",
+    "verification_files",
+]

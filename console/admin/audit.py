@@ -1,21 +1,22 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from audit.models import AuditEvent
+from console.access import operator_of
 from console.actions import RECORDED
-from console.paging import AppList, KeysetList
-from console.site import operator_of
-from console.subjects import add_pages, subject_of
+from console.audit_targets import target_name, target_urls
+from console.paging import KeysetChangeList
 
-from .base import Large
+from .base import LargeTableAdmin
 
 # What `details` holds, for people who read it.
 DETAILS = {
@@ -47,16 +48,20 @@ VALUES = {
 }
 
 
-class AuditList(KeysetList):
-    """With where each row leads its reader."""
+class AuditChangeList(KeysetChangeList):
+    """The audit, with links to the pages that its reader may see."""
 
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        add_pages(self.result_list, operator_of(request))
+    @cached_property
+    def urls(self) -> dict[int, str]:
+        return target_urls(self.result_list, self.operator)
+
+    @admin.display(description=_("what"))
+    def subject_column(self, event: AuditEvent) -> str | SafeString:
+        return _target_link(event, self.urls)
 
 
-class ByAction(admin.SimpleListFilter):
-    """Out of what can be recorded; to ask the table for what is would read all of it."""
+class ActionFilter(admin.SimpleListFilter):
+    """A filter by all that can be recorded; to ask the table would read all of it."""
 
     title = _("action")
     parameter_name = "action"
@@ -69,20 +74,27 @@ class ByAction(admin.SimpleListFilter):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(Large):
-    """Who did what, to be read by everybody who may and changed by nobody."""
+class AuditEventAdmin(LargeTableAdmin):
+    """Who did what: only to be read."""
 
     exported = "audit"
     app_path = "app_id"
     links = ("target", "target_id", "member_id", "group_id")
     list_display = ("at", "operator_name", "what", "subject", "reason")
-    list_filter = (ByAction,)
+    list_filter = (ActionFilter,)
     search_fields = ("operator_name__exact", "reason", "request_id__exact")
     search_help_text = _("An operator's name, words of a reason, or a request's id")
 
     fields = (
-        *("at", "operator_name", "what", "subject", "app_id", "member_id", "group_id"),
-        *("reason", "told", "request_id"),
+        "at",
+        "operator_name",
+        "what",
+        "app_id",
+        "member_id",
+        "group_id",
+        "reason",
+        "described",
+        "request_id",
     )
     readonly_fields = fields
 
@@ -91,23 +103,23 @@ class AuditEventAdmin(Large):
         return str(RECORDED.get(event.action, event.action))
 
     @admin.display(description=_("what"))
-    def subject(self, event: Any) -> str | SafeString:
-        name = subject_of(event)
-        return format_html('<a href="{}">{}</a>', event.page, name) if event.page else name
+    def subject(self, event: AuditEvent) -> str:
+        return target_name(event)
 
     @admin.display(description=_("details"))
-    def told(self, event: AuditEvent) -> SafeString:
+    def described(self, event: AuditEvent) -> SafeString:
         named = (
             (DETAILS.get(key, key), _plain(key, value)) for key, value in event.details.items()
         )
         return format_html_join(SafeString("<br>"), "{}: {}", named)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AppList]:
-        return AuditList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[AuditChangeList]:
+        return AuditChangeList
 
-    def page(self, request: HttpRequest, row: AuditEvent) -> dict[str, Any]:
-        add_pages([row], operator_of(request))
-        return {"title": self.what(row), "subtitle": None}
+    def row_context(self, request: HttpRequest, row: AuditEvent) -> dict[str, Any]:
+        """Lead to what the event is about."""
+        link = _target_link(row, target_urls([row], operator_of(request)))
+        return {"title": self.what(row), "subtitle": None, "target": link}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -119,8 +131,14 @@ class AuditEventAdmin(Large):
         return False
 
 
+def _target_link(event: AuditEvent, urls: Mapping[int, str]) -> str | SafeString:
+    """Return the name of what an event is about, with a link where it has a page."""
+    name, url = target_name(event), urls.get(event.pk)
+    return format_html('<a href="{}">{}</a>', url, name) if url else name
+
+
 def _plain(key: str, value: Any) -> str:
-    """Django notes changed fields by their untranslated names."""
+    """Return a detail for people; Django notes changed fields by their untranslated names."""
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     if isinstance(value, list):

@@ -17,14 +17,15 @@ from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from audit.actors import Actor
-from audit.models import MAX_REASON
-from console.site import operator_of
-from console.views import REASON_HELP
+from console.access import operator_of
+from console.action_page import buttons
+from console.mini_programs import app_choices
+from console.reasons import ReasonField
 from groups import moderation, ranking
 from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
 from groups.periods import Window
 
-from .base import Audited, ComesFromWeChat, app_choices, buttons, face
+from .base import AuditedModelAdmin, WeChatModelAdmin, face
 
 
 class BoardForm(forms.ModelForm[Board]):
@@ -59,8 +60,8 @@ BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
 
 
 @admin.register(Board)
-class BoardAdmin(Audited):
-    """A mini-program's own boards; those that every one has are only to look at."""
+class BoardAdmin(AuditedModelAdmin):
+    """The boards of mini-programs; those that every one has cannot be changed."""
 
     form = BoardForm
     list_display = ("name", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
@@ -70,7 +71,7 @@ class BoardAdmin(Audited):
         (None, {"fields": ("app_id", "key", ("title_zh", "title_en"), ("unit_zh", "unit_en"))}),
         (_("What is compared"), {"fields": ("order", "policy", "scope", "rank_style", "decimals")}),
         (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
-        (_("By whom"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
+        (_("Who writes scores"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
     )
 
     @admin.display(description=_("title"))
@@ -79,7 +80,10 @@ class BoardAdmin(Audited):
 
     @admin.display(description=_("default"))
     def is_default(self, board: Board) -> str:
-        """Where a mini-program has chosen none, the days of activity are shown."""
+        """Return whether this is the default board.
+
+        Where a mini-program has chosen none, the days of activity are shown.
+        """
         if board.counts_days:
             return gettext("where no other is")
         return "✓" if board.default_for else ""
@@ -91,7 +95,7 @@ class BoardAdmin(Audited):
         )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The windows by their names where they are only to look at."""
+        """Show the windows by their names where they cannot be changed."""
         found: Any = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return found
@@ -102,7 +106,7 @@ class BoardAdmin(Audited):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """What is settled once there are scores."""
+        """Return what is settled once there are scores."""
         return ("counted", *Board.SETTLED) if obj and obj.has_scores else ("counted",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -120,7 +124,7 @@ class BoardAdmin(Audited):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Django's, and a preview of what the form says, which saves nothing."""
+        """Show the form, or a preview of what it says, which saves nothing."""
         if request.method == "POST" and "_preview" in request.POST:
             board = self.get_object(request, object_id) if object_id else None
             allowed = self.has_change_permission(request, board) if board else None
@@ -143,7 +147,7 @@ class BoardAdmin(Audited):
         return TemplateResponse(request, "admin/groups/board/preview.html", context)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """There is one default: the one before makes way in the same transaction."""
+        """Save the board; if it is the default, the one before is no longer, in one transaction."""
         if form.cleaned_data["is_default"]:
             for other in Board.objects.filter(default_for=obj.app_id).exclude(pk=obj.pk):
                 Board.objects.filter(pk=other.pk).update(default_for=None)
@@ -154,10 +158,10 @@ class BoardAdmin(Audited):
         super().save_model(request, obj, form, change)
 
 
-class CorrectionForm(forms.ModelForm[Score]):
-    """Another value, and why."""
+class ScoreForm(forms.ModelForm[Score]):
+    """A corrected value, and why."""
 
-    reason = forms.CharField(label=_("reason"), max_length=MAX_REASON, help_text=REASON_HELP)
+    reason = ReasonField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -166,7 +170,7 @@ class CorrectionForm(forms.ModelForm[Score]):
 
     @staticmethod
     def _bounds(board: Board) -> Iterator[MinValueValidator | MaxValueValidator]:
-        """The board's own; nobody was there on fewer than no days."""
+        """Return the board's own bounds; days of activity are never fewer than none."""
         least = 0 if board.counts_days else board.min_value
         if least is not None:
             yield MinValueValidator(least)
@@ -175,9 +179,9 @@ class CorrectionForm(forms.ModelForm[Score]):
 
 
 @admin.register(Score)
-class ScoreAdmin(ComesFromWeChat):
+class ScoreAdmin(WeChatModelAdmin):
     exported = "scores"
-    form = CorrectionForm
+    form = ScoreForm
     app_path = "user__app_id"
     list_display = ("face", "user", "board", "in_period", "shown", "source", "achieved_at")
     list_display_links = ("user",)
@@ -207,12 +211,12 @@ class ScoreAdmin(ComesFromWeChat):
     def shown(self, score: Score) -> str:
         return score.board.score_text(score.value)
 
-    def page(self, request: HttpRequest, row: Score) -> dict[str, Any]:
-        return {"title": row.user, "subtitle": None, "buttons": buttons(request, [row])}
+    def row_context(self, request: HttpRequest, row: Score) -> dict[str, Any]:
+        return {"title": row.user, "subtitle": None, "buttons": buttons(request, row)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        act = Actor(operator_of(request), form.cleaned_data["reason"])
+        actor = Actor(operator_of(request), form.cleaned_data["reason"])
         try:
-            moderation.change_score(obj, form.cleaned_data["value"], act)
+            moderation.change_score(obj, form.cleaned_data["value"], actor)
         except ObjectDoesNotExist:
             raise Http404 from None

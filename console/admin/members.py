@@ -1,6 +1,7 @@
-"""People, and their places in groups: without a form, since all that changes them is an action."""
+"""Members, and their places in groups: without a form, since actions alone change them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -8,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -15,19 +17,34 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import WeChatUser
 from accounts.review import State
 from audit.models import AuditEvent
-from console.actions import RECORDED
+from console.access import operator_of
+from console.action_page import Button, buttons, row_buttons
+from console.actions import RECORDED, Text
+from console.audit_targets import audit_url, row_url
+from console.paging import KeysetChangeList
 from console.roles import may_view
-from console.site import operator_of
-from console.subjects import page_of
-from groups.models import Absence, Membership, Score, describe
+from groups.models import Absence, GroupCard, Membership, Score, describe
 
-from .base import OnlyActions, audit_of, buttons, face, moment, pill, shortened, side_by_side
+from .base import ReadOnlyModelAdmin, face, moment, pill, shortened, side_by_side
 
 ROWS_SHOWN = 50
 
 
+class MemberChangeList(KeysetChangeList):
+    """The list of members, with the number of groups each is in."""
+
+    @cached_property
+    def group_counts(self) -> dict[int, int]:
+        current = Membership.objects.current(timezone.now()).filter(user__in=self.result_list)
+        return dict(current.values_list("user").annotate(count=Count("pk")))
+
+    @admin.display(description=_("in groups"))
+    def in_groups_column(self, user: WeChatUser) -> str:
+        return str(self.group_counts.get(user.pk, 0))
+
+
 @admin.register(WeChatUser)
-class WeChatUserAdmin(OnlyActions):
+class WeChatUserAdmin(ReadOnlyModelAdmin):
     exported = "members"
     app_path = "app_id"
     list_display = ("face", "name", "state", "review", "in_groups", "short_id", "first_seen")
@@ -37,11 +54,8 @@ class WeChatUserAdmin(OnlyActions):
     search_help_text = _("Nickname, or a whole openid")
     fields = ()
 
-    def prepare(self, rows: Sequence[Any]) -> None:
-        current = Membership.objects.current(timezone.now()).filter(user__in=rows)
-        counts = dict(current.values_list("user").annotate(count=Count("pk")))
-        for user in rows:
-            user.group_count = counts.get(user.pk, 0)
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MemberChangeList]:
+        return MemberChangeList
 
     @admin.display(description=_("nickname"))
     def name(self, user: WeChatUser) -> str:
@@ -62,8 +76,8 @@ class WeChatUserAdmin(OnlyActions):
         return side_by_side(pill("wait", what) for what in waiting)
 
     @admin.display(description=_("in groups"))
-    def in_groups(self, user: Any) -> str:
-        return str(user.group_count)
+    def in_groups(self, user: WeChatUser) -> str:
+        return str(Membership.objects.current(timezone.now()).filter(user=user).count())
 
     @admin.display(description=_("openid"))
     def short_id(self, user: WeChatUser) -> str:
@@ -73,48 +87,91 @@ class WeChatUserAdmin(OnlyActions):
     def first_seen(self, user: WeChatUser) -> str:
         return moment(user.created_at)
 
-    def page(self, request: HttpRequest, row: WeChatUser) -> dict[str, Any]:
-        return member_page(request, row)
+    def row_context(self, request: HttpRequest, row: WeChatUser) -> dict[str, Any]:
+        """Show a member's groups, their scores with the source, and what operators did."""
+        now, operator = timezone.now(), operator_of(request)
+        memberships = _latest(operator, Membership.objects.filter(user=row), "-verified_at")
+        cards = {card.group.pk: card for card in describe([m.group for m in memberships], now)}
+        scores = _latest(operator, Score.objects.filter(user=row), "-pk")
+        events = _latest(operator, AuditEvent.objects.filter(member_id=row.pk), "-pk")
+        return {
+            "title": row.display_name,
+            "subtitle": None,
+            "member": row,
+            "short_id": shortened(row.openid),
+            "may_see_openid": operator.has_perm("accounts.see_openids"),
+            "buttons": buttons(request, row),
+            "places": [
+                MemberPlace(
+                    each,
+                    cards[each.group_id],
+                    state_of(each.absences(now)),
+                    row_buttons(request, each),
+                )
+                for each in memberships
+            ],
+            "scores": [MemberScore(each, cards.get(each.scope)) for each in scores],
+            "events": [
+                MemberEvent(each, RECORDED.get(each.action, each.action)) for each in events
+            ],
+            "audit": audit_url(member_id=row.pk),
+        }
 
 
-def member_page(request: HttpRequest, user: WeChatUser) -> dict[str, Any]:
-    """What a member's page shows: groups, scores with their source, what operators did."""
-    now, operator = timezone.now(), operator_of(request)
-    memberships = _latest(operator, Membership.objects.filter(user=user), "-verified_at", "group")
-    groups = describe([each.group for each in memberships], now)
-    cards = {card.group.pk: card for card in groups}
-    for membership in memberships:
-        membership.user = user
-    scores = _latest(operator, Score.objects.filter(user=user), "-pk", "board")
-    events = _latest(operator, AuditEvent.objects.filter(member_id=user.pk), "-pk")
-    return {
-        "title": user.display_name,
-        "subtitle": None,
-        "member": user,
-        "short_id": shortened(user.openid),
-        "may_see_openid": operator.has_perm("accounts.see_openids"),
-        "buttons": buttons(request, [user]),
-        "places": [
-            (card, each, state_of(each.absences(now)), buttons(request, [each], "hide", "show"))
-            for card, each in zip(groups, memberships, strict=True)
-        ],
-        "scores": [
-            (each, cards.get(each.scope), each.board.score_text(each.value)) for each in scores
-        ],
-        "events": [(each, RECORDED.get(each.action, each.action)) for each in events],
-        "audit": audit_of(member_id=user.pk),
-    }
+@dataclass(frozen=True)
+class MemberPlace:
+    """A group that a member is in, and what can be done about that."""
+
+    membership: Membership
+    card: GroupCard
+    state: SafeString
+    buttons: list[Button]
 
 
-def _latest(operator: User, rows: QuerySet[Any], order: str, *related: str) -> list[Any]:
-    """The first of these rows, where the operator may see such rows at all."""
+@dataclass(frozen=True)
+class MemberScore:
+    """A score of a member, with its group where the board counts by group."""
+
+    score: Score
+    card: GroupCard | None
+
+    @property
+    def value(self) -> str:
+        return self.score.board.score_text(self.score.value)
+
+
+@dataclass(frozen=True)
+class MemberEvent:
+    """Something operators did to a member."""
+
+    event: AuditEvent
+    action: Text
+
+
+def _latest(operator: User, rows: QuerySet[Any], order: str) -> list[Any]:
+    """Read the first of these rows, where the operator may see such rows at all."""
     if not may_view(operator, rows.model):
         return []
-    return list(rows.select_related(*related).order_by(order)[:ROWS_SHOWN])
+    related = {Membership: ("group", "user"), Score: ("board",)}.get(rows.model, ())
+    found = rows.select_related(*related) if related else rows
+    return list(found.order_by(order)[:ROWS_SHOWN])
+
+
+class MembershipChangeList(KeysetChangeList):
+    """The list of memberships, each with its group's title."""
+
+    @cached_property
+    def titles(self) -> dict[int, str]:
+        groups = {row.group_id: row.group for row in self.result_list}
+        return {card.group.pk: card.title for card in describe(groups.values(), timezone.now())}
+
+    @admin.display(description=_("group"))
+    def in_group_column(self, membership: Membership) -> str:
+        return self.titles[membership.group_id]
 
 
 @admin.register(Membership)
-class MembershipAdmin(OnlyActions):
+class MembershipAdmin(ReadOnlyModelAdmin):
     app_path = "user__app_id"
     links = ("verified_at__gte", "group__id__exact")
     list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
@@ -124,16 +181,20 @@ class MembershipAdmin(OnlyActions):
     search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
     search_help_text = _("A member's nickname, a group's label, or a whole openGId")
     readonly_fields = (
-        *("group_link", "member_link", "joined_at", "verified_at", "left_at"),
-        *("scene", "watermarked", "alias", "alias_draft"),
+        "group_link",
+        "member_link",
+        "joined_at",
+        "verified_at",
+        "left_at",
+        "scene",
+        "watermarked",
+        "alias",
+        "alias_draft",
     )
     fields = readonly_fields
 
-    def prepare(self, rows: Sequence[Any]) -> None:
-        for row, card in zip(
-            rows, describe([row.group for row in rows], timezone.now()), strict=True
-        ):
-            row.card = card
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MembershipChangeList]:
+        return MembershipChangeList
 
     @admin.display(description=_("avatar"))
     def face(self, membership: Membership) -> SafeString:
@@ -152,8 +213,8 @@ class MembershipAdmin(OnlyActions):
         return moment(membership.verified_at)
 
     @admin.display(description=_("group"))
-    def in_group(self, membership: Any) -> str:
-        return str(membership.card.title)
+    def in_group(self, membership: Membership) -> str:
+        return str(membership.group)
 
     @admin.display(description=_("state"))
     def state(self, membership: Membership) -> SafeString:
@@ -167,16 +228,17 @@ class MembershipAdmin(OnlyActions):
     def member_link(self, membership: Membership) -> SafeString:
         return _link(membership.user)
 
-    def page(self, request: HttpRequest, row: Membership) -> dict[str, Any]:
-        told = {"title": self.name(row), "subtitle": None, "state": self.state(row)}
-        return {**told, "buttons": buttons(request, [row])}
+    def row_context(self, request: HttpRequest, row: Membership) -> dict[str, Any]:
+        """Show why others do not see the member, and what can be done."""
+        context = {"title": self.name(row), "subtitle": None, "state": self.state(row)}
+        return {**context, "buttons": buttons(request, row)}
 
 
 def state_of(absences: Sequence[Absence]) -> SafeString:
-    """Listed, or all the reasons why not."""
+    """Return listed, or all the reasons why not."""
     reasons = [pill("off", each.label) for each in absences]
     return side_by_side(reasons or [pill("good", _("listed"))])
 
 
 def _link(row: Any) -> SafeString:
-    return format_html('<a href="{}">{}</a>', page_of(row, row.pk), row)
+    return format_html('<a href="{}">{}</a>', row_url(row, row.pk), row)

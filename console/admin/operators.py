@@ -18,6 +18,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.access import operator_of
+from console.audit_targets import model_name
 from console.roles import (
     RIGHTS,
     ROLES,
@@ -26,30 +28,29 @@ from console.roles import (
     grantable_roles,
     outranks,
 )
-from console.site import operator_of
-from console.subjects import called
 
-from .base import Audited
+from .base import AuditedModelAdmin
 
 admin.site.unregister([User, Role])
 
 
 def renamed(opts: Any, one: Any, many: Any) -> Any:
-    """A model's options under other names; Django's call staff and members' groups alike."""
+    """Return a model's options under other names; Django has one word for roles and groups."""
     opts = copy(opts)
     opts.verbose_name, opts.verbose_name_plural = one, many
     return opts
 
 
 VERBS = {"view": _("view"), "add": _("add"), "change": _("change"), "delete": _("delete")}
-LAST_SUPERUSER = _("This is the last active superuser: make somebody else one first.")
+LAST_SUPERUSER = _("This is the last active superuser. Make another operator a superuser first.")
 GRANTS = ("groups", "user_permissions", "permissions")
 
 
-class Offered(forms.ModelMultipleChoiceField[Any]):
-    """Some of what there is: the rest is not theirs to give or take who see the form."""
+class GrantField(forms.ModelMultipleChoiceField[Any]):
+    """A choice of what the operator may give and take; what else is held is left alone."""
 
     def withheld(self, held: Any) -> list[Any]:
+        """Return what is held and not offered."""
         offered = set(self.queryset or ())
         return [each for each in held or () if each not in offered]
 
@@ -58,16 +59,16 @@ class Offered(forms.ModelMultipleChoiceField[Any]):
         return super().has_changed([x for x in initial or () if x not in withheld], data)
 
 
-class PermissionField(Offered):
-    """What may be done to what, in the reader's language: Django keeps "Can view member"."""
+class PermissionField(GrantField):
+    """Permissions in the reader's language: Django keeps "Can view member"."""
 
     def label_from_instance(self, obj: Permission) -> str:
         verb = VERBS.get(obj.codename.partition("_")[0]) or gettext(obj.name)
-        return f"{called(obj.content_type.model_class())} · {verb}"
+        return f"{model_name(obj.content_type.model_class())} · {verb}"
 
 
 def _given(values: Mapping[str, Any]) -> set[str]:
-    """What a form's values let somebody do, in words for the audit."""
+    """Return what a form's values allow, in words for the audit."""
     permissions = [*values.get("user_permissions", ()), *values.get("permissions", ())]
     return (
         {right for right in RIGHTS if values.get(right)}
@@ -76,14 +77,14 @@ def _given(values: Mapping[str, Any]) -> set[str]:
     )
 
 
-class Permitting(Audited):
-    """Offers of the permissions that the console asks for those one holds, and calls roles so.
+class PermissionModelAdmin(AuditedModelAdmin):
+    """A form that gives permissions: of those the console asks for, the ones its reader holds.
 
-    Whoever may change operators or roles is not to become more by it than they are.
+    Operators who may change operators or roles cannot give themselves more than they hold.
     """
 
     def is_for_superusers(self, row: Any) -> bool:
-        """Whether nobody else may change or delete this row."""
+        """Return whether only superusers may change or delete this row."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -99,27 +100,32 @@ class Permitting(Audited):
         operator = operator_of(request)
         kwargs |= {"form_class": PermissionField, "queryset": grantable(operator), "help_text": ""}
         if db_field.name == "groups":
-            roles = {"form_class": Offered, "queryset": grantable_roles(operator)}
+            roles = {"form_class": GrantField, "queryset": grantable_roles(operator)}
             kwargs |= {"label": capfirst(_("roles")), **roles}
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def save_related(self, request: Any, form: Any, formsets: Any, change: bool) -> None:
-        """What was there and is not offered stays; the rest is for the audit to tell."""
+        """Keep what the operator was not offered, and save the rest as chosen."""
         for name in form.cleaned_data.keys() & GRANTS:
             withheld = form.fields[name].withheld(form.initial.get(name))
             form.cleaned_data[name] = [*form.cleaned_data[name], *withheld]
         super().save_related(request, form, formsets, change)
-        before, after = _given(form.initial), _given(form.cleaned_data)
-        told = {"given": sorted(after - before), "taken": sorted(before - after)}
-        form.instance.told = {key: names for key, names in told.items() if names}
 
-    def audit(self, request: HttpRequest, action: str, row: Any, **details: Any) -> Any:
-        return super().audit(request, action, row, **details, **getattr(row, "told", {}))
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> list[dict[str, Any]]:
+        """Say what was given and taken, for the audit."""
+        message: list[dict[str, Any]] = super().construct_change_message(
+            request, form, formsets, add
+        )
+        before, after = _given(form.initial), _given(form.cleaned_data)
+        grants = {"given": sorted(after - before), "taken": sorted(before - after)}
+        return [*message, {"audit": {key: names for key, names in grants.items() if names}}]
 
 
 class OperatorForm(UserChangeForm[User]):
     def clean(self) -> dict[str, Any]:
-        """Somebody has to be left who can let the others in."""
+        """Keep one superuser who can let the others in."""
         stays = all(self.cleaned_data.get(right, True) for right in RIGHTS)
         if not stays and are_the_last_superusers([self.instance]):
             raise ValidationError(LAST_SUPERUSER)
@@ -127,7 +133,7 @@ class OperatorForm(UserChangeForm[User]):
 
 
 @admin.register(User)
-class OperatorAdmin(Permitting, UserAdmin[User]):
+class OperatorAdmin(PermissionModelAdmin, UserAdmin[User]):
     list_display = ("username", "roles", "is_superuser", "is_active", "last_login")
     list_filter = ("groups", "is_superuser", "is_active")
     fieldsets = (
@@ -152,13 +158,13 @@ class OperatorAdmin(Permitting, UserAdmin[User]):
         return (*super().get_readonly_fields(request, obj), *mine)
 
     def get_deleted_objects(self, objs: Iterable[User], request: HttpRequest) -> Any:
-        """The last superuser is protected."""
+        """Protect the last superuser."""
         *found, protected = super().get_deleted_objects(objs, request)  # type: ignore[arg-type]
         last = [LAST_SUPERUSER] if are_the_last_superusers(objs) else []
         return *found, [*protected, *last]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """With the roles of everybody on the page."""
+        """Read the roles of all operators on the page at once."""
         page: Any = super().get_changelist_instance(request)
         page.result_list = page.result_list.prefetch_related("groups")
         return page
@@ -170,7 +176,7 @@ class OperatorAdmin(Permitting, UserAdmin[User]):
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
     ) -> HttpResponse:
-        """Django's, in one transaction with its audit; nobody takes the place of who is more."""
+        """Set a password in one transaction with its audit, unless the operator may do more."""
         operator = self.get_object(request, unquote(id))
         if operator and outranks(operator, operator_of(request)):
             raise PermissionDenied
@@ -180,13 +186,13 @@ class OperatorAdmin(Permitting, UserAdmin[User]):
             return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Whoever is added here is to come in."""
+        """Let in an operator who is added here."""
         obj.is_staff = obj.is_staff or not change
         super().save_model(request, obj, form, change)
 
 
 @admin.register(Role)
-class RoleAdmin(Permitting, GroupAdmin):  # type: ignore[misc]
+class RoleAdmin(PermissionModelAdmin, GroupAdmin):  # type: ignore[misc]
     filter_horizontal = ()
 
     def __init__(self, *args: Any) -> None:
@@ -194,5 +200,5 @@ class RoleAdmin(Permitting, GroupAdmin):  # type: ignore[misc]
         self.opts = renamed(self.opts, _("role"), _("roles"))
 
     def is_for_superusers(self, row: Role) -> bool:
-        """The ready roles: each migrate gives whatever has their name their permissions."""
+        """Protect the ready roles: each migrate gives roles of these names their permissions."""
         return row.name in ROLES

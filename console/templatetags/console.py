@@ -7,7 +7,7 @@ register = template.Library()
 
 @register.filter
 def code(text: str) -> SafeString:
-    """What stands between backticks, as code: the causes are written for docs/ as well."""
+    """Show what stands between backticks as code: the causes are written for docs/ as well."""
     plain, *rest = str(text).split("`")
     if len(rest) % 2:
         return format_html("{}", text)

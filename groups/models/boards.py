@@ -62,12 +62,16 @@ def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "B
     return board
 
 
+def every_window() -> str:
+    """Return the names of all windows, for new boards."""
+    return ",".join(Window.values)
+
+
 class WindowsField(models.CharField[str, str]):
-    """The names of some windows, separated by commas; of all by default."""
+    """Some of the windows, as their names between commas; all of them by default."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        every = ",".join(Window.values)
-        super().__init__(*args, **{"max_length": 20, "default": every, **kwargs})
+        super().__init__(*args, **{"max_length": 60, "default": every_window, **kwargs})
 
 
 class Board(models.Model):
@@ -133,7 +137,7 @@ class Board(models.Model):
     )
     windows = WindowsField(_("windows"))
     default_window = models.CharField(
-        _("default window"), max_length=5, choices=Window.choices, default=Window.WEEK
+        _("default window"), max_length=8, choices=Window.choices, default=Window.WEEK
     )
     min_value = models.BigIntegerField(_("smallest score"), null=True, blank=True)
     max_value = models.BigIntegerField(_("largest score"), null=True, blank=True)

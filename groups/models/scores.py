@@ -100,7 +100,7 @@ class Score(models.Model):
     board = models.ForeignKey(
         Board, models.PROTECT, related_name="scores", verbose_name=_("board"), db_index=False
     )
-    window = models.CharField(_("window"), max_length=5, choices=Window.choices)
+    window = models.CharField(_("window"), max_length=8, choices=Window.choices)
     period = OpaqueIdField(_("period"), max_length=24)
     scope = models.BigIntegerField(
         _("scope"),

@@ -46,12 +46,12 @@ class Operator:
     def make_key(self, app_id: str = APP_ID) -> str:
         """A server key's text."""
         form = {"app_id": app_id, "name": "结算服务"}
-        page = self.browser.post("/admin/accounts/serverkey/add/", form).content.decode()
+        page = self.browser.post("/admin/groups/serverkey/add/", form).content.decode()
         [text] = re.findall(r'id="key-text"[^>]*>([\w-]+)<', page)
         return str(text)
 
     def revoke_keys(self) -> None:
-        for key in _rows("accounts.ServerKey").all():
+        for key in _rows("groups.ServerKey").all():
             self._act("revoke", key.pk)
 
     def make_file(self, name: str, content: str) -> None:

@@ -104,11 +104,13 @@ def every_call(stage: Stage) -> None:
         use_up(stage, lambda: caller.ask(method, path, data=b"{", twice=True))  # noqa: B023
         caller.ask(method, path)
     stage.settings.THROTTLES = ""
-    stage.title("Whoever is blocked")
-    stage.operator.do_to_person("block", alice)
+    stage.title("A blocked member")
+    bob = stage.person("bob")
+    bob.enter("family")
+    stage.operator.do_to_person("block", bob)
     for caller, method, path in calls:
-        if caller is alice and (method, path) != ("DELETE", "me"):
-            caller.ask(method, path)
+        if caller is alice and path != "me/data" and (method, path) != ("DELETE", "me"):
+            bob.ask(method, path)
 
 
 def _caller(stage: Stage, path: str, member: Caller, server: Caller) -> Caller:
@@ -147,7 +149,7 @@ def what_breaks(stage: Stage) -> None:
         server.post("server/sessions", session)
         stage.fault("/wxa/msg_sec_check", times=0)
 
-    stage.title("The storage is away, and nobody is erased")
+    stage.title("The storage is away, and no one is erased")
     alice.send_avatar()
     root = stage.settings.MEDIA_ROOT
     (root / "a file").write_text("in the way")

@@ -1,4 +1,4 @@
-"""Scores as the pages write them: in full where they fit, else rounded, in the reader's units."""
+"""Scores on pages: in full where they fit, else rounded, in the units of the reader's language."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -12,9 +12,11 @@ from django.utils import timezone
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
+from console.action_page import buttons
+from console.mini_programs import app_choices
 from groups.models import ServerKey
 
-from .base import Audited, app_choices, buttons
+from .base import AuditedModelAdmin
 
 
 class ServerKeyForm(forms.ModelForm[ServerKey]):
@@ -22,8 +24,8 @@ class ServerKeyForm(forms.ModelForm[ServerKey]):
 
 
 @admin.register(ServerKey)
-class ServerKeyAdmin(Audited):
-    """Keys of teams' own back ends. The text of one is shown in the answer that made it, once."""
+class ServerKeyAdmin(AuditedModelAdmin):
+    """The keys; the text of one is shown once, in the answer that made it."""
 
     form = ServerKeyForm
     fields = ("app_id", "name")
@@ -40,18 +42,18 @@ class ServerKeyAdmin(Audited):
         return (*self.fields, *(("created_at", "revoked_at") if obj else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # revoked, it goes on telling that it was there
+        return False  # a revoked key stays in the list
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             obj.save(update_fields=form.changed_data)
         else:
-            obj.text = obj.rotate(timezone.now())
+            obj.rotate(timezone.now())  # `response_add` makes the text that is shown
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self.shown(request, obj, obj.text)
+        return self.show_text(request, obj, obj.rotate(timezone.now()))
 
     @admin.action(
         description=_("Rotate: a new text, and the old one ends at once"), permissions=["change"]
@@ -63,18 +65,18 @@ class ServerKeyAdmin(Audited):
         with transaction.atomic():
             key = keys.select_for_update().filter(revoked_at=None).first()
             if key is None:
-                text = _("This key is revoked for good. Make another where one is needed.")
+                text = _("This key is revoked and stays so. Make another one if you need it.")
                 self.message_user(request, text, messages.ERROR)
                 return None
             new = key.rotate(timezone.now())
             self.audit(request, "rotate", key)
-        return self.shown(request, key, new)
+        return self.show_text(request, key, new)
 
-    def page(self, request: HttpRequest, row: ServerKey) -> dict[str, Any]:
-        return {"buttons": buttons(request, [row])}
+    def row_context(self, request: HttpRequest, row: ServerKey) -> dict[str, Any]:
+        return {"buttons": buttons(request, row)}
 
-    def shown(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
-        """The one page that ever holds a key's text: an answer, never a message or a redirect."""
+    def show_text(self, request: HttpRequest, key: ServerKey, text: str) -> HttpResponse:
+        """Show a key's text, on the one page that ever holds it: never a message or a redirect."""
         context = {**self.admin_site.each_context(request), "key": key, "text": text}
         context |= {"title": _("Server key"), "opts": self.opts}
         response = TemplateResponse(request, "admin/groups/serverkey/shown.html", context)

@@ -2,11 +2,11 @@ from django.contrib import admin
 
 from groups.models import VerificationFile
 
-from .base import Audited
+from .base import AuditedModelAdmin
 
 
 @admin.register(VerificationFile)
-class VerificationFileAdmin(Audited):
+class VerificationFileAdmin(AuditedModelAdmin):
     """The platform's proof of a domain: served at the root as soon as it is saved."""
 
     list_display = ("name", "content")

@@ -1,4 +1,4 @@
-"""How operators get in: a password or a link, then a code from their phone; and who guesses."""
+"""How operators sign in: a password or a link, then a code from their phone; and guessing."""
 
 import re
 import time
@@ -20,8 +20,8 @@ from audit.models import AuditEvent
 from console.models import BACKUP_CODES, SecondFactor
 from console.sign_in import sign_in_path
 from core import limits
+from tests.cast import everything_stored
 from tests.settings import REDIS_URL
-from tests.test_security import everything_stored
 
 PASSWORD = "a password only otto knows"
 LOGIN, OTP, CONSOLE = "/admin/login/?next=/admin/", "/admin/otp/?next=/admin/", "/admin/"
@@ -30,7 +30,7 @@ NOON = 1_795_579_200  # a full minute
 
 @pytest.fixture
 def clock(settings: Any) -> Iterator[Any]:
-    """Time stands still, and operators need a second factor."""
+    """Stop the clock, and require a second factor of operators."""
     settings.OPERATOR_TOTP = True
     with time_machine.travel(NOON, tick=False) as clock:
         yield clock
@@ -55,7 +55,7 @@ def codes_in(page: Any) -> list[str]:
 
 
 def code_of(key: str, steps: int = 0) -> str:
-    """What an authenticator app with that secret shows now, or some steps of 30 s from now."""
+    """Return what an authenticator app with this secret shows, now or some steps of 30 s later."""
     return f"{TOTP(b32decode(key), drift=steps).token():06}"
 
 
@@ -64,7 +64,7 @@ def enter(browser: Browser, code: str, **extra: Any) -> Any:
 
 
 def enrol(browser: Browser) -> tuple[str, list[str]]:
-    """Set up an app, as on the first sign-in; its secret and the backup codes."""
+    """Set up an app, as on the first sign-in; return its secret and the backup codes."""
     key = secret_in(browser.get(OTP))
     return key, codes_in(enter(browser, code_of(key)))
 
@@ -75,7 +75,7 @@ def is_in(browser: Browser) -> bool:
 
 @pytest.fixture
 def phone(clock: Any, otto: User) -> tuple[str, list[str]]:
-    """Otto has set up his phone, a minute ago."""
+    """Set up Otto's phone, a minute ago; return its secret and the backup codes."""
     browser = Browser()
     log_in(browser)
     made = enrol(browser)
@@ -84,7 +84,7 @@ def phone(clock: Any, otto: User) -> tuple[str, list[str]]:
 
 
 def codeless() -> Browser:
-    """A browser in which Otto's password was right, and no more."""
+    """Return a browser in which Otto gave his password, and no code yet."""
     browser = Browser()
     assert log_in(browser).status_code == 302
     return browser
@@ -93,7 +93,7 @@ def codeless() -> Browser:
 # The second factor
 
 
-def test_the_first_sign_in_sets_up_an_app_and_tells_ten_backup_codes_once(
+def test_the_first_sign_in_sets_up_an_app_and_shows_ten_backup_codes_once(
     clock: Any, otto: User
 ) -> None:
     browser = codeless()
@@ -107,7 +107,7 @@ def test_the_first_sign_in_sets_up_an_app_and_tells_ten_backup_codes_once(
     assert codes_in(browser.get(OTP)) == []
 
 
-def test_a_one_time_link_owes_a_code_as_well(phone: tuple[str, list[str]], otto: User) -> None:
+def test_a_one_time_link_needs_a_code_as_well(phone: tuple[str, list[str]], otto: User) -> None:
     browser = Browser()
     browser.post(sign_in_path(User.objects.get()))
     assert not is_in(browser)
@@ -127,9 +127,7 @@ def test_without_the_code_no_page_of_the_console_opens(
     assert everything_stored() == before
 
 
-def test_a_browser_that_set_up_nothing_yet_never_sees_what_another_is_setting_up(
-    clock: Any, otto: User
-) -> None:
+def test_two_browsers_that_set_up_an_app_get_different_secrets(clock: Any, otto: User) -> None:
     mine, other = codeless(), codeless()
     assert secret_in(mine.get(OTP)) == secret_in(mine.get(OTP))
     assert secret_in(mine.get(OTP)) != secret_in(other.get(OTP))
@@ -140,20 +138,20 @@ def test_a_browser_that_set_up_nothing_yet_never_sees_what_another_is_setting_up
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1])
-def test_a_phone_may_be_half_a_minute_off(phone: tuple[str, list[str]], steps: int) -> None:
+def test_a_phones_clock_may_be_half_a_minute_off(phone: tuple[str, list[str]], steps: int) -> None:
     browser = codeless()
     enter(browser, code_of(phone[0], steps))
     assert is_in(browser)
 
 
 @pytest.mark.parametrize("steps", [-3, -2, 2, 3])
-def test_a_phone_may_not_be_further_off(phone: tuple[str, list[str]], steps: int) -> None:
+def test_a_phones_clock_may_not_be_further_off(phone: tuple[str, list[str]], steps: int) -> None:
     browser = codeless()
     assert enter(browser, code_of(phone[0], steps)).status_code == 200
     assert not is_in(browser)
 
 
-def test_a_code_is_good_for_once(phone: tuple[str, list[str]], clock: Any) -> None:
+def test_a_code_works_once(phone: tuple[str, list[str]], clock: Any) -> None:
     code = code_of(phone[0])
     first, second = codeless(), codeless()
     enter(first, code)
@@ -161,17 +159,17 @@ def test_a_code_is_good_for_once(phone: tuple[str, list[str]], clock: Any) -> No
     assert is_in(first) and not is_in(second)
     clock.shift(30)
     enter(second, code)
-    assert not is_in(second), "nor in the step after, where it would still be in time"
+    assert not is_in(second), "nor in the next step, although it is still in time"
 
 
-def test_the_code_that_set_it_up_is_used_already(clock: Any, otto: User) -> None:
+def test_the_code_that_set_up_the_app_does_not_sign_in_again(clock: Any, otto: User) -> None:
     key, _codes = enrol(codeless())
     browser = codeless()
     enter(browser, code_of(key))
     assert not is_in(browser)
 
 
-def test_a_backup_code_is_good_for_once_however_it_is_typed(
+def test_a_backup_code_works_once_however_it_is_typed(
     phone: tuple[str, list[str]], clock: Any
 ) -> None:
     code = phone[1][3]
@@ -186,7 +184,7 @@ def test_a_backup_code_is_good_for_once_however_it_is_typed(
     assert list(ways).count("backup_code") == 2
 
 
-def test_full_width_digits_are_digits(phone: tuple[str, list[str]]) -> None:
+def test_full_width_digits_are_accepted(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
     code = "".join(chr(ord(digit) + 0xFEE0) for digit in code_of(phone[0]))
     enter(browser, f"{code[:3]} {code[3:]}")
@@ -194,7 +192,7 @@ def test_full_width_digits_are_digits(phone: tuple[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "000000", "0" * 41, "abc", "-12345", "１２", "\x00"])
-def test_what_is_no_code_is_refused_in_words(phone: tuple[str, list[str]], code: str) -> None:
+def test_a_wrong_code_is_refused_with_a_message(phone: tuple[str, list[str]], code: str) -> None:
     browser = codeless()
     page = enter(browser, code)
     assert page.status_code == 200 and "errorlist" in page.content.decode()
@@ -211,13 +209,15 @@ def test_each_wrong_code_doubles_the_wait_up_to_nine_minutes(
         clock.shift(600)
     enter(browser, "000000")
     enter(browser, code_of(phone[0]))
-    assert not is_in(browser), "the right one must wait as well"
+    assert not is_in(browser), "the right code must wait as well"
     clock.shift(513)
     enter(browser, code_of(phone[0]))
     assert is_in(browser)
 
 
-def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], clock: Any) -> None:
+def test_wrong_codes_are_counted_like_wrong_passwords(
+    phone: tuple[str, list[str]], clock: Any
+) -> None:
     browser = codeless()
     answers = Counter(enter(browser, "000000").status_code for _ in range(20))
     assert answers == {200: 5, 429: 15}
@@ -228,7 +228,7 @@ def test_wrong_codes_count_as_wrong_passwords_do(phone: tuple[str, list[str]], c
     assert is_in(browser)
 
 
-def test_new_backup_codes_end_the_old_ones(phone: tuple[str, list[str]], clock: Any) -> None:
+def test_new_backup_codes_replace_the_old_ones(phone: tuple[str, list[str]], clock: Any) -> None:
     browser = codeless()
     enter(browser, code_of(phone[0]))
     clock.shift(60)
@@ -243,7 +243,7 @@ def test_new_backup_codes_end_the_old_ones(phone: tuple[str, list[str]], clock: 
     assert is_in(other)
 
 
-def test_whoever_is_in_needs_a_code_to_change_anything(
+def test_a_change_of_the_second_factor_needs_a_code(
     phone: tuple[str, list[str]], clock: Any
 ) -> None:
     browser = codeless()
@@ -258,7 +258,9 @@ def test_whoever_is_in_needs_a_code_to_change_anything(
     assert secret_in(browser.get(OTP)) != phone[0]
 
 
-def test_resetting_it_ends_what_is_open_and_is_audited(phone: tuple[str, list[str]]) -> None:
+def test_a_reset_of_the_second_factor_signs_out_and_is_audited(
+    phone: tuple[str, list[str]],
+) -> None:
     browser = codeless()
     enter(browser, code_of(phone[0]))
     assert is_in(browser)
@@ -267,12 +269,12 @@ def test_resetting_it_ends_what_is_open_and_is_audited(phone: tuple[str, list[st
     assert secret_in(browser.get(OTP)) != phone[0]
     event = AuditEvent.objects.latest("pk")
     assert (event.action, event.operator, event.operator_name) == ("reset_totp", None, "manage.py")
-    for name in ("otto", "nobody"):
+    for name in ("otto", "unknown"):
         with pytest.raises(CommandError, match="No operator"):
             call_command("reset_totp", name)
 
 
-def test_at_rest_neither_the_secret_nor_a_backup_code_can_be_read(
+def test_the_secret_and_the_backup_codes_are_encrypted_at_rest(
     phone: tuple[str, list[str]], settings: Any
 ) -> None:
     stored = str(everything_stored())
@@ -282,7 +284,7 @@ def test_at_rest_neither_the_secret_nor_a_backup_code_can_be_read(
     assert b32decode(phone[0]).hex() not in stored
 
 
-def test_a_new_field_key_takes_over_with_the_next_sign_in(
+def test_the_next_sign_in_encrypts_under_a_new_field_key(
     phone: tuple[str, list[str]], settings: Any, clock: Any
 ) -> None:
     old, new = settings.FIELD_KEYS[0], "bmV3LWtleS1uZXcta2V5LW5ldy1rZXktMDAwMDAwMDA="
@@ -295,7 +297,7 @@ def test_a_new_field_key_takes_over_with_the_next_sign_in(
     assert is_in(browser)
 
 
-def test_the_session_gets_a_new_name_when_the_code_is_right(phone: tuple[str, list[str]]) -> None:
+def test_the_session_key_changes_when_the_code_is_right(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
     before = browser.cookies["sessionid"].value
     enter(browser, code_of(phone[0]))
@@ -321,15 +323,15 @@ def change_password(browser: Browser, old: str, new: str = NEW) -> Any:
     return browser.post("/admin/password_change/", form)
 
 
-def test_a_wrong_old_password_is_a_guess_as_at_the_log_in(otto: User) -> None:
+def test_a_wrong_old_password_counts_as_a_guess(otto: User) -> None:
     browser = codeless()
     answers = Counter(change_password(browser, f"wrong {n}").status_code for n in range(40))
     assert answers == {200: 5, 429: 35}
     assert change_password(browser, PASSWORD).status_code == 429
-    assert log_in(Browser()).status_code == 429, "the two are counted together"
+    assert log_in(Browser()).status_code == 429, "both are counted together"
 
 
-def test_a_new_password_that_will_not_do_is_no_guess(otto: User) -> None:
+def test_a_new_password_that_is_refused_is_not_a_guess(otto: User) -> None:
     browser = codeless()
     assert {change_password(browser, PASSWORD, "short").status_code for _ in range(20)} == {200}
     assert change_password(browser, PASSWORD).status_code == 302
@@ -348,7 +350,7 @@ def test_a_change_of_password_is_audited_without_the_password(otto: User) -> Non
 
 
 @pytest.mark.parametrize("whose", ["password_change", "auth/user/{}/password"])
-def test_no_password_changes_without_its_audit(
+def test_no_password_changes_if_it_cannot_be_audited(
     otto: User, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = codeless()
@@ -361,13 +363,13 @@ def test_no_password_changes_without_its_audit(
     assert otto.check_password(PASSWORD)
 
 
-def test_who_owes_a_code_can_leave(phone: tuple[str, list[str]]) -> None:
+def test_an_operator_who_has_no_code_can_leave(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
     assert browser.post(OTP, {"leave": "1"})["Location"] == "/admin/login/"
     assert browser.get(OTP)["Location"].startswith("/admin/login/")
 
 
-def test_the_way_on_never_leads_to_another_site(phone: tuple[str, list[str]]) -> None:
+def test_the_next_page_is_never_on_another_site(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
     answer = browser.post("/admin/otp/?next=https://evil.example/", {"code": code_of(phone[0])})
     assert answer["Location"] == CONSOLE
@@ -380,7 +382,7 @@ def test_without_the_setting_a_password_is_enough(otto: User) -> None:
     assert [e.details for e in AuditEvent.objects.filter(action="sign_in")] == [{"way": "password"}]
 
 
-def test_a_member_of_staff_no_more_is_out(phone: tuple[str, list[str]], otto: User) -> None:
+def test_a_former_operator_is_signed_out(phone: tuple[str, list[str]], otto: User) -> None:
     browser = codeless()
     enter(browser, code_of(phone[0]))
     User.objects.update(is_staff=False)
@@ -388,29 +390,29 @@ def test_a_member_of_staff_no_more_is_out(phone: tuple[str, list[str]], otto: Us
     assert browser.get(OTP)["Location"].startswith("/admin/login/")
 
 
-def test_production_without_a_second_factor_is_worth_a_warning(settings: Any) -> None:
+def test_a_deployment_without_a_second_factor_gets_a_warning(settings: Any) -> None:
     assert "groupsite.W001" in [each.id for each in run_checks(include_deployment_checks=True)]
     settings.OPERATOR_TOTP = True
     assert "groupsite.W001" not in [each.id for each in run_checks(include_deployment_checks=True)]
 
 
-def test_an_audit_of_signing_in_holds_no_secret(phone: tuple[str, list[str]], otto: User) -> None:
-    told = str(list(AuditEvent.objects.values()))
-    assert "sign_in" in told and "enrol_totp" in told
-    assert PASSWORD not in told and phone[0] not in told
+def test_the_audit_of_a_sign_in_has_no_secret(phone: tuple[str, list[str]], otto: User) -> None:
+    stored = str(list(AuditEvent.objects.values()))
+    assert "sign_in" in stored and "enrol_totp" in stored
+    assert PASSWORD not in stored and phone[0] not in stored
 
 
 # Guessing
 
 
 def guesses(browser: Browser, times: int, name: str = "otto", **extra: Any) -> Counter[int]:
-    """How often which answer came to that many wrong passwords."""
+    """Try so many wrong passwords; count the answers by status."""
     return Counter(
         log_in(browser, f"wrong {number}", name, **extra).status_code for number in range(times)
     )
 
 
-def test_twenty_wrong_passwords_lock_and_the_page_says_for_how_long(otto: User) -> None:
+def test_wrong_passwords_lock_and_the_page_says_for_how_long(otto: User) -> None:
     with time_machine.travel(NOON, tick=False) as clock:
         browser = Browser()
         assert guesses(browser, 20) == {200: 5, 429: 15}
@@ -428,7 +430,7 @@ def test_right_passwords_are_not_counted(otto: User) -> None:
     assert {log_in(Browser()).status_code for _ in range(40)} == {302}
 
 
-def test_ones_own_success_lifts_nobodys_count(otto: User) -> None:
+def test_a_success_does_not_reset_the_count_of_another_name(otto: User) -> None:
     User.objects.create_superuser("mallory", password=PASSWORD)
     browser = Browser()
     for _ in range(2):
@@ -438,7 +440,7 @@ def test_ones_own_success_lifts_nobodys_count(otto: User) -> None:
     assert guesses(browser, 2) == {200: 1, 429: 1}
 
 
-def test_an_address_has_thirty_guesses_whatever_the_names(otto: User) -> None:
+def test_an_address_has_thirty_guesses_for_all_names_together(otto: User) -> None:
     browser = Browser()
     answers = sum((guesses(browser, 2, f"operator{number}") for number in range(20)), Counter())
     assert answers == {200: 30, 429: 10}
@@ -446,26 +448,26 @@ def test_an_address_has_thirty_guesses_whatever_the_names(otto: User) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["OTTO", " otto ", "ｏｔｔｏ"])
-def test_another_spelling_is_no_other_name(otto: User, spelling: str) -> None:
+def test_another_spelling_is_the_same_name(otto: User, spelling: str) -> None:
     guesses(Browser(), 5)
     assert guesses(Browser(), 1, spelling) == {429: 1}
 
 
-def test_nobody_shuts_an_operator_out_from_elsewhere(otto: User) -> None:
+def test_guesses_from_elsewhere_do_not_lock_an_operators_own_browser(otto: User) -> None:
     known = codeless()
     assert known.post("/admin/logout/").status_code == 200
     answers: Counter[int] = Counter()
     for number in range(10):
         answers += guesses(Browser(REMOTE_ADDR=f"192.0.2.{number}"), 5)
-    assert answers == {200: 20, 429: 30}, "that name has no more guesses from anywhere"
+    assert answers == {200: 20, 429: 30}, "that name has no guesses left from any address"
     assert log_in(Browser(REMOTE_ADDR="192.0.2.99")).status_code == 429
-    assert log_in(known).status_code == 302, "but from where Otto has been"
+    assert log_in(known).status_code == 302, "but Otto's browser may still try"
     browser = Browser(REMOTE_ADDR="192.0.2.99")
     browser.post(sign_in_path(User.objects.get()))
-    assert is_in(browser), "and by a link"
+    assert is_in(browser), "and so does a link"
 
 
-def test_the_device_cookie_of_one_is_worth_nothing_for_another(otto: User) -> None:
+def test_the_device_cookie_of_one_operator_does_not_help_another(otto: User) -> None:
     User.objects.create_superuser("mallory", password=PASSWORD)
     browser = Browser(REMOTE_ADDR="192.0.2.200")
     log_in(browser, name="mallory")
@@ -476,30 +478,30 @@ def test_the_device_cookie_of_one_is_worth_nothing_for_another(otto: User) -> No
     assert guesses(browser, 1) == {429: 1}
 
 
-def test_a_password_alone_makes_no_device_known(phone: tuple[str, list[str]]) -> None:
+def test_a_password_alone_sets_no_device_cookie(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
     assert "operator_device" not in browser.cookies
     enter(browser, code_of(phone[0]))
     assert "operator_device" in browser.cookies
 
 
-def test_the_log_tells_of_a_wrong_password_and_not_which(otto: User, console: StringIO) -> None:
+def test_a_wrong_password_is_logged_without_the_password(otto: User, log_output: StringIO) -> None:
     log_in(Browser(), "almost " + PASSWORD, "my-password-in-the-wrong-field")
-    told = console.getvalue()
-    assert "wrong password" in told
-    assert PASSWORD not in told and "in-the-wrong-field" not in told
+    logged = log_output.getvalue()
+    assert "wrong password" in logged
+    assert PASSWORD not in logged and "in-the-wrong-field" not in logged
 
 
-def test_a_name_as_long_as_a_book_is_a_name(db: None) -> None:
+def test_guesses_of_a_very_long_name_are_counted(db: None) -> None:
     assert guesses(Browser(), 6, "x" * 100_000) == {200: 5, 429: 1}
 
 
-def test_guesses_can_be_left_uncounted(otto: User, settings: Any) -> None:
+def test_the_limits_of_guesses_can_be_switched_off(otto: User, settings: Any) -> None:
     settings.THROTTLES = "guess=off,guess-name=off,guess-address=off"
     assert guesses(Browser(), 40) == {200: 40}
 
 
-def test_what_is_waited_for_is_real_time(otto: User) -> None:
+def test_the_wait_is_counted_in_real_time(otto: User) -> None:
     started = time.time()
     guesses(Browser(), 5)
     left = int(log_in(Browser())["Retry-After"])

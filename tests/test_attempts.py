@@ -1,4 +1,4 @@
-"""The attempts: the exact cause of a refusal, for operators, while clients hear what they heard."""
+"""Attempts: operators see the exact cause of a refusal, clients only its error code."""
 
 import time
 from datetime import timedelta
@@ -9,26 +9,27 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client as Browser
 from django.utils import timezone
+from django.utils.translation import override
 
 from audit import attempts
 from audit.actors import Actor
 from audit.causes import CAUSES
 from audit.models import Attempt, AuditEvent, Watch
 from groups.models import Group
-from tests.conftest import Person, refused, sealed_for
+from tests.cast import (
+    FAMILY,
+    GARBAGE,
+    KEY,
+    Person,
+    encrypted_for,
+    fault,
+    later,
+    refused,
+    sealed_for,
+    ticket,
+)
 from tests.settings import APP_ID
-from tests.test_bind import FAMILY, GARBAGE, ticket
-from tests.test_crypto import KEY, encrypted
-from tests.test_login import fault
-from tests.test_security import later
 from wechat.sandbox import Sandbox
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pace and no watch of another test's."""
-    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
-    attempts.forget_watches()
 
 
 def last() -> Attempt:
@@ -36,28 +37,17 @@ def last() -> Attempt:
 
 
 def steps(attempt: Attempt) -> str:
-    """Which steps were passed, and which one was not: `scene envelope !watermark`."""
+    """List the steps that were passed and the one that was not: `scene envelope !watermark`."""
     return " ".join(step["step"] if step["ok"] else f"!{step['step']}" for step in attempt.steps)
-
-
-def spoilt(person: Person, text: bytes) -> dict[str, str]:
-    """A text of our making under the person's own key."""
-    from base64 import b64encode
-
-    from core.vault import decrypt
-
-    found = encrypted(text, decrypt(person.user.session_key) or "")
-    return {
-        "encryptedData": b64encode(found.data).decode(),
-        "iv": b64encode(found.iv).decode(),
-    }
 
 
 OPENS = {"openGId": FAMILY}
 ENVELOPES: dict[str, Any] = {
-    "padding": lambda alice: spoilt(alice, b"fifteen letters\0"),  # another key may seem to fit
-    "encoding": lambda alice: spoilt(alice, b"\xff\xfe" + b"\x0e" * 14),
-    "json": lambda alice: spoilt(alice, b"[]" + b"\x0e" * 14),
+    "padding": lambda alice: encrypted_for(
+        alice, b"fifteen letters\0"
+    ),  # another key may seem to fit
+    "encoding": lambda alice: encrypted_for(alice, b"\xff\xfe" + b"\x0e" * 14),
+    "json": lambda alice: encrypted_for(alice, b"[]" + b"\x0e" * 14),
     "no_watermark": lambda alice: sealed_for(alice, OPENS, marked=False),
     "bad_watermark": lambda alice: sealed_for(alice, OPENS, timestamp="soon"),
     "other_app": lambda alice: sealed_for(alice, OPENS, appid="wxother"),
@@ -78,9 +68,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("cause", ENVELOPES)
-def test_the_exact_cause_and_step_are_kept_of_what_the_client_hears_one_answer(
-    alice: Person, cause: str
-) -> None:
+def test_an_envelope_that_is_refused_leaves_its_cause_and_step(alice: Person, cause: str) -> None:
     answer = alice.post("groups/bind", ENVELOPES[cause](alice))
     code = "not_a_group" if cause in {"single_chat", "no_group"} else "session_stale"
     refused(answer, 409, code)
@@ -91,14 +79,14 @@ def test_the_exact_cause_and_step_are_kept_of_what_the_client_hears_one_answer(
     assert attempt.request_id == answer["X-Request-ID"]
 
 
-def test_facts_help_to_mend_it(alice: Person) -> None:
+def test_an_attempt_has_the_facts_that_help_to_fix_it(alice: Person) -> None:
     alice.post("groups/bind", ENVELOPES["too_old"](alice))
     assert 999 <= last().steps[-1]["seconds"] <= 1010
     alice.post("groups/bind", ENVELOPES["other_app"](alice))
     assert last().steps[-1]["appid"] == "wxother"
 
 
-def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
+def test_an_attempt_says_that_the_previous_key_was_tried_too(alice: Person) -> None:
     old = alice.envelope("family")
     with later(minutes=1):
         alice.log_in()
@@ -110,7 +98,9 @@ def test_data_from_before_a_log_in_long_past_says_so(alice: Person) -> None:
     assert last().steps[-1]["previous"] == "tried"
 
 
-def test_the_eleventh_is_told_as_locked(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_eleventh_bad_envelope_is_recorded_as_locked(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attempts, "MAX_A_SECOND", 1000)
     monkeypatch.setattr(attempts, "_pace", attempts._Pace())
     for _ in range(10):
@@ -128,14 +118,14 @@ TICKETS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("cause", TICKETS)
-def test_what_is_wrong_with_a_ticket(alice: Person, bob: Person, cause: str) -> None:
+def test_a_ticket_that_is_refused_leaves_its_cause(alice: Person, bob: Person, cause: str) -> None:
     mine = alice.post("groups/resolve", alice.envelope("family")).json()
     theirs = bob.post("groups/resolve", bob.envelope("family")).json()
     refused(alice.post("groups/bind", TICKETS[cause](mine, theirs)), 403, "group_not_proven")
     assert (last().kind, last().cause, steps(last())) == ("redeem", cause, "scene !ticket")
 
 
-def test_a_ticket_that_is_too_old(alice: Person) -> None:
+def test_a_ticket_that_is_too_old_is_recorded_as_expired(alice: Person) -> None:
     mine = alice.post("groups/resolve", alice.envelope("family")).json()
     with later(seconds=400):
         alice.post("groups/bind", ticket(mine))
@@ -157,8 +147,10 @@ FAULTS: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("cause", FAULTS)
-def test_a_log_in_tells_what_wechat_said(somebody: Any, sandbox: Sandbox, cause: str) -> None:
-    alice = somebody("alice")
+def test_a_log_in_that_fails_leaves_what_wechat_said(
+    make_person: Any, sandbox: Sandbox, cause: str
+) -> None:
+    alice = make_person("alice")
     what, status = FAULTS[cause]
     fault(sandbox, times=2, **what)
     try:
@@ -173,21 +165,23 @@ def test_a_log_in_tells_what_wechat_said(somebody: Any, sandbox: Sandbox, cause:
         assert attempt.steps[-1]["rid"] and attempt.steps[-1]["errcode"] == what["errcode"]
 
 
-def test_the_address_that_the_whitelist_lacks_is_told(somebody: Any, sandbox: Sandbox) -> None:
-    alice = somebody("alice")
+def test_the_address_that_the_whitelist_lacks_is_recorded(
+    make_person: Any, sandbox: Sandbox
+) -> None:
+    alice = make_person("alice")
     fault(sandbox, times=1, errcode=40164)
     alice.post("login", {"code": alice.phone.login()})
     assert last().steps[-1]["address"] == "203.0.113.7"
 
 
-def test_a_request_that_is_wrong_itself(alice: Person) -> None:
+def test_a_malformed_request_is_recorded_as_such(alice: Person) -> None:
     refused(alice.post("groups/bind", {"iv": "x"}), 400, "invalid")
     assert (last().cause, steps(last())) == ("malformed", "scene !envelope")
-    refused(alice.post("login", {"code": "x", "appid": "wxnobody"}), 400, "invalid")
+    refused(alice.post("login", {"code": "x", "appid": "wxunknown"}), 400, "invalid")
     assert (last().cause, last().kind) == ("unknown_app", "login")
 
 
-def test_a_hidden_group_is_told_as_such(alice: Person, group: Group) -> None:
+def test_a_bind_to_a_hidden_group_is_recorded_as_such(alice: Person, group: Group) -> None:
     Group.objects.update(hidden=True)
     refused(alice.post("groups/bind", alice.envelope("family")), 404, "not_found")
     assert (last().cause, steps(last())) == (
@@ -196,7 +190,7 @@ def test_a_hidden_group_is_told_as_such(alice: Person, group: Group) -> None:
     )
 
 
-def test_what_goes_well_is_kept_only_of_whom_somebody_follows(
+def test_a_success_is_recorded_only_of_a_watched_member(
     alice: Person, bob: Person, olga: Browser
 ) -> None:
     alice.enter("family")
@@ -212,36 +206,36 @@ def test_what_goes_well_is_kept_only_of_whom_somebody_follows(
     assert Attempt.objects.count() == 1
 
 
-def test_an_open_watch_is_of_the_next_who_logs_in(
-    alice: Person, somebody: Any, olga: Browser
+def test_an_open_watch_follows_the_next_member_who_logs_in(
+    alice: Person, make_person: Any, olga: Browser
 ) -> None:
     attempts.watch(Actor(User.objects.get(username="olga")), APP_ID)
     alice.enter("family")
     assert Attempt.objects.count() == 0
-    tester = somebody("tester")
-    somebody("another")
+    tester = make_person("tester")
+    make_person("another")
     assert [(a.kind, a.user) for a in Attempt.objects.all()] == [("login", tester.user)]
     assert Watch.objects.get().user == tester.user
     tester.enter("family")
     assert (last().kind, last().user) == ("bind", tester.user)
 
 
-def test_who_the_next_was_is_told_also_where_everybody_is_followed(
-    alice: Person, somebody: Any, olga: Browser
+def test_an_open_watch_finds_the_next_member_although_everyone_is_watched(
+    alice: Person, make_person: Any, olga: Browser
 ) -> None:
     operator = Actor(User.objects.get(username="olga"))
     attempts.watch(operator, APP_ID, everyone=True)
     attempts.watch(operator, APP_ID, alice.user.pk)
     attempts.watch(operator, APP_ID)
-    alice.log_in()  # is followed already: it is not she who is waited for
+    alice.log_in()  # she is watched already, so the open watch goes on waiting
     assert Watch.objects.filter(user=None, everyone=False).count() == 1
-    tester = somebody("tester")
+    tester = make_person("tester")
     assert Watch.objects.latest("pk").user == tester.user
-    another = somebody("another")  # is followed with everybody else
+    another = make_person("another")  # is watched with everyone else
     assert (last().kind, last().user, last().outcome) == ("login", another.user, "")
 
 
-def test_a_trail_that_cannot_be_kept_breaks_no_call(
+def test_a_call_goes_on_when_its_attempt_cannot_be_recorded(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any, **kwargs: Any) -> None:
@@ -252,7 +246,7 @@ def test_a_trail_that_cannot_be_kept_breaks_no_call(
     assert Attempt.objects.count() == 0
 
 
-def test_it_is_bounded_for_each_member_and_in_pace(
+def test_attempts_are_limited_for_each_member_and_each_second(
     alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.THROTTLES = "off"
@@ -270,7 +264,7 @@ def test_it_is_bounded_for_each_member_and_in_pace(
     assert Attempt.objects.filter(pk__gt=newest).count() == 2
 
 
-def test_it_ends_after_a_day_by_the_next_one_or_by_the_purge(alice: Person) -> None:
+def test_attempts_are_deleted_after_a_day_by_the_next_one_or_by_the_purge(alice: Person) -> None:
     alice.post("groups/bind", GARBAGE)
     with later(hours=25):
         alice.post("login", {"code": "x"})
@@ -280,27 +274,25 @@ def test_it_ends_after_a_day_by_the_next_one_or_by_the_purge(alice: Person) -> N
         assert Attempt.objects.count() == 0
 
 
-def test_no_secret_is_in_it(alice: Person, bob: Person) -> None:
+def test_an_attempt_has_no_secret(alice: Person, bob: Person) -> None:
     envelope = sealed_for(alice, OPENS, key=KEY)
     alice.post("groups/bind", envelope)
     mine = alice.post("groups/resolve", alice.envelope("family")).json()
     alice.post("groups/bind", ticket(mine, openid=bob.openid))
-    kept = str(list(Attempt.objects.values()))
+    stored = str(list(Attempt.objects.values()))
     for secret in (*envelope.values(), mine["ticket"], alice.openid, bob.openid, alice.token):
-        assert secret not in kept
+        assert secret not in stored
 
 
-def test_erasing_takes_it_along_and_my_data_tells_it(alice: Person) -> None:
+def test_attempts_are_in_my_data_and_erased_with_the_member(alice: Person) -> None:
     alice.post("groups/bind", GARBAGE)
-    [told] = alice.get("me/data").json()["attempts"]
-    assert (told["kind"], told["outcome"]) == ("bind", "session_stale")
+    [attempt] = alice.get("me/data").json()["attempts"]
+    assert (attempt["kind"], attempt["outcome"]) == ("bind", "session_stale")
     alice.delete("me")
     assert Attempt.objects.count() == 0
 
 
 def test_every_cause_says_what_to_do_in_both_languages() -> None:
-    from django.utils.translation import override
-
     for cause in CAUSES.values():
         texts = []
         for language in ("zh-hans", "en"):
@@ -309,8 +301,10 @@ def test_every_cause_says_what_to_do_in_both_languages() -> None:
         assert all(all(pair) for pair in texts) and texts[0] != texts[1], cause.key
 
 
-def test_errors_of_wechat_are_counted_for_the_front_page(somebody: Any, sandbox: Sandbox) -> None:
-    alice = somebody("alice")
+def test_errors_of_wechat_are_counted_for_the_front_page(
+    make_person: Any, sandbox: Sandbox
+) -> None:
+    alice = make_person("alice")
     fault(sandbox, times=1, errcode=40125)
     alice.post("login", {"code": alice.phone.login()})
     assert attempts.wechat_failures(timezone.now() - timedelta(hours=1)).count() == 1

@@ -1,4 +1,4 @@
-"""The page of what awaits review, where an operator decides on one item or on many at once."""
+"""The page of what awaits review: one item or many at once are approved, refused or reset."""
 
 from collections import Counter
 
@@ -15,19 +15,19 @@ from django.views.decorators.http import require_http_methods
 from audit.actors import Actor
 from audit.models import MAX_REASON
 
+from .access import operator_of, operators_only
+from .reasons import read_reason
 from .review import (
     ITEMS_PER_PAGE,
     KINDS,
     VERDICTS,
     Outcome,
-    Seen,
-    Waiting,
+    SeenDraft,
+    WaitingCount,
     items_of,
     settle,
     waiting,
 )
-from .site import operator_of, operators_only
-from .views import reason_of
 
 REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Impersonation"))
 
@@ -35,13 +35,15 @@ REASONS = (_("Advertising"), _("Against the law"), _("Vulgar or abusive"), _("Im
 @require_http_methods(["GET", "HEAD", "POST"])
 @operators_only()
 def review_queue(request: HttpRequest) -> HttpResponse:
-    """Everything that waits and is this operator's to decide, or one kind of it: `?kind=avatar`."""
+    """Show what this operator may decide, or one kind of it: `?kind=avatar`. A POST decides."""
     kinds = [kind for kind in KINDS.values() if kind.decided_by(operator_of(request))]
     if not kinds:
         raise PermissionDenied
     if request.method == "POST":
         _decide(request)
-        return HttpResponseRedirect(_here(request))
+        kept = request.GET.copy()
+        kept.pop("ticked", None)
+        return HttpResponseRedirect(f"{request.path}?{kept.urlencode()}" if kept else request.path)
     counts = waiting(kinds)
     chosen = [kind for kind in kinds if kind.name == request.GET.get("kind")]
     total = sum(counts[kind.name].count for kind in chosen or kinds if kind.name in counts)
@@ -51,7 +53,7 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         "title": _("Awaiting review"),
         "page": page,
         "items": items_of(chosen or kinds, (page.number - 1) * ITEMS_PER_PAGE),
-        "tabs": [(kind, counts.get(kind.name, Waiting()).count) for kind in kinds],
+        "tabs": [(kind, counts.get(kind.name, WaitingCount()).count) for kind in kinds],
         "chosen": chosen[0] if chosen else None,
         "ticked": "ticked" in request.GET,
         "total": sum(each.count for each in counts.values()),
@@ -59,14 +61,7 @@ def review_queue(request: HttpRequest) -> HttpResponse:
         "max_reason": MAX_REASON,
         "several_apps": len(settings.WECHAT_APPS) > 1,
     }
-    return TemplateResponse(request, "console/queue.html", context)
-
-
-def _here(request: HttpRequest) -> str:
-    """The same kind and page, with nothing ticked."""
-    kept = request.GET.copy()
-    kept.pop("ticked", None)
-    return f"{request.path}?{kept.urlencode()}" if kept else request.path
+    return TemplateResponse(request, "console/review.html", context)
 
 
 DONE = {
@@ -89,9 +84,10 @@ NOT_DONE = {
 
 
 def _decide(request: HttpRequest) -> None:
+    """Decide about the items sent, and say what came of it."""
     verdict = request.POST.get("verdict", "")
-    reason = reason_of(request)
-    chosen = [Seen.read(token) for token in request.POST.getlist("item")]
+    reason = read_reason(request)
+    chosen = [SeenDraft.read(token) for token in request.POST.getlist("item")]
     if not all(seen.kind.decided_by(operator_of(request)) for seen in chosen):
         raise PermissionDenied
     if verdict not in VERDICTS or not chosen:
@@ -99,13 +95,10 @@ def _decide(request: HttpRequest) -> None:
     elif verdict != "approve" and not reason:
         messages.error(request, _("Say why; nothing has been changed."))
     else:
-        act = Actor(operator_of(request), reason)
-        _tell(request, verdict, Counter(settle(seen, verdict, act) for seen in chosen))
-
-
-def _tell(request: HttpRequest, verdict: str, outcomes: Counter[Outcome]) -> None:
-    if count := outcomes[Outcome.DONE]:
-        messages.success(request, DONE[verdict] % {"count": count})
-    for outcome, text in NOT_DONE.items():
-        if count := outcomes[outcome]:
-            messages.warning(request, text % {"count": count})
+        actor = Actor(operator_of(request), reason)
+        outcomes = Counter(settle(seen, verdict, actor) for seen in chosen)
+        if count := outcomes[Outcome.DONE]:
+            messages.success(request, DONE[verdict] % {"count": count})
+        for outcome, text in NOT_DONE.items():
+            if count := outcomes[outcome]:
+                messages.warning(request, text % {"count": count})

@@ -1,0 +1,48 @@
+"""The routes of the site, with a path for each; which role the console's pages are open for."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Model
+from django.urls import URLResolver, get_resolver
+
+from accounts.models import WeChatUser
+from groups.models import Group
+
+
+def routes(patterns: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every route of the site as it stands in the URL map, with its pattern."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, route)
+        else:
+            yield route, pattern
+
+
+def path_of(route: str, **values: Any) -> str:
+    """Return the path of a route whose parameters have these values."""
+    return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)
+
+
+ADMIN_ROUTES = sorted(route for route, _pattern in routes() if route.startswith("admin/"))
+
+MODELS: dict[str, type[Model]] = {
+    "admin/act/<slug:key>/<int:pk>/": WeChatUser,
+    "admin/export/ranking/<int:pk>.<slug:form>": Group,
+    "admin/openid/<int:pk>/": WeChatUser,
+}
+
+
+def admin_path(route: str) -> str:
+    """Return an admin route's path; where it is about a row, for one that exists."""
+    found = re.match(r"admin/(accounts|audit|groups|auth)/(\w+)/<", route)
+    model = apps.get_model(*found.groups()) if found else MODELS.get(route)
+    row = model.objects.first() if model else None
+    pk = str(row.pk if row else 1)
+    route = re.sub(r"\^\(\?P<app_label>[^)]+\)/\$", "groups/", route)
+    values = {"content_type_id": "1", "object_id": pk, "id": pk, "pk": pk}
+    values |= {"key": "block", "what": "members", "form": "csv"}
+    return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
