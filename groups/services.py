@@ -265,8 +265,8 @@ def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]
 
 
 WHICH_GROUP = {
-    Board.Scope.GROUP: _("This board has a score for each group: say which."),
-    Board.Scope.APP: _("This board has one score for all groups: name none."),
+    Board.Scope.GROUP: _("This board has a score for each group: name the group."),
+    Board.Scope.APP: _("This board has one score for all groups: do not name a group."),
 }
 
 
