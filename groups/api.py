@@ -6,29 +6,19 @@ from django.conf import settings
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from drf_spectacular.utils import (
-    PolymorphicProxySerializer,
-    extend_schema,
-)
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import MemberView
 from audit import attempts
-from core.serializers import (
-    NoInput,
-)
+from core.serializers import NoInput
 
 from . import privacy, ranking
 from .causes import BIND, REDEEM, RESOLVE
 from .links import Link
-from .models import (
-    Board,
-    Group,
-    Membership,
-    ScoreSource,
-)
+from .models import Board, Group, Membership, ScoreSource
 from .serializers import (
     AroundQuery,
     BindEnvelopeInput,

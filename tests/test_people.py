@@ -464,9 +464,9 @@ def test_a_membership_proven_again_at_the_last_moment_stays(
 
     def overtaken(rows: Any) -> int:
         Membership.objects.update(verified_at=timezone.now())
-        return forget(rows)
+        return delete(rows)
 
-    forget = retention.forget_memberships
+    delete = retention.delete_memberships
     rule = retention.Rule(retention.stale_memberships, overtaken)
     monkeypatch.setitem(retention.RULES, "memberships", rule)
     Membership.objects.update(verified_at=timezone.now() - timedelta(days=500))
