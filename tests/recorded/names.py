@@ -126,16 +126,16 @@ class _Visible(HTMLParser):
         self._line: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told: Mapping[str, str | None] = dict(attrs)
+        given: Mapping[str, str | None] = dict(attrs)
         if self.LINES.fullmatch(tag):
             self.end_line()
         if tag == "html":
-            self.lines.append(f"language {told.get('lang')}")
+            self.lines.append(f"language {given.get('lang')}")
         if tag == "img":
-            self._line.append(f"[{told.get('src')}]")
+            self._line.append(f"[{given.get('src')}]")
         if tag == "a":
-            here = " here" if told.get("aria-current") else ""
-            self._line.append(f"({told.get('href')}{here})")
+            here = " here" if given.get("aria-current") else ""
+            self._line.append(f"({given.get('href')}{here})")
 
     def handle_endtag(self, tag: str) -> None:
         if self.LINES.fullmatch(tag):

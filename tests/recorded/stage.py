@@ -26,7 +26,7 @@ CHINESE, ENGLISH = "zh-CN", "en"
 SESSION_KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 GREEN, RED, YELLOW = (20, 160, 60), (220, 20, 20), (230, 220, 30)  # passed, risky, doubtful
 
-# Told only where they are not so; what is missing then is null.
+# Recorded only where they differ from these; what is missing then is null.
 USUAL = {
     "Cache-Control": "private, no-store",
     "Content-Type": "application/json",
@@ -76,11 +76,11 @@ class Stage:
     # Who
 
     def phone(self, name: str, app_id: str = APP_ID) -> "Person":
-        """Somebody who has not logged in."""
+        """Return a person who has not logged in."""
         return Person(self, name, app_id)
 
     def person(self, name: str, nickname: str = "", app_id: str = APP_ID) -> "Person":
-        """Somebody who has logged in, and taken that nickname, off the record."""
+        """Return a person who has logged in and taken that nickname, off the record."""
         with self.off_the_record():
             person = self.phone(name, app_id).log_in()
             if nickname:
@@ -204,7 +204,7 @@ class Stage:
 
 
 class Caller:
-    """Somebody who calls, with a token or a key or nothing."""
+    """A caller with a token, a key or nothing."""
 
     def __init__(self, stage: Stage, name: str, scheme: str = "Bearer") -> None:
         self.stage, self.name, self.scheme = stage, name, scheme
@@ -223,11 +223,11 @@ class Caller:
         twice: bool | None = None,
         of: "Person | None" = None,
     ) -> Any:
-        """One request, a second after the last one, on the record; the answer.
+        """Send one request, a second after the last one, record it, and return the answer.
 
-        `body` goes as JSON; `data` as it is, and is told as `says`. Asked again in English where
-        that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` whom
-        tells their id.
+        `body` goes as JSON; `data` as it is, and is recorded as `says`. It is sent again in English
+        if that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` a
+        person has their id in its answer.
         """
         stage = self.stage
         stage.later(seconds=1)
@@ -274,7 +274,7 @@ class Caller:
 
 
 class Person(Caller):
-    """Somebody with a phone."""
+    """A person with a phone."""
 
     def __init__(self, stage: Stage, name: str, app_id: str) -> None:
         super().__init__(stage, name)
@@ -290,7 +290,7 @@ class Person(Caller):
         return code
 
     def log_in(self, **more: Any) -> "Person":
-        """With the appid told where there are several."""
+        """Log in, with the appid where there are several."""
         several = len(self.stage.settings.WECHAT_APPS) > 1
         body = {"code": self.code(), **({"appid": self.app_id} if several else {}), **more}
         with self.anonymous():

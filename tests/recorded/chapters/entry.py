@@ -9,10 +9,10 @@ from ..stage import SESSION_KEY, Caller, Person, Stage
 GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
 CODE2SESSION = "/sns/jscode2session"
 
-NO_GROUP, NOBODY = "tG-some-group", "o-somebody"
+NO_GROUP, NO_MEMBER = "tG-some-group", "o-someone"
 
 
-def routes(open_gid: str = NO_GROUP, openid: str = NOBODY) -> dict[str, str]:
+def routes(open_gid: str = NO_GROUP, openid: str = NO_MEMBER) -> dict[str, str]:
     """Every call, and its methods."""
     return {
         "login": "POST",
@@ -112,7 +112,7 @@ def log_in(stage: Stage) -> None:
 
 
 def blocked(stage: Stage) -> None:
-    """What somebody whom an operator has blocked may still do."""
+    """Record what a blocked member may still do."""
     stage.at("2026-11-18 12:00")
     bob = stage.person("bob")
     stage.operator.do_to_person("block", bob)
@@ -332,7 +332,7 @@ def prove_and_bind(stage: Stage) -> None:
 
 
 def known_key(stage: Stage, name: str) -> Person:
-    """Somebody whose session key a team's own server gave."""
+    """Return a member whose session key a team's own server gave."""
     person = stage.phone(name)
     with stage.off_the_record():
         body = {"openid": person.openid, "sessionKey": SESSION_KEY}
@@ -360,7 +360,7 @@ def stale_envelopes(stage: Stage) -> None:
         ]
 
     stage.title("Whatever the reason, the answer is the same")
-    for number, body in enumerate(wrong(known_key(stage, "nobody-yet"))):
+    for number, body in enumerate(wrong(known_key(stage, "no-one-yet"))):
         dora = known_key(stage, f"dora-{number}")
         dora.post("groups/resolve" if number % 2 else "groups/bind", body)
     emil = stage.phone("emil")

@@ -104,7 +104,7 @@ def every_call(stage: Stage) -> None:
         use_up(stage, lambda: caller.ask(method, path, data=b"{", twice=True))  # noqa: B023
         caller.ask(method, path)
     stage.settings.THROTTLES = ""
-    stage.title("Whoever is blocked")
+    stage.title("A blocked member")
     bob = stage.person("bob")
     bob.enter("family")
     stage.operator.do_to_person("block", bob)
@@ -149,7 +149,7 @@ def what_breaks(stage: Stage) -> None:
         server.post("server/sessions", session)
         stage.fault("/wxa/msg_sec_check", times=0)
 
-    stage.title("The storage is away, and nobody is erased")
+    stage.title("The storage is away, and no one is erased")
     alice.send_avatar()
     root = stage.settings.MEDIA_ROOT
     (root / "a file").write_text("in the way")

@@ -232,7 +232,7 @@ def walks(stage: Stage) -> None:
     path = f"groups/{stage.chat('family')}/ranking"
     points = f"{path}?board=points"
 
-    stage.title("A walk in pages of five, while somebody overtakes")
+    stage.title("A walk in pages of five, while another member overtakes")
     cursor = first.get(f"{points}&limit=5").json()["next"]
     last.score("points", 1000)
     cursor = first.get(f"{points}&limit=5&cursor={cursor}").json()["next"]
