@@ -223,11 +223,11 @@ class Caller:
         twice: bool | None = None,
         of: "Person | None" = None,
     ) -> Any:
-        """One request, a second after the last one, on the record; the answer.
+        """Send one request, a second after the last one, record it, and return the answer.
 
-        `body` goes as JSON; `data` as it is, and is recorded as `says`. Asked again in English where
-        that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` a person
-        tells their id.
+        `body` goes as JSON; `data` as it is, and is recorded as `says`. It is sent again in English
+        if that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` a
+        person has their id in its answer.
         """
         stage = self.stage
         stage.later(seconds=1)

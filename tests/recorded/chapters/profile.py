@@ -83,9 +83,7 @@ def names_of_mine(stage: Stage) -> None:
     alice.get(ranking)
     bob.get(ranking)
 
-    stage.title(
-        "While WeChat is away no name changes; an operator looks at members it has not seen"
-    )
+    stage.title("While WeChat is away no name changes; members it has not seen wait for review")
     for errcode in (-1, 45009, 40001, 45011, 40226):
         stage.fault(TEXTS, times=4, errcode=errcode)
         alice.put("me", {"nickname": "新名字"})
