@@ -52,7 +52,7 @@ from .serializers import (
 )
 from .services import (
     TICKET_LIFETIME,
-    Entry,
+    GroupEntry,
     Submission,
     bind,
     cards_of,
@@ -67,7 +67,7 @@ from .services import (
 
 
 class GroupView(MemberView):
-    """A call about a group; whoever is not in it gets 404, as if there were none."""
+    """A call about a group; a member who is not in it gets 404, as if there were none."""
 
     def group(self, open_gid: str) -> Group:
         groups = Group.objects.visible_to(self.user, self.now)
@@ -87,7 +87,7 @@ class GroupView(MemberView):
 class ResolveView(MemberView):
     @extend_schema(request=EnvelopeInput, responses=ResolvedOutput, operation_id="resolve")
     def post(self, request: Request) -> Response:
-        """Open a group's encrypted data ("decode"); binds nothing.
+        """Open a group's encrypted data ("decode"); bind nothing.
 
         Fetch the data after logging in: WeChat may have changed the key since.
         """
@@ -129,14 +129,14 @@ class BindView(MemberView):
         code = status.HTTP_201_CREATED if bound.created else status.HTTP_200_OK
         return self.answer(BoundOutput, answer, code)
 
-    def by_envelope(self) -> tuple[Entry, int | None]:
-        """What this call proves, and the scene it came from."""
+    def by_envelope(self) -> tuple[GroupEntry, int | None]:
+        """Return what the encrypted data proves, and the scene of the launch."""
         body = self.read(BindEnvelopeInput)
         attempts.passed("scene", scene=body.get("scene"))
         return resolve(self.user, body["envelope"]), body.get("scene")
 
-    def by_ticket(self) -> tuple[Entry, int | None]:
-        """The same, of the form with a ticket."""
+    def by_ticket(self) -> tuple[GroupEntry, int | None]:
+        """Return what the ticket proves, and the scene of the launch."""
         body = self.read(BindTicketInput)
         attempts.passed("scene", scene=body.get("scene"))
         entry = redeem(self.user, body["openGId"], body["openid"], body["ticket"])
@@ -150,7 +150,7 @@ class BindView(MemberView):
 class GroupsView(MemberView):
     @extend_schema(parameters=[PageQuery], responses=GroupsOutput, operation_id="groups")
     def get(self, request: Request) -> Response:
-        """My groups, the one visited last first."""
+        """List my groups, the one visited last first."""
         cursor = self.query(PageQuery).get("cursor")
         return self.answer(GroupsOutput, groups_of(self.user, cursor, self.now))
 
@@ -158,7 +158,7 @@ class GroupsView(MemberView):
 class OneGroupView(GroupView):
     @extend_schema(responses=GroupOutput, operation_id="group")
     def get(self, request: Request, openGId: str) -> Response:
-        """One of my groups."""
+        """Return one of my groups."""
         [card] = cards_of([self.membership(openGId)], self.now)
         return self.answer(GroupOutput, card)
 
@@ -170,9 +170,9 @@ class MembershipView(GroupView):
         request=MembershipInput, responses=MembershipOutput, operation_id="update_membership"
     )
     def put(self, request: Request, openGId: str) -> Response:
-        """Hide me from this group's rankings, or name me differently there.
+        """Hide me from this group's rankings, or change my name there.
 
-        A name that WeChat's check doubts waits; until then I alone see it.
+        A name that WeChat's check doubts awaits review; until then only I see it.
         """
         membership = self.membership(openGId)
         changed = change_membership(membership, self.read(MembershipInput))
@@ -180,7 +180,7 @@ class MembershipView(GroupView):
 
     @extend_schema(responses={204: None}, operation_id="leave")
     def delete(self, request: Request, openGId: str) -> Response:
-        """Leave the group here; WeChat's own group is not touched."""
+        """Leave the group here; WeChat's own group does not change."""
         self.read(NoInput)
         leave(self.membership(openGId))
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -189,7 +189,7 @@ class MembershipView(GroupView):
 class RankingView(GroupView):
     @extend_schema(parameters=[RankingQuery], responses=RankingOutput, operation_id="ranking")
     def get(self, request: Request, openGId: str) -> Response:
-        """A group's ranking, from the top or after a cursor."""
+        """Return a group's ranking, from the top or after a cursor."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.standings(group, board, self.now, viewer=self.user, **asked)
@@ -199,7 +199,7 @@ class RankingView(GroupView):
 class AroundView(GroupView):
     @extend_schema(parameters=[AroundQuery], responses=RankingOutput, operation_id="around")
     def get(self, request: Request, openGId: str) -> Response:
-        """The ranking's part around me."""
+        """Return the part of the ranking around me."""
         asked = self.query(AroundQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.around(group, board, self.now, self.user, **asked)
@@ -209,7 +209,7 @@ class AroundView(GroupView):
 class LinkView(GroupView):
     @extend_schema(request=LinkInput, responses=LinkOutput, operation_id="link")
     def post(self, request: Request, openGId: str) -> Response:
-        """A link to the group's web page, as I see it; it opens for LINK_MAX_AGE seconds."""
+        """Make a link to the group's web page as I see it; it opens for LINK_MAX_AGE seconds."""
         group, board = self.group(openGId), self.board(self.read(LinkInput).get("board"))
         link = Link(self.user.pk, group.pk, board.key)
         answer = {
@@ -222,7 +222,7 @@ class LinkView(GroupView):
 class ScoresView(GroupView):
     @extend_schema(request=ScoreInput, responses=ScoreOutput, operation_id="submit_score")
     def post(self, request: Request) -> Response:
-        """A score of mine, in all the board's current periods at once.
+        """Submit a score of mine, in all the board's current periods at once.
 
         403 where only the server writes.
         """
@@ -241,12 +241,12 @@ class MyDataView(MemberView):
 
     @extend_schema(responses=MyDataOutput, operation_id="my_data")
     def get(self, request: Request) -> Response:
-        """Everything held about me."""
+        """Return everything held about me."""
         return self.answer(MyDataOutput, privacy.data_about(self.user))
 
 
 class BoardsView(MemberView):
     @extend_schema(responses=BoardsOutput, operation_id="boards")
     def get(self, request: Request) -> Response:
-        """This mini-program's boards, one a key."""
+        """List this mini-program's boards, one a key."""
         return self.answer(BoardsOutput, {"boards": Board.objects.of_app(self.user.app_id)})

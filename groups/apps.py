@@ -10,7 +10,7 @@ from django.utils.translation import pgettext_lazy
 def ensure_active_days(
     sender: AppConfig, using: str, apps: Apps = current_apps, **kwargs: Any
 ) -> None:
-    """The board that needs no game exists from the first migration on, in every mini-program."""
+    """Create the board that needs no game and that every mini-program has."""
     from .models import ACTIVE_DAYS, EVERY_APP, Board
 
     try:

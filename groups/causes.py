@@ -63,7 +63,7 @@ register(
         "ticket_altered",
         "group_not_proven",
         _("The ticket was altered, or is not of this site."),
-        _("Hand on what groups/resolve answered; SECRET_KEY must be the same on every server."),
+        _("Send what groups/resolve answered; SECRET_KEY must be the same on every server."),
     ),
     Cause(
         "ticket_of_another",
@@ -75,19 +75,19 @@ register(
         "other_openid",
         "group_not_proven",
         _("The openid beside the ticket is not the caller's."),
-        _("Hand on the `openid` that groups/resolve answered."),
+        _("Send the `openid` that groups/resolve answered."),
     ),
     Cause(
         "other_group",
         "group_not_proven",
         _("The openGId beside the ticket is not the one that was proven."),
-        _("Hand on the `openGId` that groups/resolve answered."),
+        _("Send the `openGId` that groups/resolve answered."),
     ),
     Cause(
         "group_hidden",
         "not_found",
         _("An operator hides this group."),
-        _("Show the group again on its page, if that is meant."),
+        _("To undo this, show the group again on its page."),
     ),
     Cause(
         "founded_too_many",

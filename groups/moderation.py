@@ -1,4 +1,7 @@
-"""What an operator does to members, scores and groups; see accounts/moderation.py for the rules."""
+"""What an operator does to memberships, scores, groups and server keys.
+
+The rules are those of accounts/moderation.py.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,116 +16,123 @@ from audit.actors import Actor
 from .models import Group, Membership, Score, ScoreSource, ServerKey
 
 
-def hide(membership: Membership, act: Actor) -> bool:
-    """Take a member off one group's ranking, whatever they themselves choose; `show` undoes it."""
-    return _withhold(membership, act, "hide", True)
+def hide(membership: Membership, actor: Actor) -> bool:
+    """Take a member off one group's ranking, whatever they chose; `show` undoes it."""
+    return _withhold(membership, actor, "hide", True)
 
 
-def show(membership: Membership, act: Actor) -> bool:
-    return _withhold(membership, act, "show", False)
+def show(membership: Membership, actor: Actor) -> bool:
+    """Undo `hide`; a member who hides themselves stays hidden."""
+    return _withhold(membership, actor, "show", False)
 
 
-def _withhold(membership: Membership, act: Actor, action: str, withheld: bool) -> bool:
+def _withhold(membership: Membership, actor: Actor, action: str, withheld: bool) -> bool:
     with transaction.atomic():
         WeChatUser.objects.lock(membership.user_id)
         rows = Membership.objects.filter(pk=membership.pk, withheld=not withheld)
         done = bool(rows.update(withheld=withheld))
         if done:
-            _record(act, action, membership)
+            _record(actor, action, membership)
     return done
 
 
-def reset_alias(membership: Membership, act: Actor) -> bool:
-    """Take away the name a member has in this group, and the one that waits."""
-    return _review(membership, act, "reset_alias")
+def reset_alias(membership: Membership, actor: Actor) -> bool:
+    """Delete a member's name in this group, and the one that awaits review."""
+    return _review(membership, actor, "reset_alias")
 
 
-def approve_alias(membership: Membership, act: Actor) -> bool:
-    return _review(membership, act, "approve_alias", approved=True)
+def approve_alias(membership: Membership, actor: Actor) -> bool:
+    """Show the name that awaits review."""
+    return _review(membership, actor, "approve_alias", approved=True)
 
 
-def refuse_alias(membership: Membership, act: Actor) -> bool:
-    return _review(membership, act, "refuse_alias", approved=False)
+def refuse_alias(membership: Membership, actor: Actor) -> bool:
+    """Delete the name that awaits review."""
+    return _review(membership, actor, "refuse_alias", approved=False)
 
 
-def _review(membership: Membership, act: Actor, action: str, approved: bool | None = None) -> bool:
+def _review(
+    membership: Membership, actor: Actor, action: str, approved: bool | None = None
+) -> bool:
     with transaction.atomic():
         WeChatUser.objects.lock(membership.user_id)
         locked = Membership.objects.select_related("user").get(pk=membership.pk)
         done = clear(locked, "alias") if approved is None else settle(locked, "alias", approved)
         if done:
-            _record(act, action, locked)
+            _record(actor, action, locked)
     return done
 
 
-def _record(act: Actor, action: str, membership: Membership) -> None:
+def _record(actor: Actor, action: str, membership: Membership) -> None:
     app_id, member = membership.user.app_id, membership.user_id
-    act.record(action, membership, app_id=app_id, member=member, group=membership.group_id)
+    actor.record(action, membership, app_id=app_id, member=member, group=membership.group_id)
 
 
-def remove_score(score: Score, act: Actor) -> bool:
+def remove_score(score: Score, actor: Actor) -> bool:
     """Delete one score, of one period; the others, and the member, stay."""
     with transaction.atomic():
         user = WeChatUser.objects.lock(score.user_id)
         done = bool(Score.objects.filter(pk=score.pk).delete()[0])
         if done:
-            _record_score(act, "remove_score", score, user)
+            _record_score(actor, "remove_score", score, user)
     return done
 
 
-def change_score(score: Score, value: int, act: Actor) -> bool:
-    """Correct one score: the one way in which a finished period changes. The audit keeps neither
-    the old value nor the new one. Raises ObjectDoesNotExist for one that is gone."""
+def change_score(score: Score, value: int, actor: Actor) -> bool:
+    """Correct one score: the only way in which a finished period changes.
+
+    The audit keeps neither the old value nor the new. Raises Score.DoesNotExist.
+    """
     with transaction.atomic():
         user = WeChatUser.objects.lock(score.user_id)
         before = Score.objects.values_list("value", flat=True).get(pk=score.pk)
         done = before != value
         if done:
             Score.objects.filter(pk=score.pk).update(value=value, source=ScoreSource.OPERATOR)
-        if done:
-            _record_score(act, "change_score", score, user)
+            _record_score(actor, "change_score", score, user)
     return done
 
 
-def _record_score(act: Actor, action: str, score: Score, user: WeChatUser) -> None:
+def _record_score(actor: Actor, action: str, score: Score, user: WeChatUser) -> None:
     whose: dict[str, Any] = {"app_id": user.app_id, "member": user.pk, "group": score.scope or None}
-    act.record(action, score, **whose, board=score.board.key, period=score.period)
+    actor.record(action, score, **whose, board=score.board.key, period=score.period)
 
 
-def hide_group(group: Group, act: Actor) -> bool:
-    """Take a group away from its members, who cannot enter it either; `show_group` undoes it."""
-    return _hide_group(group, act, "hide_group", True)
+def hide_group(group: Group, actor: Actor) -> bool:
+    """Hide a group from its members, who cannot enter it either; `show_group` undoes it."""
+    return _hide_group(group, actor, "hide_group", True)
 
 
-def show_group(group: Group, act: Actor) -> bool:
-    return _hide_group(group, act, "show_group", False)
+def show_group(group: Group, actor: Actor) -> bool:
+    """Undo `hide_group`."""
+    return _hide_group(group, actor, "show_group", False)
 
 
-def _hide_group(group: Group, act: Actor, action: str, hidden: bool) -> bool:
+def _hide_group(group: Group, actor: Actor, action: str, hidden: bool) -> bool:
     with transaction.atomic():
         done = bool(Group.objects.filter(pk=group.pk, hidden=not hidden).update(hidden=hidden))
         if done:
-            act.record(action, group, app_id=group.app_id, group=group.pk)
+            actor.record(action, group, app_id=group.app_id, group=group.pk)
     return done
 
 
-def label(groups: Iterable[Group], text: str, act: Actor) -> int:
-    """Give groups a label, or take it back with ""; how many had another."""
+def label(groups: Iterable[Group], text: str, actor: Actor) -> int:
+    """Set the label of groups, "" for none; return how many had another."""
     with transaction.atomic():
         locked = Group.objects.select_for_update().filter(pk__in=[group.pk for group in groups])
         others = [group for group in locked.order_by("pk") if group.label != text]
         for group in others:
             group.label = text
             group.save(update_fields=["label"])
-            act.record("label", group, app_id=group.app_id, group=group.pk)
+            actor.record("label", group, app_id=group.app_id, group=group.pk)
     return len(others)
 
 
-def revoke(key: ServerKey, act: Actor) -> bool:
-    """End a server key for good."""
+def revoke(key: ServerKey, actor: Actor) -> bool:
+    """End a server key; it cannot be restored."""
     with transaction.atomic():
         rows = ServerKey.objects.filter(pk=key.pk, revoked_at=None)
         done = bool(rows.update(revoked_at=timezone.now()))
         if done:
-            act.record("revoke", key, app_id=key.app_id)
+            actor.record("revoke", key, app_id=key.app_id)
     return done

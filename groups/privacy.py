@@ -1,4 +1,4 @@
-"""People's rights over what is held about them: to see all of it, and to have it erased."""
+"""What is held about a member, for them to see: `GET me/data`."""
 
 from dataclasses import dataclass
 from typing import Any

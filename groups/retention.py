@@ -1,10 +1,10 @@
-"""How long what is about people stays. docs/privacy.md tells them the same; change both together.
+"""How long data about people is kept. docs/privacy.md says the same; change both together.
 
 A purge works in batches, each a transaction of its own: it can be stopped at any moment, and the
-site goes on serving meanwhile.
+site serves requests meanwhile.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,13 +33,13 @@ Remove = Callable[[QuerySet[Any]], int]
 
 
 def delete(rows: QuerySet[Any]) -> int:
-    """Delete rows that nothing hangs on; how many."""
+    """Delete rows on which no others depend; return how many."""
     return rows.delete()[0]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Rows that `expired` finds at a moment, and `remove` takes away; it returns how many."""
+    """Rows that `expired` finds at a moment, and `remove` deletes; it returns how many."""
 
     expired: Expired
     remove: Remove = delete
@@ -48,19 +48,19 @@ class Rule:
         return self.expired(now).count()
 
     def purge(self, now: datetime) -> Iterator[int]:
-        """The number of rows gone, batch after batch."""
+        """Delete the rows batch after batch, and yield the number deleted in each."""
         last = 0
-        while pks := self._pks_after(last, now):
+        while True:
+            rows = self.expired(now).filter(pk__gt=last).order_by("pk")
+            pks = list(rows.values_list("pk", flat=True)[:BATCH])
+            if not pks:
+                return
             yield self.remove(self.expired(now).filter(pk__in=pks))
             last = pks[-1]
 
-    def _pks_after(self, last: int, now: datetime) -> Sequence[int]:
-        rows = self.expired(now).filter(pk__gt=last).order_by("pk")
-        return list(rows.values_list("pk", flat=True)[:BATCH])
-
 
 def old_scores(now: datetime) -> QuerySet[Score]:
-    """Find those of days, weeks and months that ended more than SCORES_KEPT ago."""
+    """Find the scores of periods that ended more than SCORES_KEPT ago."""
     day, over = day_of(now - SCORES_KEPT), Q()
     for window in DATED:
         over |= Q(window=window, period__lt=Period.holding(window, day).key)
@@ -68,13 +68,13 @@ def old_scores(now: datetime) -> QuerySet[Score]:
 
 
 def stale_memberships(now: datetime) -> QuerySet[Membership]:
-    """Those left, or proven for the last time, more than MEMBERSHIPS_KEPT ago."""
+    """Find those that were left, or last proven, more than MEMBERSHIPS_KEPT ago."""
     since = now - MEMBERSHIPS_KEPT
     return Membership.objects.filter(Q(left_at__lt=since) | Q(verified_at__lt=since))
 
 
-def forget_memberships(rows: QuerySet[Membership]) -> int:
-    """Delete memberships with the scores of their groups, unless they are proven again just now."""
+def delete_memberships(rows: QuerySet[Membership]) -> int:
+    """Delete memberships with the scores in their groups, unless just proven again."""
     people = set(rows.values_list("user", flat=True))
     with transaction.atomic():
         list(WeChatUser.objects.select_for_update().filter(pk__in=people).order_by("pk"))
@@ -85,7 +85,7 @@ def forget_memberships(rows: QuerySet[Membership]) -> int:
 
 
 def absent_people(now: datetime) -> QuerySet[WeChatUser]:
-    """Who is in no group and has not logged in for PEOPLE_KEPT."""
+    """Find the users who are in no group and have not logged in for PEOPLE_KEPT."""
     since = now - PEOPLE_KEPT
     return WeChatUser.objects.filter(
         Q(session_key_at__lt=since) | Q(session_key_at=None, created_at__lt=since), memberships=None
@@ -99,12 +99,8 @@ def erase_people(rows: QuerySet[WeChatUser]) -> int:
     return len(people)
 
 
-def lapsed_remnants(now: datetime) -> QuerySet[Tombstone]:
-    return Tombstone.objects.filter(blocked=False, expires_at__lte=now)
-
-
 class OrphanRule:
-    """Files that no row names: of an upload that was cut short, or a deletion that failed."""
+    """Files that no row names, after an upload or a deletion that failed."""
 
     def count(self, now: datetime) -> int:
         return len(self._orphans(now))
@@ -122,24 +118,21 @@ class OrphanRule:
         named = WeChatUser.objects.exclude(avatar="", avatar_draft="")
         keys = {key for row in named.values_list("avatar", "avatar_draft") for key in row}
         names = [f"{FOLDER}/{file}" for file in files if file.rpartition("-")[0] not in keys]
-        return [name for name in names if self._is_old(name, now)]
-
-    @staticmethod
-    def _is_old(name: str, now: datetime) -> bool:
-        return default_storage.get_modified_time(name) < now - UPLOADS_KEPT
+        since = now - UPLOADS_KEPT
+        return [name for name in names if default_storage.get_modified_time(name) < since]
 
 
-# Memberships before people: who is in no group any more may go next.
+# Memberships before people: a user without memberships may be deleted next.
 RULES: dict[str, Rule | OrphanRule] = {
     "scores": Rule(old_scores),
-    "memberships": Rule(stale_memberships, forget_memberships),
+    "memberships": Rule(stale_memberships, delete_memberships),
     "people": Rule(absent_people, erase_people),
     "tokens": Rule(lambda now: Token.objects.filter(expires_at__lte=now)),
     "checks": Rule(lambda now: AvatarCheck.objects.filter(created_at__lt=now - CHECKS_KEPT)),
     "idempotency-keys": Rule(
         lambda now: IdempotencyKey.objects.filter(created_at__lte=now - KEYS_REMEMBERED)
     ),
-    "remnants": Rule(lapsed_remnants),
+    "tombstones": Rule(lambda now: Tombstone.objects.filter(blocked=False, expires_at__lte=now)),
     "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - attempts.KEPT)),
     "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),
     "files": OrphanRule(),

@@ -55,7 +55,7 @@ DEFAULT_PLACES, MAX_PLACES = 3, 100
 class WeChatIdField(StrictCharField):
     """An openid or openGId."""
 
-    default_error_messages = {"format": _("Not an id of WeChat.")}
+    default_error_messages = {"format": _("Not a valid openid or openGId.")}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, pattern=KEY_PATTERN, **kwargs)
@@ -416,7 +416,7 @@ class ServerScoresOutput(serializers.Serializer[Any]):
 
 
 class SessionInput(StrictSerializer):
-    """Whom your server has logged in itself, with what WeChat's code2Session told it."""
+    """A member that your server has logged in itself, with what WeChat's code2Session answered."""
 
     openid = WeChatIdField()
     # Like an iv, the key of AES-128 is base64 of 16 bytes.
@@ -448,7 +448,7 @@ class WinnerMemberOutput(MemberOutput):
 
 class WinnerOutput(serializers.Serializer[ranking.Standing]):
     id = serializers.SerializerMethodField(
-        help_text=_("The same for ever, so that a prize can be given once.")
+        help_text=_("Always the same, so that a prize can be given once.")
     )
     rank = serializers.IntegerField()
     member = WinnerMemberOutput()

@@ -23,7 +23,7 @@ from wechat.client import Session
 
 from . import ranking
 from .authentication import KeyAuthentication
-from .models import Board, Group, Membership, ScoreSource, ServerKey
+from .models import Board, Group, Membership, PeriodResult, ScoreSource, ServerKey
 from .serializers import (
     GroupsOutput,
     PageQuery,
@@ -48,7 +48,7 @@ class ServerView(JsonView):
     def app_id(self) -> str:
         return cast(ServerKey, self.request.auth).app_id
 
-    def person(self, openid: str) -> WeChatUser:
+    def member(self, openid: str) -> WeChatUser:
         return get_object_or_404(WeChatUser, app_id=self.app_id, openid=openid)
 
     def group(self, open_gid: str) -> Group:
@@ -69,9 +69,9 @@ class ServerScoresView(ServerView):
         request=ServerScoresInput, responses=ServerScoresOutput, operation_id="server_scores"
     )
     def post(self, request: Request) -> Response:
-        """Scores of up to 500 people; the results in their order.
+        """Submit scores of up to 500 members; the results come in the same order.
 
-        Each is a transaction of its own: one that is refused says why, and hinders no other.
+        Each is a transaction of its own: one that is refused says why and does not stop the others.
         """
         results = [self.result(item) for item in self.read(ServerScoresInput)["scores"]]
         return self.answer(ServerScoresOutput, {"results": results})
@@ -85,24 +85,22 @@ class ServerScoresView(ServerView):
         except APIException as error:
             return about | refusal(error)
 
-    def submit(self, item: Mapping[str, Any]) -> Any:
-        person, board = self.person(item["openid"]), self.board(item["board"])
-        if person.is_blocked:
+    def submit(self, item: Mapping[str, Any]) -> list[PeriodResult]:
+        member, board = self.member(item["openid"]), self.board(item["board"])
+        if member.is_blocked:
             raise UserBlocked
-        group = self.group_of(person, item["openGId"]) if "openGId" in item else None
-        submission = Submission(
-            board, item["value"], group, item["idempotencyKey"], ScoreSource.SERVER
+        group = None
+        if "openGId" in item:
+            mine = Membership.objects.of(member, self.now).select_related("group")
+            group = get_object_or_404(mine, group__open_gid=item["openGId"]).group
+        key = item["idempotencyKey"]
+        return submit_score(
+            member, Submission(board, item["value"], group, key, ScoreSource.SERVER)
         )
-        return submit_score(person, submission)
-
-    def group_of(self, person: WeChatUser, open_gid: str) -> Group:
-        """A group that the person is in."""
-        mine = Membership.objects.of(person, self.now).select_related("group")
-        return get_object_or_404(mine, group__open_gid=open_gid).group
 
 
 def refusal(error: APIException) -> dict[str, Any]:
-    """An error as one result among others."""
+    """Write an error as one result among others."""
     if not isinstance(error, ValidationError):
         return {"code": error.default_code, "detail": str(error.detail)}
     fields = cast(dict[str, list[str]], error.detail)
@@ -116,9 +114,9 @@ def refusal(error: APIException) -> dict[str, Any]:
 class ServerSessionsView(ServerView):
     @extend_schema(request=SessionInput, responses=LoginOutput, operation_id="server_session")
     def post(self, request: Request) -> Response:
-        """A member's token, for teams whose own back end logs in: two that exchange codes for one
-        appid would change each other's session_key.
+        """Make a member's token, for teams whose own back end logs in.
 
+        Two back ends that exchange codes for one appid would change each other's session_key.
         Without `sessionKey` the member cannot enter groups with encrypted data.
         """
         body = self.read(SessionInput)
@@ -133,9 +131,9 @@ class ServerSessionsView(ServerView):
 class ServerGroupsView(ServerView):
     @extend_schema(parameters=[PageQuery], responses=GroupsOutput, operation_id="server_groups")
     def get(self, request: Request, openid: str) -> Response:
-        """Somebody's groups, the one visited last first."""
+        """List a member's groups, the one visited last first."""
         cursor = self.query(PageQuery).get("cursor")
-        return self.answer(GroupsOutput, groups_of(self.person(openid), cursor, self.now))
+        return self.answer(GroupsOutput, groups_of(self.member(openid), cursor, self.now))
 
 
 class ServerRankingView(ServerView):
@@ -143,7 +141,7 @@ class ServerRankingView(ServerView):
         parameters=[RankingQuery], responses=RankingOutput, operation_id="server_ranking"
     )
     def get(self, request: Request, openGId: str) -> Response:
-        """A group's ranking, as nobody in particular sees it."""
+        """Return a group's ranking, as seen by no member in particular."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.standings(group, board, self.now, **asked)
@@ -153,7 +151,7 @@ class ServerRankingView(ServerView):
 class WinnersView(ServerView):
     @extend_schema(parameters=[WinnersQuery], responses=WinnersOutput, operation_id="winners")
     def get(self, request: Request, openGId: str) -> Response:
-        """Who won a finished period."""
+        """Return the winners of a finished period."""
         asked = self.query(WinnersQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.winners(group, board, self.now, **asked)

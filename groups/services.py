@@ -53,24 +53,23 @@ KEYS_REMEMBERED = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What WeChat has proven: this group, and whether its word carried a watermark."""
+class GroupEntry:
+    """A group that WeChat has proven, and whether the proof carried a watermark."""
 
     open_gid: str
     watermarked: bool
 
 
 @dataclass(frozen=True)
-class Bound:
-    """A membership after `bind`; `created` where the person was not in the group just before,
-    be it the first time or after leaving."""
+class BindResult:
+    """A membership after `bind`; `created` if the user was not in the group before, or had left."""
 
     membership: Membership
     created: bool
 
 
-def resolve(user: WeChatUser, envelope: Envelope) -> Entry:
-    """The group an envelope names, if WeChat made it for `user`; binds nothing.
+def resolve(user: WeChatUser, envelope: Envelope) -> GroupEntry:
+    """Return the group that an envelope names, if WeChat made it for `user`; bind nothing.
 
     Raises SessionStale, BindLocked, and NotAGroup for genuine data of a single chat or of no chat.
     """
@@ -78,16 +77,16 @@ def resolve(user: WeChatUser, envelope: Envelope) -> Entry:
     if proof.open_gid is None:
         raise NotAGroup("single_chat" if proof.single_chat else "no_group")
     attempts.passed("group")
-    return Entry(proof.open_gid, proof.watermarked)
+    return GroupEntry(proof.open_gid, proof.watermarked)
 
 
-def ticket_for(user: WeChatUser, entry: Entry) -> str:
-    """A signed memory of `resolve`: good for this user, this group and 300 seconds."""
+def ticket_for(user: WeChatUser, entry: GroupEntry) -> str:
+    """Sign what `resolve` found; the ticket is valid for this user and group for 300 seconds."""
     return sign([user.pk, entry.open_gid, entry.watermarked], TICKET_SALT)
 
 
-def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> Entry:
-    """The proof in a ticket. Raises GroupNotProven unless all of it fits, BindLocked as resolve."""
+def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEntry:
+    """Return what a ticket proves. Raises GroupNotProven unless all fits, and BindLocked."""
     user.refuse_when_locked(timezone.now())
     try:
         owner, group, watermarked = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
@@ -100,20 +99,19 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> Entry:
     if open_gid != group:
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
-    return Entry(open_gid, watermarked)
+    return GroupEntry(open_gid, watermarked)
 
 
-def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
-    """Make `user` a member of the proven group, or renew that; the day's first entry counts.
+def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:
+    """Make `user` a member of the proven group, or renew it, and count the day's first entry.
 
-    One transaction, safe against itself running elsewhere at the same moment. Raises
-    FoundedTooMany when this would be the user's 101st new group within a day, GroupHidden where an
-    operator hides the group.
+    One transaction, safe if it runs twice at the same moment. Raises FoundedTooMany if this would
+    be the user's 101st new group within a day, GroupHidden where an operator hides the group.
     """
     now = timezone.now()
     with transaction.atomic():
-        # First of all locks, so that one person's binds come one after another: the cap is exact,
-        # a day counts once, and nobody holds a row that another of them waits for.
+        # First of all locks, so that a user's binds come one after another: the cap is exact, a
+        # day counts once, and none of them holds a row that another waits for.
         WeChatUser.objects.lock(user.pk)
         group = _find_or_found(user, entry.open_gid, now)
         if group.hidden:
@@ -129,11 +127,11 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
             board = Board.objects.active_days()
             Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, ScoreSource.ENTRY)
     attempts.passed("membership", group=group.pk, created=created)
-    return Bound(membership, created)
+    return BindResult(membership, created)
 
 
 def _renew(membership: Membership, now: datetime, seen: Mapping[str, Any]) -> bool:
-    """Note a further entry; whether it brings back somebody who had left."""
+    """Record a further entry; return whether it brings back a member who had left."""
     came_back = membership.left_at is not None
     if came_back:
         membership.left_at = None
@@ -147,6 +145,7 @@ def _renew(membership: Membership, now: datetime, seen: Mapping[str, Any]) -> bo
 
 
 def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
+    """Return the group of that openGId; create it, if the user has not founded too many."""
     known = Group.objects.filter(app_id=user.app_id, open_gid=open_gid).first()
     if known:
         return known
@@ -162,15 +161,15 @@ def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
 
 
 @dataclass(frozen=True)
-class Foundings:
-    """How many groups somebody founded within the last day, and when the first of them lapses."""
+class FoundingCount:
+    """How many groups a user founded within the last day, and when the first lapses."""
 
     count: int
     until: datetime
 
 
-def founded_lately(user: WeChatUser, now: datetime) -> Foundings:
-    """Those of `user`, and those from before an erasure."""
+def founded_lately(user: WeChatUser, now: datetime) -> FoundingCount:
+    """Count the groups that `user` founded within a day, those before an erasure too."""
     lately = Group.objects.filter(founded_by=user, created_at__gt=now - FOUNDING_WINDOW)
     found = lately.aggregate(count=Count("pk"), first=Min("created_at"))
     before = Tombstone.objects.of(user.app_id, user.openid)
@@ -179,7 +178,7 @@ def founded_lately(user: WeChatUser, now: datetime) -> Foundings:
     if before and before.expires_at > now:
         ends.append(before.expires_at)
         count += before.counts.get(FOUNDINGS, 0)
-    return Foundings(count, min(ends, default=now))
+    return FoundingCount(count, min(ends, default=now))
 
 
 def lasting_foundings(user: WeChatUser, now: datetime) -> LastingCount:
@@ -188,10 +187,10 @@ def lasting_foundings(user: WeChatUser, now: datetime) -> LastingCount:
 
 
 def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Membership:
-    """Hide or show oneself (`hidden`), take another name in the group (`alias`, "" for none), or
-    begin that name's review; the membership as it now is.
+    """Hide or show a member (`hidden`), and set their name in the group (`alias`, "" for none).
 
-    Raises RiskyName, and WeChatError as WeChat refuses; nothing is changed then.
+    A name that WeChat doubts begins its review. Returns the membership as it now is. Raises
+    RiskyName, and WeChatError as WeChat refuses; nothing is changed then.
     """
     alias = changes.get("alias")
     if alias is not None:
@@ -208,15 +207,15 @@ def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Mem
 
 
 def leave(membership: Membership) -> None:
-    """Gone from the group's next read; entering again from the group brings everything back."""
+    """End a membership from the group's next read on; a new entry restores it with its scores."""
     Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A score that somebody is to have: on which board, and in which group where it has one each.
+    """A score to be written: on which board, and in which group where the board has one for each.
 
-    `key` is the idempotency key, "" for none; `source` whose word it is.
+    `key` is the idempotency key, "" for none; `source` is who submits it.
     """
 
     board: Board
@@ -227,13 +226,13 @@ class Submission:
 
     @property
     def digest(self) -> str:
-        """What makes two submissions the same one."""
+        """Return what two submissions under one key must have in common."""
         group = self.group.open_gid if self.group else None
         body = json.dumps([self.board.app_id, self.board.key, self.value, group])
         return hashlib.sha256(body.encode()).hexdigest()
 
     def check(self, now: datetime) -> None:
-        """Raises InvalidField where the board does not take it."""
+        """Raise InvalidField where the board does not accept it."""
         low, high = self.board.min_value, self.board.max_value
         if not self.board.is_active(now):
             raise InvalidField("board", _("This board takes no scores at the moment."))
@@ -242,10 +241,10 @@ class Submission:
 
 
 def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]:
-    """Give `user` a score, by the board's policy, in all its current periods at once.
+    """Write a score of `user`, by the board's policy, in all its current periods at once.
 
     One transaction. The same idempotency key with the same body gets the same answer for seven
-    days, and counts once. Raises InvalidField, PermissionDenied where only the server writes;
+    days, and counts once. Raises InvalidField, and PermissionDenied where only the server writes;
     nothing is changed then.
     """
     board, source = submission.board, submission.source
@@ -266,8 +265,8 @@ def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]
 
 
 WHICH_GROUP = {
-    Board.Scope.GROUP: _("This board has a score for each group: say which."),
-    Board.Scope.APP: _("This board has one score for all groups: name none."),
+    Board.Scope.GROUP: _("This board has a score for each group: name the group."),
+    Board.Scope.APP: _("This board has one score for all groups: do not name a group."),
 }
 
 
@@ -275,7 +274,7 @@ def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Peri
     board, group = submission.board, submission.group
     scope = board.scope_in(group.pk if group else ALL_GROUPS)
     mine = Score.objects.filter(board=board, user=user, scope=scope)
-    # Never earlier than what is there: a clock that goes back must not write into a period that
+    # Never earlier than the last score: a clock that goes back must not write into a period that
     # has ended.
     latest = mine.aggregate(at=Max("achieved_at"))["at"] or now
     try:
@@ -289,7 +288,7 @@ def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Peri
 def _answer_to(
     user: WeChatUser, submission: Submission, now: datetime
 ) -> list[PeriodResult] | None:
-    """What this idempotency key was answered before. Raises InvalidField for another body."""
+    """Return the answer that this key had before, if any. Raises InvalidField for another body."""
     if not submission.key:
         return None
     known = IdempotencyKey.objects.filter(
@@ -330,7 +329,15 @@ def cards_of(memberships: Sequence[Membership], now: datetime) -> list[GroupCard
     return [replace(card, membership=membership) for card, membership in pairs]
 
 
-def groups_of(user: WeChatUser, cursor: str | None, now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class GroupsPage:
+    """A page of a user's groups, and the cursor of the one after it."""
+
+    groups: list[GroupCard]
+    next: str | None
+
+
+def groups_of(user: WeChatUser, cursor: str | None, now: datetime) -> GroupsPage:
     """Return a page of a user's groups, the one visited last first. Raises InvalidField."""
     salt = f"groups.mine.{user.pk}"
     mine = Membership.objects.of(user, now).select_related("group")
@@ -346,4 +353,4 @@ def groups_of(user: WeChatUser, cursor: str | None, now: datetime) -> dict[str, 
     if len(page) > GROUPS_PER_PAGE:
         page, last = page[:GROUPS_PER_PAGE], page[GROUPS_PER_PAGE - 1]
         following = sign([last.verified_at.isoformat(), last.pk], salt)
-    return {"groups": cards_of(page, now), "next": following}
+    return GroupsPage(cards_of(page, now), following)

@@ -1,4 +1,4 @@
-"""The members' page behind a signed link, and what it shares with the operators'."""
+"""The members' page behind a signed link, what it shares with the operators', and domain files."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from .periods import Period
 
 @require_safe
 def member_page(request: HttpRequest, signed: str) -> HttpResponse:
-    """A group's ranking for whoever holds the link, as the member who asked for it sees it."""
+    """Show a group's ranking to anyone with the link, as the member who made it sees it."""
     try:
         link = Link.open(signed)
     except UnreadableSignature as error:
@@ -49,7 +49,7 @@ def ranking_context(
     now: datetime,
     viewer: WeChatUser | None = None,
 ) -> dict[str, Any]:
-    """What a page of a ranking shows: the period, and from where on, that its address asks for."""
+    """Return what a page of a ranking shows: the period and the part that its address names."""
     period, cursor = request.GET.get("period"), request.GET.get("cursor")
     try:
         found = ranking.standings(group, board, now, period, viewer, cursor=cursor)
@@ -62,6 +62,6 @@ def ranking_context(
 @require_safe
 @cache_control(public=True, max_age=300)
 def verification_file(request: HttpRequest, name: str) -> HttpResponse:
-    """Shows the platform that the domain is the mini-program's, so that a web-view may open it."""
+    """Prove to the platform that the domain belongs to the mini-program, for its web-view."""
     found = get_object_or_404(VerificationFile, name=f"{name}.txt")
     return HttpResponse(found.content, content_type="text/plain; charset=utf-8")

@@ -29,7 +29,7 @@ from accounts.models import WeChatUser
 from accounts.privacy import erase
 from groups import ranking
 from groups.models import Board, Group, Membership, ScoreSource
-from groups.services import Entry, Submission, bind, change_membership, leave, submit_score
+from groups.services import GroupEntry, Submission, bind, change_membership, leave, submit_score
 from tests.settings import APP_ID
 
 STEPS = int(os.environ.get("MODEL_STEPS", "5000"))
@@ -234,7 +234,7 @@ class Rankings(RuleBasedStateMachine):
             self.bind(person, group)
 
     def bind(self, person: int, group: int) -> None:
-        bind(self.people[person], Entry(self.groups[group].open_gid, watermarked=True))
+        bind(self.people[person], GroupEntry(self.groups[group].open_gid, watermarked=True))
         self.model.bind(self.people[person].pk, self.groups[group].pk, self.now)
 
     @rule(person=person_of, group=group_of)

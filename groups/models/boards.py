@@ -94,9 +94,9 @@ class Board(models.Model):
         GROUP = "group", _("one score a member and group")
 
     class RankStyle(models.TextChoices):
-        COMPETITION = "competition", _("1-2-2-4: who ties shares a rank, and leaves a gap")
-        DENSE = "dense", _("1-2-2-3: who ties shares a rank, and leaves no gap")
-        ORDINAL = "ordinal", _("1-2-3-4: who achieved it earlier is before")
+        COMPETITION = "competition", _("1-2-2-4: ties share a rank and leave a gap")
+        DENSE = "dense", _("1-2-2-3: ties share a rank and leave no gap")
+        ORDINAL = "ordinal", _("1-2-3-4: in a tie, the earlier score comes first")
 
     class Writer(models.TextChoices):
         SERVER = "server", _("your server, with a key")
@@ -126,7 +126,7 @@ class Board(models.Model):
         max_length=6,
         choices=Policy.choices,
         default=Policy.BEST,
-        help_text=_("How a new score meets the old one."),
+        help_text=_("How a new score changes the old one."),
     )
     scope = models.CharField(_("scope"), max_length=5, choices=Scope.choices, default=Scope.GROUP)
     rank_style = models.CharField(

@@ -61,13 +61,13 @@ class Group(models.Model):
         _("label"),
         max_length=60,
         blank=True,
-        help_text=_("WeChat does not tell a group's name; this is what you call it."),
+        help_text=_("WeChat does not give a group's name; this is your name for it."),
     )
     hidden = models.BooleanField(
         _("hidden"),
         default=False,
         editable=False,
-        help_text=_("By an operator: for its members it is not there."),
+        help_text=_("Hidden by an operator: its members cannot see it."),
     )
     founded_by = models.ForeignKey(
         WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False

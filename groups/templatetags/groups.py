@@ -17,13 +17,13 @@ ENGLISH = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 @register.filter
 def thousands(number: int) -> str:
-    """9781 → "9,781"; humanize's intcomma does nothing under zh-hans."""
+    """Separate thousands: 9781 → "9,781". Humanize's intcomma does nothing under zh-hans."""
     return f"{number:,}"
 
 
 @register.filter
 def compact(standing: Standing, board: Board) -> str:
-    """A score too long for its row, rounded: 12,345,678 → "1,235万"; "" for one that fits."""
+    """Round a score too long for its row, 12,345,678 → "1,235万"; "" for one that fits."""
     if standing.score is None or len(standing.score_text or "") <= ROOM:
         return ""
     value = standing.score / 10**board.decimals
@@ -40,7 +40,7 @@ def titled(period: Period, now: datetime) -> str:
 
 @register.filter
 def podium(entries: Sequence[Standing]) -> list[Standing]:
-    """The first three places of a ranking's first page; nobody stands there without a rank."""
+    """Return the first three of a ranking's first page, those with a rank."""
     return [standing for standing in entries[:3] if standing.rank is not None]
 
 
