@@ -49,7 +49,7 @@ def throttles(stage: Stage) -> None:
 
 
 def use_up(stage: Stage, ask: Callable[[], object]) -> None:
-    """The same five times within one second, or ten with the English ones; the next is too many."""
+    """Send a call five times within a second, or ten with the English ones; the next is refused."""
     moment = f"{stage.now:%Y-%m-%d %H:%M:%S}"
     with stage.off_the_record():
         for _time in range(5):
@@ -59,7 +59,7 @@ def use_up(stage: Stage, ask: Callable[[], object]) -> None:
 
 
 def every_call(stage: Stage) -> None:
-    """What any call can answer, whatever it is about."""
+    """Make every call answer the errors that any call can answer."""
     stage.at("2026-11-18 12:00")
     alice, server = stage.person("alice", "小明"), stage.server()
     every = routes(alice.enter("family"), alice.openid)
@@ -104,7 +104,7 @@ def every_call(stage: Stage) -> None:
         use_up(stage, lambda: caller.ask(method, path, data=b"{", twice=True))  # noqa: B023
         caller.ask(method, path)
     stage.settings.THROTTLES = ""
-    stage.title("Whoever is blocked")
+    stage.title("A blocked user")
     stage.operator.do_to_person("block", alice)
     for caller, method, path in calls:
         if caller is alice and (method, path) != ("DELETE", "me"):
@@ -147,7 +147,7 @@ def what_breaks(stage: Stage) -> None:
         server.post("server/sessions", session)
         stage.fault("/wxa/msg_sec_check", times=0)
 
-    stage.title("The storage is away, and nobody is erased")
+    stage.title("The storage is unavailable, and no one is erased")
     alice.send_avatar()
     root = stage.settings.MEDIA_ROOT
     (root / "a file").write_text("in the way")

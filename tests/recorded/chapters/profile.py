@@ -1,4 +1,4 @@
-"""Names, avatars, consents, and everything held about me."""
+"""Names, avatars, consents, and my data."""
 
 from urllib.parse import urlsplit
 
@@ -83,7 +83,9 @@ def names_of_mine(stage: Stage) -> None:
     alice.get(ranking)
     bob.get(ranking)
 
-    stage.title("While WeChat is away no name changes; whom it has not seen, an operator looks at")
+    stage.title(
+        "While WeChat is unavailable no name changes; what it cannot check, an operator reviews"
+    )
     for errcode in (-1, 45009, 40001, 45011, 40226):
         stage.fault(TEXTS, times=4, errcode=errcode)
         alice.put("me", {"nickname": "新名字"})
@@ -197,7 +199,7 @@ def consents(stage: Stage) -> None:
 
 
 def my_data(stage: Stage) -> None:
-    """Somebody of whom everything is held."""
+    """Read the data of a person with something in every table."""
     stage.at("2026-11-16 09:00")
     operator = stage.operator
     operator.make_board("points", "积分", "Points", scope="app", decimals="2", unit_zh="分")
@@ -230,7 +232,7 @@ def my_data(stage: Stage) -> None:
     operator.do_to_membership("hide", alice, stage.chat("school"))
     alice.get("me/data")
 
-    stage.title("Also of whoever is blocked, and of whom WeChat has proven nothing lately")
+    stage.title("Also of a blocked user, and of a user without a recent proof")
     operator.do_to_person("block", alice)
     alice.get("me/data")
     alice.get("me")
@@ -254,7 +256,7 @@ def erasure(stage: Stage) -> None:
     bob.get(ranking)
     bob.get(f"groups/{family}")
 
-    stage.title("Whoever comes back is somebody new")
+    stage.title("A user who comes back is new")
     again = stage.phone("alice").log_in()
     again.get("me")
     again.get("groups")

@@ -45,7 +45,7 @@ def server_calls(stage: Stage) -> None:
     server.post("server/sessions", {"openid": alice.openid})
     stage.operator.do_to_person("unblock", alice)
 
-    stage.title("Somebody's groups")
+    stage.title("The groups of a user")
     for number in range(22):
         newcomer.enter(f"chat {number}") if number < 0 else alice.enter(f"chat {number}")
     path = f"server/users/{alice.openid}/groups"
@@ -53,9 +53,9 @@ def server_calls(stage: Stage) -> None:
     server.get(f"{path}?cursor={page['next']}")
     server.get(f"{path}?cursor=x")
     server.get(f"server/users/{newcomer.openid}/groups?cursor={page['next']}")
-    server.get("server/users/oNobody/groups")
+    server.get("server/users/oUnknown/groups")
 
-    stage.title("A ranking as nobody in particular sees it")
+    stage.title("A ranking without me")
     path = f"server/groups/{family}/ranking"
     page = server.get(f"{path}?limit=1").json()
     server.get(f"{path}?limit=1&cursor={page['next']}")
@@ -100,7 +100,7 @@ def batches(stage: Stage) -> None:
     batch = [
         row(alice, 5),
         row(bob, 101),
-        {**row(alice, 5), "openid": "oNobody"},
+        {**row(alice, 5), "openid": "oUnknown"},
         row(alice, 6, "k2", board="nothing"),
         row(alice, 7, "k3", openGId=family),
         row(alice, 8),
