@@ -1,4 +1,4 @@
-# Everything happens in .venv, with exactly the locked versions. `make help` lists the targets.
+# All targets use .venv, with the locked versions. `make help` lists them.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -12,19 +12,19 @@ BIN := $(VENV)/bin
 KIT := miniprogram/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e fuzz bench docs lock messages clean
+.PHONY: help demo test lint e2e fuzz bench docs lock messages release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## a site with people in it, on http://127.0.0.1:8000 (HOST and PORT override)
+demo: $(VENV)/.runtime ## a site with invented members, on http://127.0.0.1:8000 (HOST and PORT change that)
 	@$(BIN)/python -m groupsite.demo
 
-test: $(VENV)/.dev ## the Python tests; DATABASE_URL and REDIS_URL choose other services
+test: $(VENV)/.dev ## Python tests on SQLite; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations; eslint and types of the client kit
+lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations, the client kit, counts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/djlint --lint --quiet templates
@@ -33,24 +33,28 @@ lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, trans
 	@$(BIN)/python scripts/translations.py --check
 	@$(BIN)/mypy .
 	@cd miniprogram && npm run --silent lint
+	@$(BIN)/python -m scripts.counts
 
 e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
 	@$(BIN)/python -m pytest e2e
 
-fuzz: $(VENV)/.dev ## schemathesis against the whole site (EXAMPLES and SEED override)
+fuzz: $(VENV)/.dev ## schemathesis against the API (EXAMPLES and SEED change how many, and which)
 	@$(BIN)/python -m fuzz
 
-bench: $(VENV)/.dev ## the calls beside pgbench with the same SQL (needs postgresql; GROUPS=20000 for a million memberships)
+bench: $(VENV)/.dev ## calls compared with pgbench on the same SQL (needs postgresql; GROUPS=20000 for a million memberships)
 	@$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.dev ## what is written from the code: docs/errors.md
+docs: $(VENV)/.dev ## write docs/errors.md from the code
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc
 
-lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
+lock: $(VENV)/.dev ## lock requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv
 
-messages: $(VENV)/.dev ## collect and compile the translations (needs gettext)
+messages: $(VENV)/.dev ## collect and compile translations (needs gettext)
 	@$(BIN)/python scripts/translations.py
+
+release: $(VENV)/.dev ## version, dated changelog, bill of materials, commit and tag (VERSION=0.1.0; DRY=1 only says so)
+	@$(BIN)/python -m scripts.release "$(VERSION)" $(if $(DRY),--dry-run)
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) $(KIT) var
@@ -72,6 +76,6 @@ $(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/python
 
 $(KIT)/.dev: miniprogram/package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "The client kit's tests need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
-	@echo "Installing what the client kit is checked with"
+	@echo "Installing the tools that check the client kit"
 	@cd miniprogram && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -27,7 +27,7 @@ from .models import (
     Board,
     Group,
     Membership,
-    Source,
+    ScoreSource,
 )
 from .serializers import (
     AroundQuery,
@@ -230,7 +230,7 @@ class ScoresView(GroupView):
         group = self.group(body["openGId"]) if "openGId" in body else None
         board = self.board(body["board"])
         key = body.get("idempotencyKey", "")
-        submission = Submission(board, body["value"], group, key, Source.CLIENT)
+        submission = Submission(board, body["value"], group, key, ScoreSource.CLIENT)
         periods = submit_score(self.user, submission)
         return self.answer(ScoreOutput, {"board": board.key, "periods": periods})
 

@@ -10,7 +10,7 @@ from accounts.models import WeChatUser
 from accounts.moderation import clear, settle
 from audit.actors import Actor
 
-from .models import Group, Membership, Score, ServerKey, Source
+from .models import Group, Membership, Score, ScoreSource, ServerKey
 
 
 def hide(membership: Membership, act: Actor) -> bool:
@@ -78,7 +78,7 @@ def change_score(score: Score, value: int, act: Actor) -> bool:
         before = Score.objects.values_list("value", flat=True).get(pk=score.pk)
         done = before != value
         if done:
-            Score.objects.filter(pk=score.pk).update(value=value, source=Source.OPERATOR)
+            Score.objects.filter(pk=score.pk).update(value=value, source=ScoreSource.OPERATOR)
         if done:
             _record_score(act, "change_score", score, user)
     return done

@@ -1,13 +1,12 @@
-"""The only file that knows ranks; the API, the pages and the admin all ask here.
+"""The only file that knows ranks; the API, the pages and the console all ask here.
 
 A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole, the
-members and their scores in a query each, and everything asked of it is arithmetic on one sorted
-list: ranks, pages, my place, the window around me, movement, totals. They cannot contradict each
-other.
+members and their scores in a query each. Ranks, pages, my place, the part around me, movement and
+totals are arithmetic on one sorted list, so they cannot contradict each other.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
@@ -38,10 +37,16 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 DEFAULT_AROUND, MAX_AROUND = 5, 25
 PREVIEW, SAMPLE_LEVELS = 10, 7
 
-COLUMNS = (
-    *("user_id", "joined_at", "hidden", "withheld", "user__avatar_seed"),
-    *("alias", "alias_draft", "user__nickname", "user__nickname_draft"),
-    *("user__avatar", "user__avatar_draft"),
+# What `_member` reads: an id and a seed, then pairs of what is approved and what is drafted.
+MEMBER_COLUMNS = (
+    "user_id",
+    "user__avatar_seed",
+    "alias",
+    "alias_draft",
+    "user__nickname",
+    "user__nickname_draft",
+    "user__avatar",
+    "user__avatar_draft",
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,13 +55,13 @@ MICROSECOND = timedelta(microseconds=1)
 Movement = int | Literal["new"] | None
 SortKey = tuple[int, ...]
 
-# Of a user's id and a period's key: value and time, or the default where there is no score.
+# From a user's id and a period's key to value and time, or to the default without a score.
 _Scores = Callable[[tuple[int, str | None], tuple[None, None]], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One listed member's place. Without a score in this period, `rank` and `score` are None.
+    """A member's place. Without a score in this period, `rank` and `score` are None.
 
     `movement` is in places, positive is up; "new" without a score in the period before.
     """
@@ -72,7 +77,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A stretch of a group's ranking, and what the viewer asks about themselves.
+    """A part of a group's ranking, with the viewer's own standing.
 
     `total` counts the listed members, those without a score too; `percentile` is the share of the
     others who rank below me; `absent` says why I am not listed; `next` is the cursor of the page
@@ -100,7 +105,7 @@ class Ranking:
 
 
 class Member(NamedTuple):
-    """A member as the viewer sees them: others as approved, oneself as drafted."""
+    """A member as the viewer sees them: others as approved, themselves as drafted."""
 
     id: int
     alias: str
@@ -122,8 +127,8 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A member of the group with their scores of this period and the one before."""
+class _MemberRow:
+    """A member of the group with their score of one period."""
 
     member: Member
     joined_at: datetime
@@ -132,17 +137,16 @@ class _Row:
     achieved_at: datetime | None
 
     def sort_key(self, board: Board) -> SortKey:
-        """Best first, then the earlier achiever, who joined earlier, the smaller id; all whole
-        numbers, so that a cursor holds the place exactly."""
+        """Sort the best first, then by the time of the score, of joining, and by id.
+
+        All are whole numbers, so that a cursor holds the place exactly.
+        """
+        joined = (self.joined_at - EPOCH) // MICROSECOND
         if self.score is None or self.achieved_at is None:
-            return (1, 0, 0, _microseconds(self.joined_at), self.member.id)
-        return (
-            0,
-            _badness(board, self.score),
-            _microseconds(self.achieved_at),
-            _microseconds(self.joined_at),
-            self.member.id,
-        )
+            return (1, 0, 0, joined, self.member.id)
+        badness = self.score if board.order == Board.Order.ASC else -self.score
+        achieved = (self.achieved_at - EPOCH) // MICROSECOND
+        return (0, badness, achieved, joined, self.member.id)
 
 
 def standings(
@@ -154,10 +158,10 @@ def standings(
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> Ranking:
-    """A page of the ranking: from the top, or after `cursor`.
+    """Return a page of the ranking, from the top or after `cursor`.
 
     `period` is a window's name, a period's key, or None for the board's default window; a cursor
-    holds on to the period its walk began in. Raises InvalidField.
+    keeps to the period of its first page. Raises InvalidField.
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
     table = _Table.of(group, board, _choose_period(board, now, period, place), now, viewer)
@@ -173,12 +177,12 @@ def around(
     period: str | None = None,
     size: int = DEFAULT_AROUND,
 ) -> Ranking:
-    """The part of the ranking with `size` neighbours on each side of the viewer.
+    """Return the part of the ranking with `size` neighbours on each side of the viewer.
 
-    Empty where the viewer is not listed. Raises InvalidField.
+    It is empty where the viewer is not listed. Raises InvalidField.
     """
     table = _Table.of(group, board, _choose_period(board, now, period), now, viewer)
-    mine = table.place_of(viewer.pk)
+    mine = next((place for place, row in enumerate(table.listed) if row is table.me), None)
     if mine is None:
         return table.ranking(0, 0)
     return table.ranking(max(0, mine - size), mine + size + 1)
@@ -205,7 +209,7 @@ def whole(group: Group, board: Board, now: datetime, period: str | None = None) 
 def top(groups: Collection[Group], now: datetime, places: int = 3) -> dict[int, list[Member]]:
     """Return, by group, the first members of its default ranking as `standings` lists them.
 
-    Two queries however many groups: the database sorts, by `_Row.sort_key` in its own words.
+    Two queries however many groups: the database sorts, by `_MemberRow.sort_key` in its own words.
     """
     of_apps = Board.objects.of_apps({group.app_id for group in groups})
     boards = {app_id: choose(each, app_id) for app_id, each in of_apps.items()}
@@ -220,35 +224,32 @@ def top(groups: Collection[Group], now: datetime, places: int = 3) -> dict[int, 
         Membership.objects.current(now)
         .listed()
         .filter(group__in=groups)
-        .annotate(best=FilteredRelation("user__scores", condition=_counted(boards, now)))
+        .annotate(best=FilteredRelation("user__scores", condition=_on_default_board(boards, now)))
         .annotate(place=place)
         .filter(place__lte=places)
         .order_by("group", "place")
     )
     found: dict[int, list[Member]] = {}
-    for group, user_id, _joined, _hidden, _withheld, seed, *faces in rows.values_list(
-        "group", *COLUMNS
-    ):
-        alias, name, avatar = _faces(faces, drafted=False)
-        found.setdefault(group, []).append(Member(user_id, alias, name, avatar, seed))
+    for group_pk, *columns in rows.values_list("group", *MEMBER_COLUMNS):
+        found.setdefault(group_pk, []).append(_member(*columns, drafted=False))
     return found
 
 
-def _counted(boards: Mapping[str, Board], now: datetime) -> Q:
-    """Of a member's scores, the one on their mini-program's board in its current period."""
-    counted = Q()
+def _on_default_board(boards: Mapping[str, Board], now: datetime) -> Q:
+    """Match a member's score on their mini-program's board in its current period."""
+    scores = Q()
     for app_id, board in boards.items():
         period = Period.current(Window(board.default_window), now).key
         score = {"board": board, "period": period, "scope": board.scope_in(F("group"))}
-        its = {f"user__scores__{name}": value for name, value in score.items()}
-        counted |= Q(user__app_id=app_id, **its)
-    return counted
+        columns = {f"user__scores__{name}": value for name, value in score.items()}
+        scores |= Q(user__app_id=app_id, **columns)
+    return scores
 
 
 def preview(group: Group, board: Board, now: datetime) -> Ranking:
     """Return the top of what `board`, saved or not, would show of a group's real members.
 
-    With the scores it has, or with samples: the same for the same member, ties among them.
+    It shows the scores that there are, or else samples, some of them equal.
     """
     period = Period.current(Window(board.default_window), now)
     samples = None if board.has_scores else _samples(board, now)
@@ -256,11 +257,12 @@ def preview(group: Group, board: Board, now: datetime) -> Ranking:
 
 
 def _samples(board: Board, now: datetime) -> _Scores:
+    """Return made-up scores within the board's bounds, always the same for a member."""
     low = 0 if board.min_value is None else board.min_value
     high = low + 9_000 if board.max_value is None else max(board.max_value, low)
 
-    def score(whose: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
-        level = crc32(repr(whose).encode()) % SAMPLE_LEVELS
+    def score(key: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
+        level = crc32(repr(key).encode()) % SAMPLE_LEVELS
         return low + level * (high - low) // (SAMPLE_LEVELS - 1), now
 
     return score
@@ -312,11 +314,11 @@ class _Table:
     board: Board
     period: Period
     now: datetime
-    listed: list[_Row]
+    listed: list[_MemberRow]
     keys: list[SortKey]
     ranks: dict[int, int]
-    ranks_before: dict[int, int]
-    me: _Row | None
+    ranks_before: dict[int, int] | None  # None where there is no period before
+    me: _MemberRow | None
 
     @classmethod
     def of(
@@ -328,7 +330,7 @@ class _Table:
         viewer: WeChatUser | None = None,
         scores: _Scores | None = None,
     ) -> Self:
-        """With the scores there are, or others in their place."""
+        """Read the group, and its scores unless others are given."""
         scores = scores or _read_scores(group, board, period).get
         card, rows, before = _read_rows(group, period, now, viewer, scores)
         listed, listed_before = _listed(board, rows), _listed(board, before)
@@ -340,13 +342,16 @@ class _Table:
             listed,
             keys=[row.sort_key(board) for row in listed],
             ranks=_rank(board, listed),
-            ranks_before=_rank(board, listed_before),
+            ranks_before=_rank(board, listed_before) if period.previous else None,
             me=next((row for row in rows if viewer and row.member.id == viewer.pk), None),
         )
 
     def ranking(self, first: int, last: int) -> Ranking:
-        """The entries `first` up to, not including, `last`."""
-        page = self.listed[first:last]
+        """Return the entries `first` up to, not including, `last`."""
+        page, following = self.listed[first:last], None
+        if page and last < len(self.listed):
+            cursor = _Cursor(self.period.key, self.keys[last - 1])
+            following = cursor.write(self.card.group, self.board)
         return Ranking(
             group=self.card,
             board=self.board,
@@ -357,10 +362,10 @@ class _Table:
             entries=[self.standing(row) for row in page],
             me=self.standing(self.me) if self.me else None,
             absent="hidden" if self.me and self.me.hidden else None,
-            next=self.cursor_after(page[-1]) if page and last < len(self.listed) else None,
+            next=following,
         )
 
-    def standing(self, row: _Row) -> Standing:
+    def standing(self, row: _MemberRow) -> Standing:
         return Standing(
             member=row.member,
             rank=self.ranks.get(row.member.id),
@@ -371,9 +376,9 @@ class _Table:
             is_me=row is self.me,
         )
 
-    def movement(self, row: _Row) -> Movement:
+    def movement(self, row: _MemberRow) -> Movement:
         rank = self.ranks.get(row.member.id)
-        if rank is None or self.period.previous is None:
+        if rank is None or self.ranks_before is None:
             return None
         before = self.ranks_before.get(row.member.id)
         return "new" if before is None else before - rank
@@ -386,53 +391,47 @@ class _Table:
         not_below = sum(1 for other in self.ranks.values() if other <= rank) - 1
         return 100 * (others - not_below) // others if others else 100
 
-    def place_of(self, user_id: int) -> int | None:
-        return next((i for i, row in enumerate(self.listed) if row.member.id == user_id), None)
 
-    def cursor_after(self, row: _Row) -> str:
-        cursor = _Cursor(self.period.key, row.sort_key(self.board))
-        return cursor.write(self.card.group, self.board)
-
-
-def _listed(board: Board, rows: Iterable[_Row]) -> list[_Row]:
-    """Those whom others see, best first."""
+def _listed(board: Board, rows: Iterable[_MemberRow]) -> list[_MemberRow]:
+    """Return the members that others see, best first."""
     return sorted((row for row in rows if not row.hidden), key=lambda row: row.sort_key(board))
 
 
 def _read_rows(
     group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
-) -> tuple[GroupCard, list[_Row], list[_Row]]:
-    """Return the group's card, and its members with their scores of this period and of the one
-    before."""
-    before = period.previous.key if period.previous else None
+) -> tuple[GroupCard, list[_MemberRow], list[_MemberRow]]:
+    """Return the group's card, and its members with their scores in `period` and the one before."""
+    key, key_before = period.key, period.previous.key if period.previous else None
     rows, rows_before, named, entries = [], [], [], []
     members = Membership.objects.current(now).filter(group=group)
-    for entered_at, user_id, joined_at, hidden, withheld, seed, *faces in members.values_list(
-        "verified_at", *COLUMNS
+    for entered_at, joined_at, hidden, withheld, *columns in members.values_list(
+        "verified_at", "joined_at", "hidden", "withheld", *MEMBER_COLUMNS
     ):
+        member = _member(*columns, drafted=False)
+        is_hidden, name = hidden or withheld, member.alias or member.chosen_name
+        if name and not is_hidden:
+            named.append((joined_at, member.id, name))
+        if viewer and member.id == viewer.pk:
+            member = _member(*columns, drafted=True)
+        facts = (member, joined_at, is_hidden)
+        rows.append(_MemberRow(*facts, *scores((member.id, key), (None, None))))
+        rows_before.append(_MemberRow(*facts, *scores((member.id, key_before), (None, None))))
         entries.append(entered_at)
-        alias, name, avatar = _faces(faces, drafted=bool(viewer and user_id == viewer.pk))
-        who = (Member(user_id, alias, name, avatar, seed), joined_at, hidden or withheld)
-        rows.append(_Row(*who, *scores((user_id, period.key), (None, None))))
-        rows_before.append(_Row(*who, *scores((user_id, before), (None, None))))
-        approved_alias, approved_name, _avatar = _faces(faces, drafted=False)
-        if (known_as := approved_alias or approved_name) and not (hidden or withheld):
-            named.append((joined_at, user_id, known_as))
-    names = [known_as for *_joined, known_as in sorted(named)[:NAMES_IN_A_TITLE]]
-    card = GroupCard.of(group, names, len(rows), max(entries, default=None))
-    return card, rows, rows_before
+    names = [name for _joined, _id, name in sorted(named)[:NAMES_IN_A_TITLE]]
+    return GroupCard.of(group, names, len(rows), max(entries, default=None)), rows, rows_before
 
 
-def _faces(columns: Sequence[str], *, drafted: bool) -> list[str]:
-    """Alias, nickname and avatar out of pairs of what is approved and what is drafted."""
+def _member(user_id: int, seed: str, *columns: str, drafted: bool) -> Member:
+    """Make a member of MEMBER_COLUMNS, as approved or as drafted."""
     pairs = zip(columns[::2], columns[1::2], strict=True)
-    return [(drafted and draft) or approved for approved, draft in pairs]
+    alias, name, avatar = [(drafted and draft) or approved for approved, draft in pairs]
+    return Member(user_id, alias, name, avatar, seed)
 
 
 def _read_scores(
     group: Group, board: Board, period: Period
 ) -> dict[tuple[int, str | None], tuple[int | None, datetime | None]]:
-    """Value and time by user id and period's key, of this period and the one before."""
+    """Return value and time by user id and period's key, of this period and the one before."""
     keys = [each.key for each in (period, period.previous) if each]
     scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group.pk))
     if board.scope == Board.Scope.APP:
@@ -441,8 +440,8 @@ def _read_scores(
     return {(user_id, key): (value, at) for user_id, key, value, at in rows}
 
 
-def _rank(board: Board, rows: Iterable[_Row]) -> dict[int, int]:
-    """Ranks by user id, in the board's style, of those who have a score; `rows` best first."""
+def _rank(board: Board, rows: Iterable[_MemberRow]) -> dict[int, int]:
+    """Return ranks by user id, in the board's style, of `rows` with a score, sorted best first."""
     ranks: dict[int, int] = {}
     rank, last = 0, None
     for place, row in enumerate(rows, start=1):
@@ -452,12 +451,3 @@ def _rank(board: Board, rows: Iterable[_Row]) -> dict[int, int]:
             rank = rank + 1 if board.rank_style == Board.RankStyle.DENSE else place
         ranks[row.member.id], last = rank, row.score
     return ranks
-
-
-def _badness(board: Board, score: int) -> int:
-    """A number that is smaller the better the score."""
-    return score if board.order == Board.Order.ASC else -score
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND

@@ -39,8 +39,8 @@ from .models import (
     GroupCard,
     IdempotencyKey,
     Membership,
-    Source,
-    Submitted,
+    PeriodResult,
+    ScoreSource,
 )
 from .periods import Window
 from .privacy import ScoreRecord
@@ -225,7 +225,7 @@ class BoardOutput(BoardHead):
     writer = serializers.ChoiceField(Board.Writer.choices)
 
 
-class SubmittedOutput(serializers.Serializer[Submitted]):
+class SubmittedOutput(serializers.Serializer[PeriodResult]):
     key = serializers.CharField(help_text=_("the period's"))
     value = serializers.IntegerField()
     changed = serializers.BooleanField()
@@ -302,7 +302,7 @@ class MyScoreOutput(serializers.Serializer[ScoreRecord]):
     value = serializers.IntegerField(source="score.value")
     achievedAt = TimestampField(source="score.achieved_at")
     source = serializers.ChoiceField(  # type: ignore[assignment]
-        Source.choices, source="score.source"
+        ScoreSource.choices, source="score.source"
     )
 
 
@@ -310,7 +310,7 @@ class MyIdempotencyKeyOutput(serializers.Serializer[IdempotencyKey]):
     """A submission of a score that is remembered, with what was answered."""
 
     key = serializers.CharField()
-    source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]
+    source = serializers.ChoiceField(ScoreSource.choices)  # type: ignore[assignment]
     createdAt = TimestampField(source="created_at")
     answer = serializers.JSONField()
 

@@ -23,7 +23,7 @@ from wechat.client import Session
 
 from . import ranking
 from .authentication import KeyAuthentication
-from .models import Board, Group, Membership, ServerKey, Source
+from .models import Board, Group, Membership, ScoreSource, ServerKey
 from .serializers import (
     GroupsOutput,
     PageQuery,
@@ -90,7 +90,9 @@ class ServerScoresView(ServerView):
         if person.is_blocked:
             raise UserBlocked
         group = self.group_of(person, item["openGId"]) if "openGId" in item else None
-        submission = Submission(board, item["value"], group, item["idempotencyKey"], Source.SERVER)
+        submission = Submission(
+            board, item["value"], group, item["idempotencyKey"], ScoreSource.SERVER
+        )
         return submit_score(person, submission)
 
     def group_of(self, person: WeChatUser, open_gid: str) -> Group:

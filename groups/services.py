@@ -35,10 +35,10 @@ from .models import (
     GroupCard,
     IdempotencyKey,
     Membership,
+    PeriodResult,
     Score,
+    ScoreSource,
     ScoreTooLarge,
-    Source,
-    Submitted,
     describe,
 )
 from .periods import day_of
@@ -127,7 +127,7 @@ def bind(user: WeChatUser, entry: Entry, scene: int | None = None) -> Bound:
             created = _renew(membership, now, seen)
         if counts:
             board = Board.objects.active_days()
-            Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, Source.ENTRY)
+            Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, ScoreSource.ENTRY)
     attempts.passed("membership", group=group.pk, created=created)
     return Bound(membership, created)
 
@@ -223,7 +223,7 @@ class Submission:
     value: int
     group: Group | None
     key: str
-    source: Source
+    source: ScoreSource
 
     @property
     def digest(self) -> str:
@@ -241,7 +241,7 @@ class Submission:
             raise InvalidField("value", _("Outside the bounds of this board."))
 
 
-def submit_score(user: WeChatUser, submission: Submission) -> list[Submitted]:
+def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]:
     """Give `user` a score, by the board's policy, in all its current periods at once.
 
     One transaction. The same idempotency key with the same body gets the same answer for seven
@@ -249,7 +249,7 @@ def submit_score(user: WeChatUser, submission: Submission) -> list[Submitted]:
     nothing is changed then.
     """
     board, source = submission.board, submission.source
-    if source is Source.CLIENT and board.writer != Board.Writer.CLIENT:
+    if source is ScoreSource.CLIENT and board.writer != Board.Writer.CLIENT:
         raise PermissionDenied
     if (submission.group is None) == (board.scope == Board.Scope.GROUP):
         raise InvalidField("group", WHICH_GROUP[Board.Scope(board.scope)])
@@ -271,7 +271,7 @@ WHICH_GROUP = {
 }
 
 
-def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted]:
+def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[PeriodResult]:
     board, group = submission.board, submission.group
     scope = board.scope_in(group.pk if group else ALL_GROUPS)
     mine = Score.objects.filter(board=board, user=user, scope=scope)
@@ -286,7 +286,9 @@ def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[Subm
         raise InvalidField("value", _("The sum would be too large.")) from None
 
 
-def _answer_to(user: WeChatUser, submission: Submission, now: datetime) -> list[Submitted] | None:
+def _answer_to(
+    user: WeChatUser, submission: Submission, now: datetime
+) -> list[PeriodResult] | None:
     """What this idempotency key was answered before. Raises InvalidField for another body."""
     if not submission.key:
         return None
@@ -300,11 +302,11 @@ def _answer_to(user: WeChatUser, submission: Submission, now: datetime) -> list[
         return None
     if known.digest != submission.digest:
         raise InvalidField("key", _("This key was used with another body."))
-    return [Submitted(*row) for row in known.answer]
+    return [PeriodResult(*row) for row in known.answer]
 
 
 def _remember(
-    user: WeChatUser, submission: Submission, answer: list[Submitted], now: datetime
+    user: WeChatUser, submission: Submission, answer: list[PeriodResult], now: datetime
 ) -> None:
     IdempotencyKey.objects.update_or_create(
         user=user,

@@ -356,7 +356,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ReviewState": "accounts.review.State",
         "Purpose": "accounts.models.Consent.Purpose",
-        "Source": "groups.models.Source",
+        "Source": "groups.models.ScoreSource",
         "Window": "groups.periods.Window",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

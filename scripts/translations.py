@@ -1,7 +1,7 @@
 """Keep the translations in step with the code (needs gettext).
 
 python scripts/translations.py            collect and compile them
-python scripts/translations.py --check    name what is out of step, and write nothing
+python scripts/translations.py --check    only report what is out of step
 """
 
 import os
@@ -27,7 +27,7 @@ def manage(tree: Path, *arguments: str) -> None:
 
 
 def collected(tree: Path) -> polib.POFile:
-    """Return the catalogue as it follows from what git tracks, or would track."""
+    """Return the catalogue that the files in git produce, new files included."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=tree, check=True, stdout=subprocess.PIPE, text=True).stdout
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def unfinished(path: Path) -> list[str]:
 
 
 def out_of_step(tree: Path) -> list[str]:
-    """Return the sentences that stand in the code alone, and those that no longer do."""
+    """Return the sentences that are missing in the catalogue, and those no longer in the code."""
     here, there = texts(polib.pofile(str(tree / CATALOGUE))), texts(collected(tree))
     return [
         *(f"missing: {key[1]}" for key in there if key not in here),

@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from scripts.counts.__main__ import count_all
+from scripts.counts.files import TrackedFile
+
 pytestmark = pytest.mark.no_service
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "counts"
-COUNTS = runpy.run_path(str(SCRIPT))
+ROOT = Path(__file__).resolve().parent.parent
 
 WORDS = "words of the dialect"
 DOCSTRINGS = "docstrings that begin with a verb"
@@ -23,12 +24,13 @@ CIRCLES = "circles of imports"
 
 CLEAN = {"groups/__init__.py": ""}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 
 
 def row(title: str, files: dict[str, str]) -> Any:
     """Return one line of the table over these files."""
-    sources = [COUNTS["TrackedFile"](path, text) for path, text in sorted((CLEAN | files).items())]
-    [found] = [count for count in COUNTS["count_all"](sources) if count.title == title]
+    sources = [TrackedFile(path, text) for path, text in sorted((CLEAN | files).items())]
+    [found] = [count for count in count_all(sources) if count.title == title]
     return found
 
 
@@ -37,7 +39,7 @@ def run(tree: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def count(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return run(tree, sys.executable, "-B", SCRIPT, *options)
+    return run(tree, sys.executable, "-B", "-m", "scripts.counts", *options)
 
 
 def track(tree: Path, files: dict[str, str]) -> None:
@@ -95,14 +97,14 @@ def test_nothing_counted_is_no_pass(tmp_path):
     ],
 )
 def test_each_limit_is_broken_alone(title, files):
-    sources = [COUNTS["TrackedFile"](path, text) for path, text in (CLEAN | files).items()]
-    counts = COUNTS["count_all"](sources)
+    sources = [TrackedFile(path, text) for path, text in (CLEAN | files).items()]
+    counts = count_all(sources)
     assert [count.title for count in counts if not count.is_kept] == [title]
     assert [count.title for count in counts if "BROKEN" in str(count)] == [title]
 
 
 def test_the_limits_are_those_agreed_upon():
-    counts = COUNTS["count_all"]([COUNTS["TrackedFile"]("groups/a.py", "")])
+    counts = count_all([TrackedFile("groups/a.py", "")])
     assert {count.title: count.limit for count in counts} == {
         WORDS: 20,
         DOCSTRINGS: 60,
@@ -219,7 +221,7 @@ def test_docstrings_of_functions_methods_and_tests_count():
 
 
 def test_verbs_are_written_in_the_imperative():
-    verbs = (SCRIPT / "verbs.txt").read_text().split()
+    verbs = (ROOT / "scripts/counts/verbs.txt").read_text().split()
     assert verbs == sorted(set(verbs))
     known = set(verbs)
     endings = {f"{verb}{ending}" for verb in known for ending in ("s", "es", "d", "ed", "ing")}

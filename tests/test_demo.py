@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from groups.models import Score, Source
+from groups.models import Score, ScoreSource
 from groupsite import demo
 from tests.settings import APP_ID
 
@@ -19,7 +19,7 @@ def seeded(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_demo_has_scores_and_an_operator_without_a_password(seeded: None, capsys: Any) -> None:
     sources = set(Score.objects.values_list("board__key", "source"))
-    assert sources == {("active-days", Source.ENTRY), ("taps", Source.CLIENT)}
+    assert sources == {("active-days", ScoreSource.ENTRY), ("taps", ScoreSource.CLIENT)}
     demo.print_addresses("http://127.0.0.1:8000")
     assert "/sign-in" in capsys.readouterr().out
     assert not User.objects.get().has_usable_password()

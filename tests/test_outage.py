@@ -470,8 +470,9 @@ def test_a_session_that_ended_meanwhile_is_no_outage(
 
     settings.SESSION_SAVE_EVERY_REQUEST = True
 
-    def end_it(*args: Any) -> None:
+    def end_it(*args: Any) -> list[Any]:
         Session.objects.all().delete()
+        return []
 
     monkeypatch.setattr("console.groups.describe", end_it)
     assert olga.get("/groups/").status_code == 400

@@ -103,7 +103,7 @@ def test_the_members_page_takes_the_same_queries_however_many_members(alice):
     at_both_sizes(measure)
 
 
-MODELS: list[Any] = [WeChatUser, Group, Membership, Score, Board]
+MODELS: list[Any] = [WeChatUser, Membership, Score, Board]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from accounts.models import WeChatUser
 from accounts.privacy import erase
 from groups import ranking
-from groups.models import Board, Group, Membership, Source
+from groups.models import Board, Group, Membership, ScoreSource
 from groups.services import Entry, Submission, bind, change_membership, leave, submit_score
 from tests.settings import APP_ID
 
@@ -270,7 +270,7 @@ class Rankings(RuleBasedStateMachine):
     def give(self, person: int, group: int, board: Any, value: int) -> None:
         user, where = self.people[person], self.groups[group]
         grouped = where if board[3] == "group" else None
-        submission = Submission(self.boards[board[0]], value, grouped, "", Source.SERVER)
+        submission = Submission(self.boards[board[0]], value, grouped, "", ScoreSource.SERVER)
         changed = {each.changed for each in submit_score(user, submission)}
         assert changed == self.model.submit(user.pk, board, value, where.pk, self.now)
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 from accounts.models import Tombstone, TombstoneKey, WeChatUser
 from accounts.privacy import erase
 from core.vault import decrypt, encrypt
-from groups.models import Group
+from groups.models import Board, Group, every_window
+from groups.periods import Window
 from tests.settings import APP_ID
 
 OURS = ("accounts", "audit", "console", "groups")
@@ -41,6 +42,14 @@ def test_no_index_repeats_the_prefix_of_another(db: None, table: str) -> None:
         if name != other and longer[: len(columns)] == columns
     ]
     assert repeated == []
+
+
+def test_a_new_window_changes_no_table() -> None:
+    """Migrations name the default of a board's windows by its function, and there is room."""
+    field = Board._meta.get_field("windows")
+    assert field.deconstruct()[3]["default"] is every_window
+    assert Board().windows == ",".join(Window.values)
+    assert len(Board().windows) <= field.max_length / 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time_machine
 from django.utils import timezone
 
 from accounts.models import WeChatUser
-from groups.models import MAX_SCORE, Board, Group, IdempotencyKey, Score, Source
+from groups.models import MAX_SCORE, Board, Group, IdempotencyKey, Score, ScoreSource
 from groups.periods import Window
 from tests.cast import FAMILY, Person, everything_stored, later, refused
 from tests.settings import APP_ID
@@ -48,7 +48,7 @@ def test_a_new_score_replaces_the_old_one_by_the_boards_policy(
         assert set(values(answer).values()) == {then}
         assert changes(answer) == {changed}
         assert len(values(answer)) == len(Window)
-    assert set(Score.objects.values_list("value", "source")) == {(then, Source.CLIENT)}
+    assert set(Score.objects.values_list("value", "source")) == {(then, ScoreSource.CLIENT)}
 
 
 def test_achieved_at_is_when_the_value_became_what_it_is(alice: Person, make_board: Any) -> None:

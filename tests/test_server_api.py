@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import WeChatUser
 from core.vault import decrypt
-from groups.models import Board, Group, Score, ServerKey, Source
+from groups.models import Board, Group, Score, ScoreSource, ServerKey
 from groups.periods import Period, Window
 from tests.cast import (
     API,
@@ -155,7 +155,7 @@ def test_a_refused_score_does_not_affect_the_others_of_its_batch(
     assert {p["value"] for p in results[-1]["periods"]} == {9}
     assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == 5
     assert set(Score.objects.filter(board__key="steps").values_list("source", flat=True)) == {
-        Source.SERVER
+        ScoreSource.SERVER
     }
 
 

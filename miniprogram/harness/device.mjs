@@ -27,8 +27,6 @@ class Device {
     this.settings = DEFAULTS
     /** All `wx` calls by name; requests have `method`, `path` and, after the response, `status`. */
     this.calls = []
-    this.toasts = []
-    this.cards = []
     this.files = new Map()
     this.entry = this.launchedBy = null
     this.shareMenu = {}
@@ -89,7 +87,6 @@ class Device {
   }
 
   toast (text, duration) {
-    this.toasts.push(text)
     this.hideToast()
     const toast = Object.assign(document.createElement('div'), { className: 'toast', textContent: text })
     document.getElementById('popups').append(toast)

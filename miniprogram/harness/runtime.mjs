@@ -243,15 +243,13 @@ const stage = {
   stopPullDown () {
     refreshing = false
   },
-  /** Share the page: add a card to `device.cards`, and return it. */
+  /** Share the page, and return the card. */
   share (from, target) {
     const page = top()
     if (!page.instance.onShareAppMessage) throw new Error(`${page.path} cannot be shared`)
     const shared = page.call('onShareAppMessage', { from, target }) || {}
     const { withShareTicket = false } = device.shareMenu
-    const card = Object.assign({ title: app.window.navigationBarTitleText, path: `/${page.path}` }, shared, { withShareTicket })
-    device.cards.push(card)
-    return card
+    return Object.assign({ title: app.window.navigationBarTitleText, path: `/${page.path}` }, shared, { withShareTicket })
   }
 }
 

@@ -1,18 +1,18 @@
-"""Count the habits that lint keeps, in the files that git tracks; fail where a limit is broken.
+"""Count the habits that lint checks, in the files that git tracks; fail if a limit is broken.
 
-    python scripts/counts           the table
-    python scripts/counts --list    each offender too, by file and line
+    python -m scripts.counts           print the table
+    python -m scripts.counts --list    also print each place, by file and line
 
-What exactly is counted stands at the top of english.py, classes.py, functions.py and circles.py.
+english.py, classes.py, functions.py and circles.py explain what exactly is counted.
 """
 
 import sys
 
-from circles import count_circles
-from classes import count_classes
-from english import count_docstrings, count_words
-from files import Habit, TrackedFile, tracked
-from functions import count_short
+from .circles import count_circles
+from .classes import count_classes
+from .english import count_docstrings, count_words
+from .files import Habit, TrackedFile, tracked
+from .functions import count_short
 
 
 def count_all(files: list[TrackedFile]) -> list[Habit]:
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         print(count)
     if all(count.is_kept for count in counts):
         return 0
-    print("`python scripts/counts --list` names each place.", file=sys.stderr)
+    print("`python -m scripts.counts --list` names each place.", file=sys.stderr)
     return 1
 
 

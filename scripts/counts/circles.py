@@ -1,14 +1,14 @@
-"""Circles of imports between the product's modules.
+"""Count circles of imports between the product's modules.
 
-Imports inside functions count, and those by `import_module` or `import_string`; those for type
-checkers alone do not. That Python runs the package `a` before `a.b` is no import of `a`. Of each
-import that is part of a circle the shortest one is listed.
+Imports inside functions count, and those by `import_module` or `import_string`; imports for type
+checkers only do not. That Python runs the package `a` before `a.b` does not count as an import of
+`a`. For each import that is part of a circle, the shortest circle is listed.
 """
 
 import ast
 from collections import deque
 
-from files import Habit, TrackedFile, last_name
+from .files import Habit, TrackedFile, last_name
 
 IMPORTERS = {"import_module", "import_string", "__import__"}
 

@@ -1,13 +1,13 @@
-"""Classes of one name: names that stand in more than one file, outside tests and migrations.
+"""Count class names that more than one file defines, outside tests and migrations.
 
-Classes inside classes and functions count, and those that a call makes (`namedtuple("Row", …)`).
+Classes inside classes and functions count, and those that a call creates (`namedtuple("Row", …)`).
 """
 
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
 
-from files import Habit, TrackedFile, last_name
+from .files import Habit, TrackedFile, last_name
 
 FORCED = {"Meta", "Media", "Command", "Config", "Migration"}  # by Django
 MAKERS = {"namedtuple", "NamedTuple", "TypedDict", "NewType", "make_dataclass", "type"} | {
@@ -16,7 +16,7 @@ MAKERS = {"namedtuple", "NamedTuple", "TypedDict", "NewType", "make_dataclass", 
 
 
 def class_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Yield each class's name and line, also of those that a call makes."""
+    """Yield each class's name and line, also of those that a call creates."""
     for node in ast.walk(tree):
         match node:
             case ast.ClassDef(name=name):

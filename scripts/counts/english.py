@@ -1,13 +1,13 @@
-"""The English of names, comments, texts and docstrings.
+"""Count words of the dialect, and docstrings that begin with a verb.
 
-Words of the dialect are counted in every text that git tracks, within names too: `told_age`,
-`toldAge`, `TOLD`. Left out are translations, locked requirements, vectors and recorded data, the
-licence, and the two places that have to name the words: this folder and its test.
+Words are counted in every text that git tracks, also within names: `told_age`, `toldAge`, `TOLD`.
+Translations, locked requirements, vectors and recorded data, the licence, and the two places that
+have to contain the words (this folder and its test) are left out.
 
-A docstring is one of a function or method, be it a test's; modules and classes are things, and
-theirs begin with nouns. It begins with a verb where its first word stands in verbs.txt, in the
-imperative ("Return", not "Returns") and not before "of" ("Record of a change"). A verb that is
-missing there is added there.
+Docstrings are those of functions and methods, including tests; those of modules and classes may
+begin with a noun. A docstring begins with a verb if its first word is in verbs.txt, in the
+imperative ("Return", not "Returns") and not before "of" ("Record of a change"). Add missing verbs
+to verbs.txt.
 """
 
 import ast
@@ -15,7 +15,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from files import Habit, TrackedFile, share
+from .files import Habit, TrackedFile, share
 
 WORDS = "whoever|whom(?:ever)?|told|(?:some|no|every)body|mend(?:ed|ing)?|lest"
 DIALECT = re.compile(

@@ -1,4 +1,4 @@
-"""What is counted in: the texts that git tracks."""
+"""Read the files that are counted in: the texts that git tracks."""
 
 import ast
 import re
@@ -58,7 +58,7 @@ class TrackedFile:
 
 
 class Habit(NamedTuple):
-    """What is counted, as a line of the table."""
+    """A count and its limit, as a line of the table."""
 
     title: str
     value: float

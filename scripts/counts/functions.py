@@ -1,15 +1,15 @@
-"""Short functions with one caller: stations of a story that its reader has to travel to.
+"""Count short functions with one caller, whose body could stand in the caller itself.
 
-Short is a body of at most three lines after the docstring, as the formatter writes them. Looked at
-are functions outside classes and private methods: a public method is what its class offers, and a
-framework may be what calls it. Where a decorator hands a function to a framework it is not looked
-at.
+Short means at most three lines after the docstring, as the formatter writes them. Functions outside
+classes and private methods are counted. Public methods are not, because they are what a class
+offers and a framework may call them; neither are functions with a decorator that passes them to a
+framework.
 
-A caller is a function that calls it, be it once or many times, or a module that does so outside
-functions. The function itself, a test and `super()` are none. Where the function is handed over,
-stands in a table or is named by a string, no caller could write its body instead: not counted.
-Names are followed through imports; an attribute belongs to every method of that name, but for
-`self._x`, which belongs to its own class where that has such a method.
+A caller is a function that calls it, once or many times, or a module that calls it outside
+functions. The function itself, tests and `super()` are not callers. A function that is passed on,
+stored in a table or named by a string is not counted, because no caller could contain its body.
+Names are followed through imports. An attribute counts for every method of that name, except that
+`self._x` counts for its own class where that has such a method.
 
 The share is that of all functions of the product's packages.
 """
@@ -18,7 +18,7 @@ import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from files import Habit, TrackedFile, last_name, share
+from .files import Habit, TrackedFile, last_name, share
 
 SHORT = 3
 PROPERTIES = {"property", "cached_property"}
@@ -62,7 +62,10 @@ class Function:
     @property
     def length(self) -> int:
         """Return the number of lines from the first statement of the body to its end."""
-        return self.story[-1].end_lineno - self.story[0].lineno + 1 if self.story else 0
+        if not self.story:
+            return 0
+        first, last = self.story[0], self.story[-1]
+        return (last.end_lineno or last.lineno) - first.lineno + 1
 
     @property
     def decorators(self) -> set[str]:

@@ -13,6 +13,9 @@ To record anew, after a change of the answers that is meant:
 
 and read the difference of the files. `RECORD=1 … -k ranking` records one chapter.
 
+One thing follows the real clock: of failed log-ins and binds ten a second are kept. So `me/data`
+is read in chapters with fewer than ten of them.
+
 Everything is set up through HTTP, as a mini-program, a team's server or an operator would. What
 only an operator can do is in `operators.py`, the one file here that knows models and the console.
 """

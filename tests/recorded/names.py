@@ -1,4 +1,4 @@
-"""Placeholders for values that differ in every run, and the layout of the record."""
+"""Placeholders for what is made anew at every run, and how the record is laid out."""
 
 import json
 import re
@@ -42,7 +42,7 @@ class Names:
         self._people.setdefault(pk, f"<{name}>")
 
     def number(self, value: str, kind: str) -> str:
-        """Return a value's placeholder; for a new value, `<kind 1>` and so on."""
+        """Its placeholder; for one that is new, `<kind 1>` and so on."""
         if value not in self._known:
             self._counts[kind] += 1
             self.call(value, f"{kind} {self._counts[kind]}")
@@ -87,7 +87,7 @@ class Names:
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Return what of `other` differs from `one`, by path: `("body.board.title", "Steps")`."""
+    """What of `other` is not as in `one`, by path: `("body.board.title", "Steps")`."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:
             inner = f"{path}.{key}" if path else key
@@ -100,7 +100,7 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any
 
 
 def laid_out(value: Any, indent: int = 0) -> str:
-    """Write JSON whose lines are read in a diff: what fits into a line is in one."""
+    """JSON whose lines are read in a diff: what fits into a line is in one."""
     text = json.dumps(value, ensure_ascii=False)
     if len(text) + indent <= WIDTH or not isinstance(value, dict | list) or not value:
         return text
@@ -116,7 +116,7 @@ def laid_out(value: Any, indent: int = 0) -> str:
 
 
 class _Visible(HTMLParser):
-    """The readable part of a page: its texts, line by line, and the targets of its links."""
+    """What of a page is to be read: its texts, line by line, and where its links lead."""
 
     LINES = re.compile("title|p|h[1-6]|li|[ou]l|nav|main|div|section|body|head|a|img")
 
@@ -126,16 +126,16 @@ class _Visible(HTMLParser):
         self._line: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values: Mapping[str, str | None] = dict(attrs)
+        given: Mapping[str, str | None] = dict(attrs)
         if self.LINES.fullmatch(tag):
             self.end_line()
         if tag == "html":
-            self.lines.append(f"language {values.get('lang')}")
+            self.lines.append(f"language {given.get('lang')}")
         if tag == "img":
-            self._line.append(f"[{values.get('src')}]")
+            self._line.append(f"[{given.get('src')}]")
         if tag == "a":
-            here = " here" if values.get("aria-current") else ""
-            self._line.append(f"({values.get('href')}{here})")
+            here = " here" if given.get("aria-current") else ""
+            self._line.append(f"({given.get('href')}{here})")
 
     def handle_endtag(self, tag: str) -> None:
         if self.LINES.fullmatch(tag):

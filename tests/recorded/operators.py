@@ -1,6 +1,6 @@
 """What only an operator can do: the one file here that knows the console and the models.
 
-Adapt this file alone when the console's addresses or the models' names change.
+To be adapted when the console's addresses or the models' names change; nothing else is.
 """
 
 import re
@@ -31,7 +31,7 @@ REASON = "举报属实"
 
 
 class Operator:
-    """Olga in her console, signed in just now."""
+    """Olga at her console, signed in just now."""
 
     def __init__(self, browser: Browser) -> None:
         users = get_user_model().objects
@@ -44,7 +44,7 @@ class Operator:
         self._post("/admin/groups/board/add/", form)
 
     def make_key(self, app_id: str = APP_ID) -> str:
-        """Make a server key; return its text."""
+        """A server key's text."""
         form = {"app_id": app_id, "name": "结算服务"}
         page = self.browser.post("/admin/groups/serverkey/add/", form).content.decode()
         [text] = re.findall(r'id="key-text"[^>]*>([\w-]+)<', page)
@@ -59,16 +59,16 @@ class Operator:
         self._post("/admin/groups/verificationfile/add/", form)
 
     def do_to_person(self, action: str, person: Any) -> None:
-        """Do one of: block, unblock, reset_nickname, reset_avatar, erase."""
+        """block, unblock, reset_nickname, reset_avatar, erase"""
         self._act(action, person.pk)
 
     def do_to_membership(self, action: str, person: Any, open_gid: str) -> None:
-        """Do one of: hide, show, reset_alias."""
+        """hide, show, reset_alias"""
         memberships = _rows("groups.Membership")
         self._act(action, memberships.get(user=person.pk, group__open_gid=open_gid).pk)
 
     def do_to_group(self, action: str, open_gid: str) -> None:
-        """Do one of: hide_group, show_group."""
+        """hide_group, show_group"""
         self._act(action, _rows("groups.Group").get(open_gid=open_gid).pk)
 
     def remove_score(self, person: Any, board: str, period: str) -> None:

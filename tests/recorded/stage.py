@@ -1,4 +1,4 @@
-"""The stage of a chapter: the clock, the sandbox, the callers, and the record of their calls."""
+"""Where a chapter plays: the clock, the sandbox, who calls, and the record that is kept."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ CHINESE, ENGLISH = "zh-CN", "en"
 SESSION_KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 GREEN, RED, YELLOW = (20, 160, 60), (220, 20, 20), (230, 220, 30)  # passed, risky, doubtful
 
-# Recorded only where they differ from these; null where they are missing.
+# Recorded only where they differ from these; what is missing then is null.
 USUAL = {
     "Cache-Control": "private, no-store",
     "Content-Type": "application/json",
@@ -80,7 +80,7 @@ class Stage:
         return Person(self, name, app_id)
 
     def person(self, name: str, nickname: str = "", app_id: str = APP_ID) -> "Person":
-        """Return a person who has logged in and taken this nickname, off the record."""
+        """Return a person who has logged in and taken that nickname, off the record."""
         with self.off_the_record():
             person = self.phone(name, app_id).log_in()
             if nickname:
@@ -95,11 +95,11 @@ class Stage:
 
     @property
     def operator(self) -> Operator:
-        """Sign Olga in again: sessions end while the clock moves."""
+        """Olga, who signs in anew: sessions end while the clock moves."""
         return Operator(self._console)
 
     def chat(self, name: str, app_id: str = APP_ID) -> str:
-        """Return the openGId of a chat."""
+        """The openGId of a chat of that name."""
         open_gid = open_gid_of(app_id, name)
         self.names.call(open_gid, f"openGId of {name}")
         return open_gid
@@ -111,7 +111,7 @@ class Stage:
     # The record
 
     def title(self, text: str) -> None:
-        """Write a headline above the steps that follow."""
+        """A headline above the steps that follow."""
         self.steps.append(text)
 
     @contextmanager
@@ -133,7 +133,7 @@ class Stage:
         self.steps.append(step)
 
     def read(self, answer: Any, language: str) -> dict[str, Any]:
-        """Return an answer as it is recorded."""
+        """An answer as it is recorded."""
         kind, content = answer.get("Content-Type", ""), answer.content
         if not content:
             body: Any = None
@@ -171,7 +171,7 @@ class Stage:
     # What goes wrong
 
     def fault(self, path: str, times: int = 1, **what: Any) -> None:
-        """Let the next calls of one of WeChat's paths fail in this way; with 0 times no more."""
+        """The next calls of one of WeChat's paths fail so; `times` by 0 takes it back."""
         self.sandbox.state.request_fault(path, Fault(**what), times)
 
     @contextmanager
@@ -187,7 +187,7 @@ class Stage:
     def push(
         self, app_id: str = APP_ID, *, safe: bool = True, xml: bool = False, **event: Any
     ) -> Any:
-        """Push a genuine event, on the record."""
+        """A genuine push of this event, on the record."""
         query, body = channel_for(app_id).write(event, safe=safe, xml=xml)
         how = f"{'sealed' if safe else 'plain'} {'XML' if xml else 'JSON'}"
         path = f"/wechat/push/{app_id}/?{'&'.join(f'{k}={v}' for k, v in query.items())}"
@@ -195,7 +195,7 @@ class Stage:
         return self.visitor.ask("POST", path, data=body, kind=kind, says={how: event})
 
     def verdict(self, person: "Person", suggestion: str, label: int = 100, **how: Any) -> Any:
-        """Push WeChat's verdict on the avatar that this person sent last."""
+        """WeChat's verdict on the avatar that this person sent last."""
         with self.off_the_record():
             trace = person.get("me/data").json()["avatarChecks"][-1]["traceId"]
         result = {"suggest": suggestion, "label": label}
@@ -204,7 +204,7 @@ class Stage:
 
 
 class Caller:
-    """A caller, with a token or a key or neither."""
+    """A caller with a token, a key or nothing."""
 
     def __init__(self, stage: Stage, name: str, scheme: str = "Bearer") -> None:
         self.stage, self.name, self.scheme = stage, name, scheme
@@ -223,11 +223,11 @@ class Caller:
         twice: bool | None = None,
         of: "Person | None" = None,
     ) -> Any:
-        """Send a request, a second after the last one, on the record; return the answer.
+        """Send one request, a second after the last one, record it, and return the answer.
 
-        `body` is sent as JSON; `data` as it is, and recorded as `says`. Send it again in English
-        where that changes nothing: a GET, and what was refused; or as `twice` says. After a log-in
-        `of` a person, their id is known.
+        `body` goes as JSON; `data` as it is, and is recorded as `says`. It is sent again in English
+        if that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` a
+        person has their id in its answer.
         """
         stage = self.stage
         stage.later(seconds=1)
@@ -290,7 +290,7 @@ class Person(Caller):
         return code
 
     def log_in(self, **more: Any) -> "Person":
-        """Log in; name the appid where there are several."""
+        """Log in, with the appid where there are several."""
         several = len(self.stage.settings.WECHAT_APPS) > 1
         body = {"code": self.code(), **({"appid": self.app_id} if several else {}), **more}
         with self.anonymous():
@@ -298,7 +298,7 @@ class Person(Caller):
         return self
 
     def take(self, answer: Any) -> None:
-        """Use the token of a log-in from now on."""
+        """Go on with the token of a log-in."""
         assert answer.status_code == 200, answer.content
         found = answer.json()
         self.token, self.pk = found["token"], found["user"]["id"]
@@ -315,13 +315,13 @@ class Person(Caller):
         return envelope
 
     def share_info(self, chat: str) -> dict[str, str]:
-        """Call wx.getShareInfo on a card opened in this chat."""
+        """wx.getShareInfo of a card opened in that chat."""
         self.stage.chat(chat, self.app_id)
         ticket = self.phone.open_card(chat)["shareTicket"]
         return self.sealed(self.phone.share_info(ticket), f"{self.name} in {chat}")
 
     def enter_info(self, chat: str, *, watermark: bool = True) -> dict[str, str]:
-        """Call wx.getGroupEnterInfo on a card opened in this chat."""
+        """wx.getGroupEnterInfo of a card opened in that chat."""
         self.stage.chat(chat, self.app_id)
         self.phone.open_card(chat)
         what = f"{self.name} in {chat}{'' if watermark else ', without a watermark'}"
@@ -330,7 +330,7 @@ class Person(Caller):
     def sealed_with(
         self, what: str, payload: dict[str, Any], key: str = SESSION_KEY, **mark: Any
     ) -> dict[str, str]:
-        """Seal as WeChat would, for a user whose session key a server gave; `mark` changes the
+        """As WeChat would seal it, of one whose session key a server gave; `mark` changes the
         watermark."""
         watermark = {"appid": self.app_id, "timestamp": int(self.stage.now.timestamp()), **mark}
         marked = {"watermark": watermark, **payload}
@@ -339,14 +339,14 @@ class Person(Caller):
         return self.sealed(seal(key, marked), what)
 
     def enter(self, chat: str) -> str:
-        """Enter a group, off the record; return its openGId."""
+        """Be in that group, off the record; its openGId."""
         with self.stage.off_the_record():
             answer = self.post("groups/bind", self.share_info(chat))
         assert answer.status_code in {200, 201}, answer.content
         return str(answer.json()["openGId"])
 
     def score(self, board: str, value: int, chat: str = "", **more: Any) -> None:
-        """Create a score, off the record."""
+        """A score off the record."""
         body = {"board": board, "value": value, **more}
         body |= {"openGId": self.stage.chat(chat)} if chat else {}
         with self.stage.off_the_record():
@@ -359,7 +359,7 @@ class Person(Caller):
         return self.post("me/avatar", data=form, says={"avatar": f"<a {name} picture>"})
 
     def link(self, chat: str, **body: Any) -> str:
-        """Make a link to the group's page; return its path."""
+        """The path of a link to the group's page."""
         answer = self.post(f"groups/{self.stage.chat(chat)}/link", body)
         return urlsplit(answer.json()["url"]).path
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import WeChatUser
 from accounts.nicknames import clean_nickname
-from groups.models import Board, Group, Membership, Score, Source
+from groups.models import Board, Group, Membership, Score, ScoreSource
 from groups.periods import CALENDAR, Period, Window
 from wechat.sandbox import open_gid_of, openid_of
 
@@ -203,7 +203,7 @@ class Seeder:
                 user=user,
                 value=value,
                 achieved_at=moment,
-                source=Source.CLIENT,
+                source=ScoreSource.CLIENT,
             )
             for user in players
             for value, moment in [(self.chance.randrange(30, 110), self.moment(self.today))]

@@ -9,6 +9,7 @@ CHAPTERS: dict[str, Callable[[Stage], None]] = {
     scenario.__name__: scenario
     for scenario in (
         entry.log_in,
+        entry.blocked,
         entry.doors,
         entry.bodies,
         entry.prove_and_bind,

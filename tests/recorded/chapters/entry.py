@@ -1,4 +1,4 @@
-"""Log in and out, prove a group, enter it; and the checks before every call."""
+"""Log in and out, prove a group, enter it; and what stands before every call."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from ..stage import SESSION_KEY, Caller, Person, Stage
 GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
 CODE2SESSION = "/sns/jscode2session"
 
-NO_GROUP, NO_USER = "tG-some-group", "o-some-user"
+NO_GROUP, NO_MEMBER = "tG-some-group", "o-someone"
 
 
-def routes(open_gid: str = NO_GROUP, openid: str = NO_USER) -> dict[str, str]:
-    """Return every call, with its methods."""
+def routes(open_gid: str = NO_GROUP, openid: str = NO_MEMBER) -> dict[str, str]:
+    """Every call, and its methods."""
     return {
         "login": "POST",
         "logout": "POST",
@@ -110,12 +110,15 @@ def log_in(stage: Stage) -> None:
     stage.later(minutes=10)
     alice.get("me")
 
-    stage.title("A blocked user")
+
+def blocked(stage: Stage) -> None:
+    """Record what a blocked member may still do."""
+    stage.at("2026-11-18 12:00")
     bob = stage.person("bob")
     stage.operator.do_to_person("block", bob)
     bob.get("me")
     code = bob.code()
-    visitor.post("login", {"code": code})
+    stage.visitor.post("login", {"code": code})
     bob.post("logout")
     bob.get("me/data")
     stage.operator.do_to_person("unblock", bob)
@@ -123,7 +126,7 @@ def log_in(stage: Stage) -> None:
 
 
 def doors(stage: Stage) -> None:
-    """Make every call without a token, with an invalid one, and by a wrong method."""
+    """Every call without a token, with one that is none, and by a wrong method."""
     stage.at("2026-11-18 12:00")
     visitor, alice, server = stage.visitor, stage.person("alice"), stage.server()
     methods = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -179,7 +182,7 @@ def doors(stage: Stage) -> None:
 
 
 def bodies(stage: Stage) -> None:
-    """Send bodies that are not JSON objects, of the wrong type, or too large."""
+    """Bodies that are no JSON objects, of the wrong type, or too large."""
     stage.at("2026-11-18 12:00")
     visitor, alice = stage.visitor, stage.person("alice", "小明")
     for name, body in {
@@ -329,7 +332,7 @@ def prove_and_bind(stage: Stage) -> None:
 
 
 def known_key(stage: Stage, name: str) -> Person:
-    """Return a person whose session key a team's own server gave."""
+    """Return a member whose session key a team's own server gave."""
     person = stage.phone(name)
     with stage.off_the_record():
         body = {"openid": person.openid, "sessionKey": SESSION_KEY}
@@ -357,7 +360,7 @@ def stale_envelopes(stage: Stage) -> None:
         ]
 
     stage.title("Whatever the reason, the answer is the same")
-    for number, body in enumerate(wrong(known_key(stage, "newcomer"))):
+    for number, body in enumerate(wrong(known_key(stage, "no-one-yet"))):
         dora = known_key(stage, f"dora-{number}")
         dora.post("groups/resolve" if number % 2 else "groups/bind", body)
     emil = stage.phone("emil")

@@ -45,7 +45,7 @@ def my_groups(stage: Stage) -> None:
 
 
 def titles(stage: Stage) -> None:
-    """Read a group's title while people come, leave, hide and change their names."""
+    """What a group is called, as people come, go, hide and take names."""
     stage.at("2026-11-18 12:00")
     family = stage.chat("family")
     nameless = [stage.person(f"nameless {number}") for number in range(2)]

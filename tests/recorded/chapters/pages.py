@@ -93,7 +93,7 @@ def member_page(stage: Stage) -> None:
 
 
 def around_the_api(stage: Stage) -> None:
-    """Read probes, documents and verification files, and paths without a page."""
+    """Probes, documents, verification files, and what is no page."""
     stage.at("2026-11-18 12:00")
     visitor = stage.visitor
     for path in ("/livez", "/readyz"):
@@ -111,8 +111,8 @@ def around_the_api(stage: Stage) -> None:
     for path, calls in sorted(answer.json()["paths"].items()):
         for method, call in calls.items():
             parameters = [each["name"] for each in call.get("parameters", [])]
-            line = f"{method.upper()} {path} {call['operationId']} {parameters}"
-            stage.title(f"{line} {[*call.get('requestBody', {}).get('content', {})]}")
+            call_line = f"{method.upper()} {path} {call['operationId']} {parameters}"
+            stage.title(f"{call_line} {[*call.get('requestBody', {}).get('content', {})]}")
     for path in ("/api/schema/", "/api/docs/"):
         visitor.post(path, {})
         visitor.get(path, headers={"Accept": "image/png"})
@@ -172,8 +172,8 @@ def pushes(stage: Stage) -> None:
     stage.push(MsgType="event", Event="wxa_media_check", trace_id="a b")
     stage.push(MsgType="event", Event="wxa_media_check")
     for data in (b"", b"[]", b"{}", b"<xml>", b"<xml/>", b"x" * (256 * 1024 + 1)):
-        text = f"<{len(data)} bytes>" if len(data) > 99 else data.decode()
-        visitor.post(f"{here}?{genuine}", data=data, says=text)
+        shown = f"<{len(data)} bytes>" if len(data) > 99 else data.decode()
+        visitor.post(f"{here}?{genuine}", data=data, says=shown)
     sealed = b'{"Encrypt": "AAAA"}'
     visitor.post(f"{here}?{genuine}", data=sealed, says=sealed.decode())
     visitor.post(f"{here}?{genuine}&msg_signature=x", data=sealed, says=sealed.decode())
@@ -181,7 +181,7 @@ def pushes(stage: Stage) -> None:
 
 
 def _query(stage: Stage) -> str:
-    """Return a query that WeChat has signed."""
+    """A query that the platform has signed."""
     from wechat.push import channel_for
 
     query, _body = channel_for(APP_ID).write({}, safe=False, xml=False)

@@ -1,4 +1,4 @@
-"""Names, avatars, consents, and my data."""
+"""Names, avatars, consents, and everything held about me."""
 
 from urllib.parse import urlsplit
 
@@ -83,9 +83,7 @@ def names_of_mine(stage: Stage) -> None:
     alice.get(ranking)
     bob.get(ranking)
 
-    stage.title(
-        "While WeChat is unavailable no name changes; what it cannot check, an operator reviews"
-    )
+    stage.title("While WeChat is away no name changes; members it has not seen wait for review")
     for errcode in (-1, 45009, 40001, 45011, 40226):
         stage.fault(TEXTS, times=4, errcode=errcode)
         alice.put("me", {"nickname": "新名字"})
@@ -199,7 +197,7 @@ def consents(stage: Stage) -> None:
 
 
 def my_data(stage: Stage) -> None:
-    """Read the data of a person with something in every table."""
+    """Record `me/data` of a member with data of every kind."""
     stage.at("2026-11-16 09:00")
     operator = stage.operator
     operator.make_board("points", "积分", "Points", scope="app", decimals="2", unit_zh="分")
@@ -232,7 +230,7 @@ def my_data(stage: Stage) -> None:
     operator.do_to_membership("hide", alice, stage.chat("school"))
     alice.get("me/data")
 
-    stage.title("Also of a blocked user, and of a user without a recent proof")
+    stage.title("Also of a blocked member, and of one with no recent proof")
     operator.do_to_person("block", alice)
     alice.get("me/data")
     alice.get("me")
@@ -256,7 +254,7 @@ def erasure(stage: Stage) -> None:
     bob.get(ranking)
     bob.get(f"groups/{family}")
 
-    stage.title("A user who comes back is new")
+    stage.title("A member who comes back is a new one")
     again = stage.phone("alice").log_in()
     again.get("me")
     again.get("groups")

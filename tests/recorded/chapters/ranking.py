@@ -1,4 +1,4 @@
-"""Rankings: ranks, periods and movement, members who are not listed, and pages."""
+"""Rankings: ranks, periods and movement, who is not listed, and walks through the pages."""
 
 from ..stage import Person, Stage
 
@@ -6,7 +6,7 @@ CROWD = ("alice", "bob", "carol", "dora", "emil", "frank", "gina", "hugo")
 
 
 def crowd(stage: Stage, *names: str, chat: str = "family") -> dict[str, Person]:
-    """Let people enter one group, a second after each other."""
+    """People in one group, a second after each other."""
     people = {name: stage.person(name, name.title()) for name in names or CROWD}
     for person in people.values():
         person.enter(chat)
@@ -14,7 +14,7 @@ def crowd(stage: Stage, *names: str, chat: str = "family") -> dict[str, Person]:
 
 
 def ranks(stage: Stage) -> None:
-    """Read ties by every style in both orders, texts of scores, and percentiles."""
+    """Ties by every style in both orders, texts of scores, and percentiles."""
     stage.at("2026-11-18 12:00")
     operator = stage.operator
     for style in ("competition", "dense", "ordinal"):
@@ -62,7 +62,7 @@ def ranks(stage: Stage) -> None:
 
 
 def periods(stage: Stage) -> None:
-    """Write scores over five weeks; read them by every kind of period."""
+    """Scores over five weeks, and every way of asking for a time."""
     stage.at("2026-10-26 12:00")  # a Monday
     stage.operator.make_board("points", "积分", "Points", scope="app", policy="sum")
     stage.operator.make_board("steps", "步数", "Steps", policy="best")
@@ -137,7 +137,7 @@ def periods(stage: Stage) -> None:
 
 
 def scopes(stage: Stage) -> None:
-    """Compare one score for all groups with one for each, in two groups that share a member."""
+    """One score for all groups, or one for each: two groups that share a member."""
     stage.at("2026-11-18 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     stage.operator.make_board("steps", "步数", "Steps", scope="group")
@@ -162,7 +162,7 @@ def scopes(stage: Stage) -> None:
 
 
 def absences(stage: Stage) -> None:
-    """Let members hide, be hidden, be blocked, leave, lapse and be erased; read what each sees."""
+    """Who hides, is hidden, blocked, has left, lapsed or was erased, as others and they see it."""
     stage.at("2026-11-16 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     people = crowd(stage)
@@ -219,7 +219,7 @@ def absences(stage: Stage) -> None:
 
 
 def walks(stage: Stage) -> None:
-    """Read pages by cursor, the part around me, and limits."""
+    """Pages by cursor, the part around me, and limits."""
     stage.at("2026-11-17 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     stage.operator.make_board("others", "其他", "Others", scope="app")
@@ -232,7 +232,7 @@ def walks(stage: Stage) -> None:
     path = f"groups/{stage.chat('family')}/ranking"
     points = f"{path}?board=points"
 
-    stage.title("Pages of five, while one member overtakes another")
+    stage.title("A walk in pages of five, while another member overtakes")
     cursor = first.get(f"{points}&limit=5").json()["next"]
     last.score("points", 1000)
     cursor = first.get(f"{points}&limit=5&cursor={cursor}").json()["next"]

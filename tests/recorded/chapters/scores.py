@@ -1,4 +1,4 @@
-"""Scores that people submit: what is stored, what is refused, and idempotency keys."""
+"""Scores that people submit: what they become, what is refused, and what is remembered."""
 
 from ..stage import Stage
 
@@ -6,7 +6,7 @@ LARGEST = 2**53 - 1
 
 
 def submitted(stage: Stage) -> None:
-    """Submit by every policy in both orders and scopes, across a day, a week and a month."""
+    """Every policy in both orders and scopes, over the turn of a day, a week and a month."""
     stage.at("2026-11-29 12:00")  # a Sunday
     operator, alice = stage.operator, stage.person("alice", "小明")
     kinds = [
@@ -86,7 +86,7 @@ def refused(stage: Stage) -> None:
 
 
 def remembered(stage: Stage) -> None:
-    """Submit scores with idempotency keys."""
+    """Idempotency keys."""
     stage.at("2026-11-16 12:00")
     operator, alice, bob = stage.operator, stage.person("alice"), stage.person("bob")
     operator.make_board("points", "积分", "Points", scope="app", policy="sum")

@@ -45,7 +45,7 @@ def server_calls(stage: Stage) -> None:
     server.post("server/sessions", {"openid": alice.openid})
     stage.operator.do_to_person("unblock", alice)
 
-    stage.title("The groups of a user")
+    stage.title("A member's groups")
     for number in range(22):
         newcomer.enter(f"chat {number}") if number < 0 else alice.enter(f"chat {number}")
     path = f"server/users/{alice.openid}/groups"
@@ -55,7 +55,7 @@ def server_calls(stage: Stage) -> None:
     server.get(f"server/users/{newcomer.openid}/groups?cursor={page['next']}")
     server.get("server/users/oUnknown/groups")
 
-    stage.title("A ranking without me")
+    stage.title("A ranking as no member in particular sees it")
     path = f"server/groups/{family}/ranking"
     page = server.get(f"{path}?limit=1").json()
     server.get(f"{path}?limit=1&cursor={page['next']}")

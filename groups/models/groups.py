@@ -1,0 +1,300 @@
+"""Groups, and who is in them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Case, Count, Max, OuterRef, Q, Subquery, Value, When
+from django.db.models import Window as Over
+from django.db.models.functions import Coalesce, NullIf, RowNumber
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext, pgettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from accounts.fields import NicknameField
+from accounts.models import WeChatUser
+from accounts.review import Reviewed, StateField
+from core.fields import OpaqueIdField, PersonalTextField
+
+from .boards import Board
+from .scores import Score
+
+NAMES_IN_A_TITLE = 2
+
+
+class GroupQuerySet(models.QuerySet["Group"]):
+    def visible_to(self, user: WeChatUser, now: datetime) -> Self:
+        """Keep the groups whose members `user` may see: where they have a current membership."""
+        return self.filter(pk__in=Membership.objects.of(user, now).values("group"))
+
+    def with_activity(self, now: datetime) -> Self:
+        """Annotate `last_entry_at`, the latest proven entry, to sort by."""
+        entries = Max("memberships__verified_at", filter=is_current(now, "memberships__"))
+        return self.annotate(last_entry_at=entries)
+
+    def with_size(self, now: datetime) -> Self:
+        """Annotate `size`, the number of members, to sort by."""
+        current = is_current(now, "memberships__")
+        return self.annotate(size=Count("memberships", filter=current))
+
+    def matching(self, text: str) -> Self:
+        """Keep the groups with `text` in their label or in a member's name, or as their openGId.
+
+        Nicknames and aliases are searched separately: joined, it takes four times as long.
+        """
+        members = Membership.objects.filter(left_at=None)
+        users = WeChatUser.objects.filter(nickname__icontains=text)
+        by_nickname = Q(pk__in=members.filter(user__in=users).values("group"))
+        by_alias = Q(pk__in=members.filter(alias__icontains=text).values("group"))
+        return self.filter(Q(label__icontains=text) | Q(open_gid=text) | by_nickname | by_alias)
+
+
+class Group(models.Model):
+    """A WeChat chat group within one mini-program. WeChat tells a server its id, never its name."""
+
+    app_id = OpaqueIdField(_("appid"))
+    open_gid = OpaqueIdField(_("openGId"))
+    label = PersonalTextField(
+        _("label"),
+        max_length=60,
+        blank=True,
+        help_text=_("WeChat does not tell a group's name; this is what you call it."),
+    )
+    hidden = models.BooleanField(
+        _("hidden"),
+        default=False,
+        editable=False,
+        help_text=_("By an operator: for its members it is not there."),
+    )
+    founded_by = models.ForeignKey(
+        WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False
+    )
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now, editable=False)
+    # Not used yet: the moment from which its periods count, earlier where a group was imported.
+    seen_from = models.DateTimeField(default=timezone.now, editable=False)
+    # Not used yet: raised by every change of what its rankings show, for a cache to compare.
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+
+    objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = verbose_name_plural = pgettext_lazy("WeChat", "group")
+        constraints = [
+            models.UniqueConstraint(fields=["app_id", "open_gid"], name="one_group_per_open_gid")
+        ]
+        indexes = [models.Index(fields=["founded_by", "created_at"], name="group_founded")]
+
+    def __str__(self) -> str:
+        return self.label or self.open_gid
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCard:
+    """A group as it is shown: its title, how many members it has, and their latest entry.
+
+    `membership` is that of the member it is shown to, where there is one.
+    """
+
+    group: Group
+    title: str
+    member_count: int
+    last_entry_at: datetime | None
+    membership: "Membership | None" = None
+
+    @classmethod
+    def of(cls, group: Group, names: list[str], count: int, last_entry_at: datetime | None) -> Self:
+        """Return the card of a group of `count`, whose first members are called `names`."""
+        return cls(group, group.label or title_of(names, count), count, last_entry_at)
+
+
+def describe(groups: Collection[Group], now: datetime) -> list[GroupCard]:
+    """Return the cards of `groups`, in their order and in one query however many they are."""
+    found: dict[int, list[tuple[int, datetime, str]]] = {}
+    rows = Membership.objects.current(now).filter(group__in=groups).first_named(NAMES_IN_A_TITLE)
+    for group_pk, *facts in rows:
+        found.setdefault(group_pk, []).append(facts)
+    cards = []
+    for group in groups:
+        first = found.get(group.pk, [])
+        count, last_entry_at = first[0][:2] if first else (0, None)
+        names = [name for _count, _last, name in first if name]
+        cards.append(GroupCard.of(group, names, count, last_entry_at))
+    return cards
+
+
+def title_of(names: list[str], count: int) -> str:
+    """Return the title of an unlabelled group, after its first members: "小明、李雷等 120 人"."""
+    some = pgettext("between names", ", ").join(names)
+    if not names:
+        return ngettext("Group of %(count)d", "Group of %(count)d", count) % {"count": count}
+    if count <= len(names):
+        return some
+    return gettext("%(names)s and others (%(count)d)") % {"names": some, "count": count}
+
+
+def proven_since(now: datetime) -> datetime:
+    """Return the moment of the oldest proof that counts at `now`."""
+    return now - timedelta(days=settings.MEMBERSHIP_PROOF_DAYS)
+
+
+def is_current(now: datetime, prefix: str = "") -> Q:
+    """Match the memberships that may read, are listed and are counted at `now`."""
+    return Q(
+        **{
+            f"{prefix}left_at": None,
+            f"{prefix}verified_at__gte": proven_since(now),
+            f"{prefix}user__status": WeChatUser.Status.ACTIVE,
+        }
+    )
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self, now: datetime) -> Self:
+        """Keep those that have neither left nor lapsed, of members who are not blocked."""
+        return self.filter(is_current(now))
+
+    def of(self, user: WeChatUser, now: datetime) -> Self:
+        """Keep a member's current memberships, in groups that no operator hides."""
+        return self.current(now).filter(user=user, group__hidden=False)
+
+    def listed(self) -> Self:
+        """Keep those that others see: hidden neither by themselves nor by an operator."""
+        return self.filter(hidden=False, withheld=False)
+
+    def unlisted(self, now: datetime) -> Self:
+        """Keep those that others do not see; `Membership.absences` says why."""
+        return self.exclude(is_current(now) & Q(hidden=False, withheld=False))
+
+    def with_score(self, board: Board, group: Group, period: str) -> Self:
+        """Annotate `score_pk`, of the member's score there, or None."""
+        scores = Score.objects.filter(
+            board=board, period=period, scope=board.scope_in(group.pk), user=OuterRef("user")
+        )
+        return self.annotate(score_pk=Subquery(scores.values("pk")[:1]))
+
+    def first_named(self, each: int) -> models.QuerySet["Membership", Any]:
+        """Return rows for the first `each` members of every group, those with a name to show first.
+
+        A row holds the group, its number of members, their latest entry, and this member's name.
+        """
+        shown = Q(hidden=False, withheld=False)
+        chosen = Coalesce(NullIf("alias", Value("")), "user__nickname")
+        name = Case(When(shown, then=chosen), default=Value(""))
+        return (
+            self.annotate(name=name, nameless=Case(When(name="", then=1), default=0))
+            .annotate(
+                place=Over(RowNumber(), "group", ["nameless", "joined_at", "user"]),
+                size=Over(Count("pk"), "group"),
+                last=Over(Max("verified_at"), "group"),
+            )
+            .filter(place__lte=each)
+            .order_by("group", "place")
+            .values_list("group", "size", "last", "name")
+        )
+
+
+class Absence(models.TextChoices):
+    """A reason why a member of a group is not listed in it."""
+
+    BLOCKED = "blocked", _("blocked")
+    LEFT = "left", _("left the group")
+    LAPSED = "lapsed", _("no entry lately")
+    WITHHELD = "withheld", _("hidden by an operator")
+    HIDDEN = "hidden", _("hides themselves")
+    GROUP_HIDDEN = "group-hidden", _("the group is hidden")
+
+
+class Proof(models.TextChoices):
+    """A way in which a membership was proven."""
+
+    ENVELOPE = "envelope", _("encrypted data")
+    TICKET = "ticket", _("ticket")
+    CLOUD = "cloud", _("WeChat Cloud Run")
+    IMPORT = "import", _("import")
+
+
+class Membership(Reviewed):
+    """A member's place in a group, as proven by an envelope that only WeChat could have made.
+
+    The alias is under review: see accounts/review.py.
+    """
+
+    group = models.ForeignKey(
+        Group,
+        models.CASCADE,
+        related_name="memberships",
+        verbose_name=pgettext_lazy("WeChat", "group"),
+        db_index=False,
+    )
+    user = models.ForeignKey(
+        WeChatUser,
+        models.CASCADE,
+        related_name="memberships",
+        verbose_name=_("member"),
+        db_index=False,
+    )
+    joined_at = models.DateTimeField(_("joined"))
+    verified_at = models.DateTimeField(_("last proven entry"))
+    left_at = models.DateTimeField(_("left"), null=True, blank=True)
+    hidden = models.BooleanField(_("hidden"), default=False)
+    withheld = models.BooleanField(_("hidden by an operator"), default=False, editable=False)
+    alias = NicknameField(_("name in this group"))
+    alias_draft = NicknameField(_("new name in this group"), default="", editable=False)
+    alias_state = StateField(_("review of the name in this group"))
+    scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
+    watermarked = models.BooleanField(
+        _("watermarked"),
+        default=True,
+        help_text=_("Whether the last proof carried WeChat's watermark."),
+    )
+
+    # Not used yet: how the last entry was proven, and the member's id within this very group.
+    proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    group_openid = OpaqueIdField(blank=True, editable=False)
+
+    objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
+
+    reviewed = ("alias",)
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("membership")
+        constraints = [
+            models.UniqueConstraint(fields=["group", "user"], name="one_membership_per_person")
+        ]
+        indexes = [
+            models.Index(fields=["user", "verified_at"], name="membership_visits"),
+            models.Index(fields=["verified_at", "user"], name="latest_entries"),
+            models.Index(fields=["alias_state", "review_since"], name="aliases_in_review"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} @ {self.group}"
+
+    @property
+    def own_alias(self) -> str:
+        return self.own("alias")
+
+    @property
+    def is_unlisted(self) -> bool:
+        """Tell whether others do not see this member, by their own wish or an operator's."""
+        return self.hidden or self.withheld
+
+    @property
+    def is_founder(self) -> bool:
+        """Tell whether this member was the first to enter the group."""
+        return self.group.founded_by_id == self.user_id
+
+    def absences(self, now: datetime) -> list[Absence]:
+        """Return all reasons why others do not see this member; none while they do."""
+        reasons = {
+            Absence.BLOCKED: self.user.is_blocked,
+            Absence.LEFT: self.left_at is not None,
+            Absence.LAPSED: self.verified_at < proven_since(now),
+            Absence.WITHHELD: self.withheld,
+            Absence.HIDDEN: self.hidden,
+            Absence.GROUP_HIDDEN: self.group.hidden,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
