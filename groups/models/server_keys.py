@@ -27,7 +27,9 @@ class ServerKey(models.Model):
 
     app_id = OpaqueIdField(_("appid"))
     name = models.CharField(
-        _("name"), max_length=40, help_text=_("Which server or job uses it, so that you can tell keys apart.")
+        _("name"),
+        max_length=40,
+        help_text=_("Which server or job uses it, so that you can tell keys apart."),
     )
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("made"), editable=False)
