@@ -22,7 +22,7 @@ class JsonView(APIView):
 
     @cached_property
     def now(self) -> datetime:
-        """The moment that all of this answer is about."""
+        """Return the moment that all of this answer is about."""
         return timezone.now()
 
     def read(self, serializer: Serializer) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from django.utils import timezone
 from audit.models import AuditEvent
 from groups.models import Group, ServerKey, VerificationFile
 from tests.settings import APP_ID
-from tests.site_map import admin_path
-from tests.test_roles import PAGES
+from tests.site_map import PAGES_BY_ROLE, admin_path
 
 from .accessibility import fits
 from .cast import both_schemes
@@ -36,7 +35,7 @@ def rows(family) -> None:
 
 def paths(role: str) -> dict[str, str]:
     """Return the pages that a role adds, by name; a viewer's include those below /groups/."""
-    found = {route: admin_path(route) for route in PAGES[role] if route not in NO_PAGES}
+    found = {route: admin_path(route) for route in PAGES_BY_ROLE[role] if route not in NO_PAGES}
     if role == "viewer":
         pk = Group.objects.get().pk
         found |= {"groups/": "/groups/", "groups/<pk>/": f"/groups/{pk}/?unlisted=1"}
@@ -49,7 +48,7 @@ def paths(role: str) -> dict[str, str]:
 
 
 @both_schemes
-@pytest.mark.parametrize("role", PAGES)
+@pytest.mark.parametrize("role", PAGES_BY_ROLE)
 def test_every_page_fits_and_is_accessible(visit, rows, olga: User, role: str, scheme: str) -> None:
     visitor = visit(WIDTHS[0], scheme, operator=olga)
     for name, path in paths(role).items():

@@ -132,17 +132,17 @@ class Period:
 
     @property
     def start(self) -> datetime | None:
-        """Return the first moment, or None for `all`."""
+        """Return the first moment; None for `all`."""
         return _midnight(self.first) if self.first else None
 
     @property
     def end(self) -> datetime | None:
-        """Return the first moment after it, or None for `all`."""
+        """Return the first moment after it; None for `all`."""
         return self.following.start if self.following else None
 
     @property
     def previous(self) -> "Period | None":
-        """Return the one before; None for `all`, and where the calendar begins."""
+        """Return the one before; None for `all`, and where the calendar of scores begins."""
         if self.first is None:
             return None
         before = self.holding(self.window, self.first - timedelta(days=1))

@@ -299,7 +299,7 @@ def fault(sandbox: Sandbox, times: int = 1, path: str = "/sns/jscode2session", *
 
 
 def later(**units: float) -> Any:
-    """Travel by so much; in seconds, since a moment in UTC would make UTC the local time."""
+    """Move the clock on; by seconds, since a moment in UTC would make UTC the local time."""
     return time_machine.travel(time.time() + timedelta(**units).total_seconds())
 
 

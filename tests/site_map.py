@@ -46,3 +46,59 @@ def admin_path(route: str) -> str:
     values = {"content_type_id": "1", "object_id": pk, "id": pk, "pk": pk}
     values |= {"key": "block", "what": "members", "form": "csv"}
     return path_of(route.replace(r"(?P<url>.*)$", "nothing"), **values)
+
+
+# The lowest role that a GET of each route shows something to; for the other routes it is "no one":
+# they redirect to a page with a rule of its own, take POST only, or are closed.
+PAGES_BY_ROLE: dict[str, tuple[str, ...]] = {
+    "any": (
+        "admin/",
+        "admin/jsi18n/",
+        "admin/password_change/",
+        "admin/password_change/done/",
+    ),
+    "viewer": (
+        "admin/audit/auditevent/",
+        "admin/audit/auditevent/<path:object_id>/change/",
+        "admin/audit/auditevent/<path:object_id>/history/",
+        "admin/accounts/wechatuser/",
+        "admin/accounts/wechatuser/<path:object_id>/change/",
+        "admin/export/<slug:what>.<slug:form>",
+        "admin/export/<slug:what>/",
+        "admin/export/ranking/<int:pk>.<slug:form>",
+        "admin/groups/board/",
+        "admin/groups/board/<path:object_id>/change/",
+        "admin/groups/membership/",
+        "admin/groups/membership/<path:object_id>/change/",
+        "admin/groups/score/",
+        "admin/groups/score/<path:object_id>/change/",
+    ),
+    "moderator": (
+        "admin/act/<slug:key>/<int:pk>/",
+        "admin/check/",
+        "admin/check/live/",
+        "admin/review/",
+    ),
+    "manager": (
+        "admin/groups/serverkey/",
+        "admin/groups/serverkey/<path:object_id>/change/",
+        "admin/groups/serverkey/add/",
+        "admin/check/credentials/",
+        "admin/groups/board/add/",
+        "admin/groups/verificationfile/",
+        "admin/groups/verificationfile/<path:object_id>/change/",
+        "admin/groups/verificationfile/<path:object_id>/delete/",
+        "admin/groups/verificationfile/add/",
+    ),
+    "superuser": (
+        "admin/auth/group/",
+        "admin/auth/group/<path:object_id>/change/",
+        "admin/auth/group/<path:object_id>/delete/",
+        "admin/auth/group/add/",
+        "admin/auth/user/",
+        "admin/auth/user/<id>/password/",
+        "admin/auth/user/<path:object_id>/change/",
+        "admin/auth/user/<path:object_id>/delete/",
+        "admin/auth/user/add/",
+    ),
+}

@@ -1,4 +1,4 @@
-"""The admin: what operators change, and what they cannot touch."""
+"""The admin: what operators can change, and what they cannot."""
 
 import re
 from typing import Any
@@ -33,7 +33,7 @@ def test_no_form_changes_a_person_or_a_membership(
 
 
 @pytest.mark.parametrize("model", ["accounts/wechatuser", "groups/group", "groups/membership"])
-def test_nobody_adds_by_hand_what_comes_from_wechat(olga: Browser, model: str) -> None:
+def test_rows_that_come_from_wechat_cannot_be_added_by_hand(olga: Browser, model: str) -> None:
     assert olga.get(f"/admin/{model}/add/").status_code == 403
     assert f"/admin/{model}/add/" not in olga.get("/admin/").content.decode()
 
@@ -65,9 +65,7 @@ def test_a_label_is_the_groups_title_from_the_next_read(
     assert alice.get(f"groups/{group.open_gid}").json()["title"] == "家"
 
 
-def test_nobody_deletes_what_scores_and_blocks_hang_on(
-    group: Group, alice: Person, olga: Browser
-) -> None:
+def test_members_and_groups_cannot_be_deleted(group: Group, alice: Person, olga: Browser) -> None:
     mine = Membership.objects.get(group=group, user=alice.user)
     for row in (group, mine, alice.user, alice.user.scores.first()):
         address = f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/delete/"
@@ -75,7 +73,7 @@ def test_nobody_deletes_what_scores_and_blocks_hang_on(
         assert type(row).objects.filter(pk=row.pk).exists()
 
 
-def test_ids_are_found_by_their_very_letters(group: Group, olga: Browser) -> None:
+def test_a_search_for_ids_is_case_sensitive(group: Group, olga: Browser) -> None:
     answer = olga.get("/groups/", {"q": group.open_gid.swapcase()})
     assert list(answer.context["page"]) == []
 
@@ -102,13 +100,13 @@ def test_the_operators_list_shows_each_group_on_one_page_only(olga: Browser) -> 
     assert len(shown) == len(set(shown)) == 120
 
 
-def test_groups_nobody_entered_lately_come_last(group: Group, olga: Browser) -> None:
+def test_groups_without_recent_entries_come_last(group: Group, olga: Browser) -> None:
     Group.objects.create(app_id=group.app_id, open_gid="tG-silent")
     first, last = olga.get("/groups/").context["page"]
     assert (first.open_gid, last.open_gid) == (group.open_gid, "tG-silent")
 
 
-def test_whoever_is_added_as_an_operator_comes_in_with_their_role(olga: Browser) -> None:
+def test_a_new_operator_signs_in_with_their_role(olga: Browser) -> None:
     secret = "correct horse battery"
     sent = {"username": "vera", "password1": secret, "password2": secret}
     assert (
@@ -123,7 +121,7 @@ def test_whoever_is_added_as_an_operator_comes_in_with_their_role(olga: Browser)
     assert "viewer" in olga.get("/admin/auth/user/").content.decode()
 
 
-def test_a_role_offers_what_the_console_asks_for_in_the_readers_language(olga: Browser) -> None:
+def test_a_role_lists_its_permissions_in_the_readers_language(olga: Browser) -> None:
     role = Role.objects.get(name="viewer")
     address = f"/admin/auth/group/{role.pk}/change/"
     page = olga.get(address).content.decode()

@@ -21,14 +21,14 @@ NOON = datetime.fromisoformat("2026-11-18T12:00:00+08:00")  # a Wednesday
 
 @pytest.fixture
 def clock(sandbox: Sandbox) -> Iterator[Any]:
-    """Wednesday noon; only the test moves it on."""
+    """Stop the clock at Wednesday noon; only the test moves it on."""
     with time_machine.travel(NOON, tick=False) as traveller:
         yield traveller
 
 
 @pytest.fixture
 def dana(clock: Any, make_person: Any) -> Person:
-    """Somebody who logged in on Wednesday noon."""
+    """Return a person who logged in on Wednesday noon."""
     return make_person("dana")
 
 
@@ -41,7 +41,7 @@ def bind(person: Person, body: dict[str, Any], **more: Any) -> Any:
 
 
 def resolve(person: Person, chat: str = "family") -> dict[str, Any]:
-    """The answer of `groups/resolve`, as a client would hand it on to bind."""
+    """Return the answer of `groups/resolve`, as a client would pass it on to bind."""
     answer = person.post("groups/resolve", person.envelope(chat))
     assert answer.status_code == 200, answer.content
     body: dict[str, Any] = answer.json()
@@ -63,7 +63,7 @@ def nothing_is_bound() -> bool:
 
 
 @pytest.mark.parametrize("call", ["getShareInfo", "getGroupEnterInfo", "without a watermark"])
-def test_one_call_enters_a_group_whichever_wx_call_sealed_it(alice: Person, call: str) -> None:
+def test_one_call_enters_a_group_for_each_wx_call(alice: Person, call: str) -> None:
     sealed = alice.envelope("family")
     if call != "getShareInfo":
         sealed = alice.phone.group_enter_info(watermark=call == "getGroupEnterInfo")
@@ -73,7 +73,7 @@ def test_one_call_enters_a_group_whichever_wx_call_sealed_it(alice: Person, call
     assert Membership.objects.get().watermarked is (call != "without a watermark")
 
 
-def test_a_bind_answers_exactly_what_the_contract_says(alice: Person) -> None:
+def test_a_bind_answers_what_the_contract_says(alice: Person) -> None:
     answer = bind(alice, alice.envelope("family"), scene=1044)
     assert answer.status_code == 201
     body = answer.json()
@@ -89,7 +89,7 @@ def test_a_bind_answers_exactly_what_the_contract_says(alice: Person) -> None:
     assert body["user"] == alice.get("me").json()
 
 
-def test_the_second_entry_is_200_and_the_same_membership(dana: Person, clock: Any) -> None:
+def test_the_second_entry_answers_200_with_the_same_membership(dana: Person, clock: Any) -> None:
     first = bind(dana, dana.envelope("family"))
     clock.shift(60)
     second = bind(dana, dana.envelope("family"))
@@ -101,7 +101,7 @@ def test_the_second_entry_is_200_and_the_same_membership(dana: Person, clock: An
     assert Membership.objects.count() == Group.objects.count() == 1
 
 
-def test_the_second_person_joins_the_first_ones_group(alice: Person, bob: Person) -> None:
+def test_the_second_person_joins_the_group_of_the_first(alice: Person, bob: Person) -> None:
     alice.enter("family")
     answer = bind(bob, bob.envelope("family"))
     assert answer.status_code == 201
@@ -130,26 +130,26 @@ def test_an_unknown_key_is_refused(alice: Person, key: str) -> None:
 
 
 @pytest.mark.parametrize("scene", [0, 1007, 1044, 65535])
-def test_a_scene_is_kept(alice: Person, scene: int) -> None:
+def test_a_scene_is_stored(alice: Person, scene: int) -> None:
     assert bind(alice, alice.envelope("family"), scene=scene).status_code == 201
     assert Membership.objects.get().scene == scene
 
 
 @pytest.mark.parametrize("scene", [-1, 65536, "1044", 1044.0, True, None, [1044], 10**30])
-def test_a_scene_that_is_none_is_invalid(alice: Person, scene: Any) -> None:
+def test_a_wrong_scene_is_invalid(alice: Person, scene: Any) -> None:
     error = refused(bind(alice, alice.envelope("family"), scene=scene), 400, "invalid")
     assert error["fields"].keys() == {"scene"}
     assert nothing_is_bound()
 
 
-def test_each_proof_says_anew_whether_it_was_watermarked(alice: Person) -> None:
+def test_each_proof_records_whether_it_had_a_watermark(alice: Person) -> None:
     alice.enter("family")
     for watermark in (False, True):
         bind(alice, alice.phone.group_enter_info(watermark=watermark))
         assert Membership.objects.get().watermarked is watermark
 
 
-def test_required_watermarks_are_required(alice: Person, settings: Any) -> None:
+def test_an_envelope_without_a_required_watermark_is_refused(alice: Person, settings: Any) -> None:
     settings.WATERMARK_REQUIRED = True
     alice.phone.open_card("family")
     refused(bind(alice, alice.phone.group_enter_info(watermark=False)), 409, "session_stale")
@@ -159,7 +159,7 @@ def test_required_watermarks_are_required(alice: Person, settings: Any) -> None:
 # Entering with a ticket
 
 
-def test_resolving_binds_nothing_and_binding_needs_what_it_answered(alice: Person) -> None:
+def test_resolve_binds_nothing_and_its_answer_can_be_bound(alice: Person) -> None:
     resolved = resolve(alice)
     assert resolved.keys() == {"openGId", "openid", "ticket", "expiresIn"}
     assert (resolved["openGId"], resolved["openid"]) == (FAMILY, alice.openid)
@@ -176,7 +176,7 @@ def test_a_ticket_can_be_used_again(alice: Person) -> None:
 
 
 @pytest.mark.parametrize(("age", "good"), [(299, True), (301, False)])
-def test_a_ticket_is_good_for_five_minutes(dana: Person, clock: Any, age: int, good: bool) -> None:
+def test_a_ticket_is_valid_for_five_minutes(dana: Person, clock: Any, age: int, good: bool) -> None:
     resolved = ticket(resolve(dana))
     clock.shift(age)
     answer = bind(dana, resolved)
@@ -187,14 +187,14 @@ def test_a_ticket_is_good_for_five_minutes(dana: Person, clock: Any, age: int, g
         assert nothing_is_bound()
 
 
-def test_a_ticket_remembers_whether_its_proof_was_watermarked(alice: Person) -> None:
+def test_a_ticket_records_whether_its_proof_had_a_watermark(alice: Person) -> None:
     alice.phone.open_card("family")
     sealed = alice.phone.group_enter_info(watermark=False)
     assert bind(alice, ticket(alice.post("groups/resolve", sealed).json())).status_code == 201
     assert Membership.objects.get().watermarked is False
 
 
-def test_a_ticket_that_does_not_fit_proves_nothing(alice: Person, bob: Person) -> None:
+def test_a_ticket_of_another_user_or_group_proves_nothing(alice: Person, bob: Person) -> None:
     mine, bobs, other = resolve(alice), resolve(bob), resolve(alice, "work")
     text = mine["ticket"]
     for wrong in (
@@ -215,7 +215,7 @@ def test_a_ticket_that_does_not_fit_proves_nothing(alice: Person, bob: Person) -
     assert bind(alice, ticket(mine)).status_code == 201, "the right one fits all the same"
 
 
-def test_what_else_we_sign_is_no_ticket(alice: Person) -> None:
+def test_other_signed_texts_are_not_tickets(alice: Person) -> None:
     resolved = resolve(alice)
     alice.enter("work")
     url = alice.post(f"groups/{open_gid_of(APP_ID, 'work')}/link").json()["url"]
@@ -225,7 +225,7 @@ def test_what_else_we_sign_is_no_ticket(alice: Person) -> None:
 
 
 @pytest.mark.parametrize("missing", ["openGId", "openid", "ticket"])
-def test_a_ticket_with_a_part_missing_is_invalid(alice: Person, missing: str) -> None:
+def test_a_ticket_without_one_of_its_parts_is_invalid(alice: Person, missing: str) -> None:
     resolved = ticket(resolve(alice))
     del resolved[missing]
     error = refused(bind(alice, resolved), 400, "invalid")
@@ -235,18 +235,20 @@ def test_a_ticket_with_a_part_missing_is_invalid(alice: Person, missing: str) ->
 
 @pytest.mark.parametrize("name", ["openGId", "openid", "ticket"])
 @pytest.mark.parametrize("value", ["", None, 5, ["x"]])
-def test_a_part_of_the_wrong_type_is_invalid(alice: Person, name: str, value: Any) -> None:
+def test_a_ticket_with_a_part_of_the_wrong_type_is_invalid(
+    alice: Person, name: str, value: Any
+) -> None:
     error = refused(bind(alice, ticket(resolve(alice), **{name: value})), 400, "invalid")
     assert error["fields"].keys() == {name}
 
 
-def test_a_ticket_of_any_length_is_merely_not_proven(alice: Person) -> None:
+def test_a_ticket_that_is_very_long_proves_nothing(alice: Person) -> None:
     refused(bind(alice, ticket(resolve(alice), ticket="x" * 2000)), 403, "group_not_proven")
     assert nothing_is_bound()
 
 
 @pytest.mark.parametrize("form", [["encryptedData"], ["iv"], ["encryptedData", "iv"]])
-def test_both_forms_at_once_are_invalid(alice: Person, form: list[str]) -> None:
+def test_an_envelope_with_a_ticket_is_invalid(alice: Person, form: list[str]) -> None:
     sealed = alice.envelope("family")
     mixed = {**ticket(resolve(alice)), **{name: sealed[name] for name in form}}
     error = refused(bind(alice, mixed), 400, "invalid")
@@ -283,7 +285,7 @@ def test_an_envelope_with_one_part_of_a_ticket_is_invalid(alice: Person, name: s
     ],
     ids=repr,
 )
-def test_a_malformed_envelope_is_invalid_and_never_counts(
+def test_a_malformed_envelope_is_invalid_and_is_not_counted(
     alice: Person, changed: dict[str, Any]
 ) -> None:
     for path in ("groups/bind", "groups/resolve"):
@@ -294,7 +296,7 @@ def test_a_malformed_envelope_is_invalid_and_never_counts(
 
 
 @pytest.mark.parametrize("body", [{}, {"iv": GARBAGE["iv"]}, {"scene": 1044}, [], None, "x", 5])
-def test_a_body_that_is_no_envelope_is_invalid(alice: Person, body: Any) -> None:
+def test_a_body_that_is_not_an_envelope_is_invalid(alice: Person, body: Any) -> None:
     for path in ("groups/bind", "groups/resolve"):
         refused(alice.post(path, body), 400, "invalid")
 
@@ -311,12 +313,12 @@ def test_a_chat_of_two_is_not_a_group(alice: Person, chat_type: Any) -> None:
 
 
 @pytest.mark.parametrize("chat_type", [3, 4, "3", "4"])
-def test_both_kinds_of_groups_are_groups(alice: Person, chat_type: Any) -> None:
+def test_both_kinds_of_group_chats_are_groups(alice: Person, chat_type: Any) -> None:
     sealed = sealed_for(alice, {"opengid": FAMILY, "chat_type": chat_type}, marked=False)
     assert bind(alice, sealed).status_code == 201
 
 
-def test_genuine_data_without_a_group_is_not_a_group_and_never_counts(alice: Person) -> None:
+def test_genuine_data_without_a_group_is_not_counted_as_stale(alice: Person) -> None:
     for _ in range(STALE_LIMIT + 1):
         refused(bind(alice, alice.phone.user_info()), 409, "not_a_group")
     alice.phone.open_single()
@@ -330,8 +332,8 @@ def test_genuine_data_without_a_group_is_not_a_group_and_never_counts(alice: Per
 # Stale sessions
 
 
-def test_data_fetched_before_the_log_in_is_stale_and_mended_by_a_log_in(alice: Person) -> None:
-    """wx.login made a new key on the phone; the server still has the one before."""
+def test_data_fetched_before_the_log_in_is_stale_until_the_next_log_in(alice: Person) -> None:
+    """Make a new key on the phone by wx.login; the server still has the previous one."""
     code = alice.phone.login()
     sealed = alice.envelope("family")
     refused(bind(alice, sealed), 409, "session_stale")
@@ -339,7 +341,7 @@ def test_data_fetched_before_the_log_in_is_stale_and_mended_by_a_log_in(alice: P
     assert bind(alice, sealed).status_code == 201
 
 
-def test_data_older_than_the_key_before_is_stale(alice: Person) -> None:
+def test_data_older_than_the_previous_key_is_stale(alice: Person) -> None:
     sealed = alice.envelope("family")
     alice.log_in().log_in()
     refused(bind(alice, sealed), 409, "session_stale")
@@ -349,7 +351,7 @@ def test_data_older_than_the_key_before_is_stale(alice: Person) -> None:
 @pytest.mark.parametrize(
     ("age", "fresh"), [(-61, False), (-60, True), (0, True), (300, True), (301, False)]
 )
-def test_an_envelope_is_good_from_a_minute_ahead_to_five_minutes_old(
+def test_an_envelope_is_fresh_from_a_minute_ahead_to_five_minutes_old(
     dana: Person, age: int, fresh: bool
 ) -> None:
     made_at = int(NOON.timestamp()) - age
@@ -361,12 +363,12 @@ def test_an_envelope_is_good_from_a_minute_ahead_to_five_minutes_old(
 
 
 @pytest.mark.parametrize("mark", BAD_MARKS.values(), ids=BAD_MARKS)
-def test_a_mark_that_is_wrong_is_stale(alice: Person, mark: dict[str, Any]) -> None:
+def test_an_envelope_with_a_wrong_watermark_is_stale(alice: Person, mark: dict[str, Any]) -> None:
     refused(bind(alice, sealed_for(alice, {"openGId": FAMILY}, **mark)), 409, "session_stale")
     assert nothing_is_bound()
 
 
-def test_ten_stale_envelopes_lock_binding_by_either_call(dana: Person, clock: Any) -> None:
+def test_ten_stale_envelopes_lock_both_calls(dana: Person, clock: Any) -> None:
     for path, _ in zip(itertools.cycle(["groups/bind", "groups/resolve"]), range(STALE_LIMIT)):
         refused(dana.post(path, GARBAGE), 409, "session_stale")
         clock.shift(60)
@@ -376,14 +378,14 @@ def test_ten_stale_envelopes_lock_binding_by_either_call(dana: Person, clock: An
 
 
 def lock(person: Person) -> dict[str, Any]:
-    """Ten envelopes that do not open; a ticket from before that."""
+    """Send ten envelopes that do not open; return a ticket from before."""
     resolved = ticket(resolve(person))
     for _ in range(STALE_LIMIT):
         refused(bind(person, GARBAGE), 409, "session_stale")
     return resolved
 
 
-def test_a_lock_refuses_what_is_valid_too_and_a_log_in_does_not_lift_it(dana: Person) -> None:
+def test_a_lock_refuses_valid_envelopes_too_and_outlives_a_log_in(dana: Person) -> None:
     resolved = lock(dana)
     for _ in range(2):
         refused(bind(dana, dana.envelope("family")), 429, "bind_locked")
@@ -393,7 +395,7 @@ def test_a_lock_refuses_what_is_valid_too_and_a_log_in_does_not_lift_it(dana: Pe
     assert nothing_is_bound()
 
 
-def test_a_lock_touches_nothing_else_and_nobody_else(dana: Person, make_person: Any) -> None:
+def test_a_lock_affects_no_other_call_and_no_other_user(dana: Person, make_person: Any) -> None:
     dana.enter("family")
     lock(dana)
     assert dana.get(f"groups/{FAMILY}").status_code == 200
@@ -402,7 +404,7 @@ def test_a_lock_touches_nothing_else_and_nobody_else(dana: Person, make_person: 
 
 
 @pytest.mark.parametrize(("waited", "locked"), [(3599, True), (3600, False)])
-def test_a_lock_passes_with_the_hour(dana: Person, clock: Any, waited: int, locked: bool) -> None:
+def test_a_lock_ends_after_an_hour(dana: Person, clock: Any, waited: int, locked: bool) -> None:
     lock(dana)
     clock.shift(waited)
     answer = bind(dana, dana.envelope("family"))
@@ -414,7 +416,9 @@ def test_a_lock_passes_with_the_hour(dana: Person, clock: Any, waited: int, lock
         refused(bind(dana, GARBAGE), 429, "bind_locked")
 
 
-def test_nine_are_no_lock_and_are_forgotten_after_the_hour(dana: Person, clock: Any) -> None:
+def test_nine_stale_envelopes_do_not_lock_and_are_forgotten_after_an_hour(
+    dana: Person, clock: Any
+) -> None:
     for _ in range(2):
         for _ in range(STALE_LIMIT - 1):
             refused(bind(dana, GARBAGE), 409, "session_stale")
@@ -422,7 +426,7 @@ def test_nine_are_no_lock_and_are_forgotten_after_the_hour(dana: Person, clock: 
         clock.shift(3601)
 
 
-def test_a_success_in_between_does_not_begin_the_count_anew(dana: Person) -> None:
+def test_a_success_in_between_does_not_reset_the_count(dana: Person) -> None:
     for _ in range(STALE_LIMIT - 1):
         refused(bind(dana, GARBAGE), 409, "session_stale")
     assert bind(dana, dana.envelope("family")).status_code == 201
@@ -430,7 +434,7 @@ def test_a_success_in_between_does_not_begin_the_count_anew(dana: Person) -> Non
     refused(bind(dana, GARBAGE), 429, "bind_locked")
 
 
-def test_malformed_envelopes_and_wrong_tickets_do_not_count(alice: Person) -> None:
+def test_malformed_envelopes_and_wrong_tickets_are_not_counted(alice: Person) -> None:
     for _ in range(STALE_LIMIT + 1):
         refused(bind(alice, {**GARBAGE, "iv": "AAAA"}), 400, "invalid")
         wrong = {"openGId": FAMILY, "openid": alice.openid, "ticket": "garbage"}
@@ -441,7 +445,7 @@ def test_malformed_envelopes_and_wrong_tickets_do_not_count(alice: Person) -> No
 # Founding
 
 
-def test_a_hundred_new_groups_a_day_and_not_one_more(
+def test_a_user_founds_at_most_a_hundred_groups_a_day(
     dana: Person, make_person: Any, clock: Any
 ) -> None:
     eve = make_person("eve")
@@ -455,7 +459,7 @@ def test_a_hundred_new_groups_a_day_and_not_one_more(
     assert not Group.objects.filter(open_gid=gid(100)).exists()
     assert bind(dana, sealed_for(dana, {"openGId": gid(7)})).status_code == 200, "founded before"
     eve.enter("family")
-    assert bind(dana, dana.envelope("family")).status_code == 201, "somebody was in it before"
+    assert bind(dana, dana.envelope("family")).status_code == 201, "it existed before"
     assert bind(eve, sealed_for(eve, {"openGId": gid(100)})).status_code == 201, "eve may"
     clock.shift(23 * 3600)
     assert bind(dana, sealed_for(dana, {"openGId": gid(101)})).status_code == 201, "the next day"
@@ -482,7 +486,9 @@ def is_outside(person: Person, open_gid: str) -> None:
     assert open_gid not in [group["openGId"] for group in person.get("groups").json()["groups"]]
 
 
-def test_who_left_is_outside_until_they_come_back(alice: Person, bob: Person, group: Group) -> None:
+def test_a_member_who_left_is_outside_until_they_come_back(
+    alice: Person, bob: Person, group: Group
+) -> None:
     answer = alice.delete(f"groups/{FAMILY}/membership")
     assert (answer.status_code, answer.content) == (204, b"")
     is_outside(alice, FAMILY)
@@ -495,7 +501,7 @@ def test_who_left_is_outside_until_they_come_back(alice: Person, bob: Person, gr
     assert Membership.objects.count() == 2
 
 
-def test_an_absent_group_and_a_foreign_one_are_the_same_answer(
+def test_an_absent_group_and_a_foreign_one_get_the_same_answer(
     charlie: Person, group: Group
 ) -> None:
     for open_gid in (FAMILY, "tGno-such-group", FAMILY.swapcase(), "a b", "群", "a" * 65):
@@ -503,7 +509,7 @@ def test_an_absent_group_and_a_foreign_one_are_the_same_answer(
 
 
 @pytest.mark.parametrize(("days", "lapsed"), [(30, False), (31, True)])
-def test_a_membership_lapses_after_thirty_days_and_a_proof_restores_it(
+def test_a_membership_lapses_after_thirty_days_and_a_new_proof_restores_it(
     dana: Person, make_person: Any, clock: Any, days: int, lapsed: bool
 ) -> None:
     dana.enter("family")
@@ -524,7 +530,7 @@ def test_a_membership_lapses_after_thirty_days_and_a_proof_restores_it(
     assert active_days(dana, FAMILY, "2026-11-18") == 1
 
 
-def test_how_long_a_proof_lasts_is_a_setting(dana: Person, clock: Any, settings: Any) -> None:
+def test_the_days_that_a_proof_lasts_are_a_setting(dana: Person, clock: Any, settings: Any) -> None:
     settings.MEMBERSHIP_PROOF_DAYS = 1
     dana.enter("family")
     clock.shift(timedelta(days=1, seconds=1))
@@ -534,7 +540,7 @@ def test_how_long_a_proof_lasts_is_a_setting(dana: Person, clock: Any, settings:
 # Active days
 
 
-def test_a_day_counts_once_however_often_one_enters(dana: Person, clock: Any) -> None:
+def test_a_day_counts_once_however_often_a_member_enters(dana: Person, clock: Any) -> None:
     for _ in range(3):
         dana.enter("family")
         clock.shift(3600)
@@ -562,7 +568,7 @@ def test_the_day_begins_at_midnight_in_shanghai(dana: Person, clock: Any) -> Non
         assert active_days(dana, FAMILY) == days, moment
 
 
-def test_a_clock_that_goes_back_counts_no_day_twice(dana: Person, clock: Any) -> None:
+def test_no_day_counts_twice_when_the_clock_goes_back(dana: Person, clock: Any) -> None:
     dana.enter("family")
     clock.shift(timedelta(days=-1))
     dana.log_in().enter("family")
@@ -590,7 +596,7 @@ def test_each_group_counts_its_own_days(dana: Person, clock: Any) -> None:
 # The list of groups
 
 
-def test_groups_are_listed_latest_visit_first_page_by_page(dana: Person, clock: Any) -> None:
+def test_groups_are_listed_page_by_page_the_latest_visit_first(dana: Person, clock: Any) -> None:
     for number in range(25):
         bind(dana, sealed_for(dana, {"openGId": gid(number)}))
         if number % 2:
@@ -609,7 +615,7 @@ def test_groups_are_listed_latest_visit_first_page_by_page(dana: Person, clock: 
     assert found == [gid(number) for number in expected]
 
 
-def test_a_list_of_exactly_a_page_has_no_next(alice: Person) -> None:
+def test_a_list_of_exactly_one_page_has_no_next_page(alice: Person) -> None:
     assert alice.get("groups").json() == {"groups": [], "next": None}
     for number in range(20):
         bind(alice, sealed_for(alice, {"openGId": gid(number)}))
@@ -623,7 +629,7 @@ def test_a_group_is_the_same_alone_and_in_the_list(alice: Person, group: Group) 
 
 
 @pytest.mark.parametrize("cursor", ["garbage", "a:b:c", "5", "é", "%00", "%ff"])
-def test_a_cursor_that_is_none_is_invalid(alice: Person, cursor: str) -> None:
+def test_a_malformed_cursor_is_invalid(alice: Person, cursor: str) -> None:
     error = refused(alice.get(f"groups?cursor={cursor}"), 400, "invalid")
     assert error["fields"].keys() == {"cursor"}
 
@@ -639,7 +645,7 @@ def test_a_cursor_of_another_person_is_invalid(alice: Person, bob: Person) -> No
 # The membership
 
 
-def test_hiding_and_naming_oneself_answer_the_membership(alice: Person, group: Group) -> None:
+def test_a_change_of_hidden_or_alias_answers_the_membership(alice: Person, group: Group) -> None:
     before = alice.get(f"groups/{FAMILY}").json()["membership"]
     path = f"groups/{FAMILY}/membership"
     assert alice.put(path, {"hidden": True}).json() == before | {"hidden": True}
@@ -667,7 +673,7 @@ def test_hiding_and_naming_oneself_answer_the_membership(alice: Person, group: G
     ],
     ids=repr,
 )
-def test_a_membership_change_that_is_wrong_changes_nothing(
+def test_a_wrong_change_of_the_membership_changes_nothing(
     alice: Person, group: Group, body: dict[str, Any]
 ) -> None:
     before = list(Membership.objects.order_by("pk").values())
@@ -675,7 +681,7 @@ def test_a_membership_change_that_is_wrong_changes_nothing(
     assert list(Membership.objects.order_by("pk").values()) == before
 
 
-def test_hiding_is_gone_from_the_next_read_and_changes_no_count(
+def test_a_hidden_member_is_gone_from_the_next_read_and_still_counted(
     alice: Person, bob: Person, group: Group
 ) -> None:
     alice.put(f"groups/{FAMILY}/membership", {"hidden": True})
@@ -695,13 +701,11 @@ def link(person: Person) -> dict[str, Any]:
 
 
 def visit(person: Person, url: str) -> Any:
-    """The page, as a browser without a token sees it."""
+    """Open the page in a browser without a token."""
     return person.browser.get(urlsplit(url).path)
 
 
-def test_a_link_has_no_query_string_says_when_it_expires_and_opens(
-    dana: Person, clock: Any
-) -> None:
+def test_a_link_has_no_query_string_and_says_when_it_expires(dana: Person, clock: Any) -> None:
     dana.enter("family")
     made = link(dana)
     assert made.keys() == {"url", "expiresAt"}
@@ -724,21 +728,21 @@ def test_a_link_has_no_query_string_says_when_it_expires_and_opens(
 
 
 @pytest.mark.parametrize(("age", "status"), [(3600, 200), (3601, 410)])
-def test_a_link_opens_for_an_hour(dana: Person, clock: Any, age: int, status: int) -> None:
+def test_a_link_is_valid_for_an_hour(dana: Person, clock: Any, age: int, status: int) -> None:
     dana.enter("family")
     url = link(dana)["url"]
     clock.shift(age)
     assert visit(dana, url).status_code == status
 
 
-def test_a_link_altered_is_not_found(alice: Person, group: Group) -> None:
+def test_an_altered_link_is_not_found(alice: Person, group: Group) -> None:
     url = link(alice)["url"]
     signed = url.strip("/").rpartition("/")[2]
     for wrong in (signed[:-1], "x" + signed, signed.swapcase(), signed.replace(":", "."), "é", "x"):
         assert alice.browser.get(f"/g/{wrong}/").status_code == 404
 
 
-def test_a_link_to_a_board_carries_it_and_an_unknown_board_is_not_found(
+def test_a_link_names_its_board_and_an_unknown_board_is_not_found(
     alice: Person, group: Group
 ) -> None:
     path = f"groups/{FAMILY}/link"
@@ -749,7 +753,7 @@ def test_a_link_to_a_board_carries_it_and_an_unknown_board_is_not_found(
     assert alice.post(path).status_code == 200, "no body is an empty one"
 
 
-def test_a_link_closes_with_its_makers_own_access(
+def test_a_link_ends_with_its_makers_own_access(
     alice: Person, bob: Person, group: Group, settings: Any
 ) -> None:
     url, bobs = link(alice)["url"], link(bob)["url"]
@@ -762,7 +766,7 @@ def test_a_link_closes_with_its_makers_own_access(
     assert visit(bob, bobs).status_code == 200
 
 
-def test_a_link_closes_when_the_membership_lapses(dana: Person, clock: Any, settings: Any) -> None:
+def test_a_link_ends_when_the_membership_lapses(dana: Person, clock: Any, settings: Any) -> None:
     settings.LINK_MAX_AGE = 90 * 24 * 3600
     dana.enter("family")
     url = link(dana)["url"]

@@ -1,4 +1,4 @@
-"""What operators make in the console: boards, and keys for teams' own back ends."""
+"""Boards, and keys for teams' own back ends, in the console."""
 
 import csv
 import re
@@ -45,7 +45,7 @@ def errors_of(answer: Any) -> dict[str, list[str]]:
     return dict(answer.context["adminform"].form.errors)
 
 
-def test_an_operator_makes_a_board_that_phones_use_at_once(olga: Browser, alice: Person) -> None:
+def test_phones_can_use_a_new_board_at_once(olga: Browser, alice: Person) -> None:
     assert olga.get(ADD).status_code == 200
     assert olga.post(ADD, STEPS).status_code == 302
     board = Board.objects.get(key="steps")
@@ -57,7 +57,7 @@ def test_an_operator_makes_a_board_that_phones_use_at_once(olga: Browser, alice:
 
 BAD = {
     "a key with a space": ({"key": "a b"}, "key"),
-    "a mini-program that is not here": ({"app_id": "wxnobody"}, "app_id"),
+    "a mini-program that is not here": ({"app_id": "wxunknown"}, "app_id"),
     "no window": ({"windows": []}, "windows"),
     "a default window that is not counted": ({"default_window": "day"}, "default_window"),
     "bounds the wrong way round": ({"min_value": "5", "max_value": "4"}, "max_value"),
@@ -72,7 +72,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("what", "name"), BAD.values(), ids=BAD)
-def test_a_board_that_does_not_fit_together_is_refused_at_its_field(
+def test_a_board_with_contradicting_fields_is_refused_at_its_field(
     olga: Browser, what: dict[str, Any], name: str
 ) -> None:
     answer = olga.post(ADD, {**STEPS, **what})
@@ -80,7 +80,7 @@ def test_a_board_that_does_not_fit_together_is_refused_at_its_field(
     assert not Board.objects.filter(key="steps").exists()
 
 
-def test_the_list_tells_which_board_is_shown_by_default(olga: Browser) -> None:
+def test_the_list_shows_which_board_is_the_default(olga: Browser) -> None:
     def defaults() -> dict[str, str]:
         page = olga.get("/admin/groups/board/").content.decode()
         pattern = r'field-key">([\w-]+)<.*?field-is_default">([^<]*)<'
@@ -92,7 +92,7 @@ def test_the_list_tells_which_board_is_shown_by_default(olga: Browser) -> None:
     assert defaults()["steps"] == "✓"
 
 
-def test_what_is_only_to_look_at_is_told_in_the_readers_words(
+def test_read_only_fields_are_in_the_readers_language(
     olga: Browser, alice: Person, group: Group
 ) -> None:
     page = olga.get(change(Board.objects.active_days())).content.decode()
@@ -138,7 +138,7 @@ def test_there_is_one_default_board(olga: Browser, alice: Person, group: Group) 
     assert shown() == "active-days"
 
 
-def test_what_a_score_means_is_settled_once_there_are_scores(
+def test_fields_that_give_scores_their_meaning_are_fixed_once_there_are_scores(
     olga: Browser, alice: Person, make_board: Any
 ) -> None:
     board = make_board()
@@ -168,7 +168,7 @@ def test_a_board_is_deleted_only_while_it_has_no_scores(
     assert not Board.objects.filter(pk=board.pk).exists()
 
 
-def test_the_board_of_every_mini_program_is_only_to_look_at(olga: Browser) -> None:
+def test_the_board_of_every_mini_program_is_read_only(olga: Browser) -> None:
     board = Board.objects.active_days()
     assert olga.get(change(board)).status_code == 200
     assert olga.post(change(board), {**STEPS, "key": "active-days"}).status_code == 403
@@ -206,7 +206,7 @@ def test_a_key_is_shown_once_and_never_again(olga: Browser, log_output: Any) -> 
     assert text not in str(everything_stored()) + log_output.getvalue() + str(olga.cookies)
 
 
-def test_a_rotated_key_is_shown_once_and_ends_the_old_one(olga: Browser) -> None:
+def test_a_rotated_key_is_shown_once_and_replaces_the_old_one(olga: Browser) -> None:
     old, _answer = make_key(olga)
     key = ServerKey.objects.get()
     rotate = {"action": "rotate", "_selected_action": key.pk}
@@ -216,7 +216,7 @@ def test_a_rotated_key_is_shown_once_and_ends_the_old_one(olga: Browser) -> None
     assert AuditEvent.objects.latest("pk").action == "rotate"
 
 
-def test_a_revoked_key_ends_at_once_and_stays_on_the_list(olga: Browser) -> None:
+def test_a_revoked_key_stops_working_at_once_and_stays_on_the_list(olga: Browser) -> None:
     text, _answer = make_key(olga)
     key = ServerKey.objects.get()
     act = f"/admin/act/revoke/{key.pk}/"
@@ -244,7 +244,7 @@ def test_a_key_keeps_its_mini_program(olga: Browser) -> None:
 
 
 @pytest.mark.parametrize("codename", ["view_serverkey", "view_board", "view_score"])
-def test_who_may_only_look_makes_and_rotates_nothing(db: None, codename: str) -> None:
+def test_a_viewer_can_neither_create_nor_rotate_keys(db: None, codename: str) -> None:
     clerk = User.objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename=codename))
     browser = Browser()
@@ -289,7 +289,7 @@ def test_a_preview_shows_real_members_with_samples_and_saves_nothing(
     assert everything_stored() == before
 
 
-def test_a_preview_shows_the_rank_style_and_keeps_to_the_bounds(
+def test_a_preview_shows_the_rank_style_and_respects_the_bounds(
     olga: Browser, crowd: list[Person]
 ) -> None:
     found = {style: ranks_in(preview(olga, rank_style=style)) for style in ("dense", "ordinal")}
@@ -313,7 +313,7 @@ def test_a_preview_of_a_board_with_scores_shows_them(
     assert board.title_zh == "步数"
 
 
-def test_a_preview_says_what_is_wrong_and_where_there_is_no_group(olga: Browser) -> None:
+def test_a_preview_shows_errors_and_says_if_there_is_no_group(olga: Browser) -> None:
     assert "default_window" in errors_of(preview(olga, default_window="day"))
     assert preview(olga).status_code == 200
     clerk = Browser()
@@ -329,7 +329,7 @@ def correct(olga: Browser, score: Score, value: Any) -> Any:
     return olga.post(address, {"value": value, "reason": "算错了"})
 
 
-def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
+def test_a_corrected_score_counts_in_the_next_read(
     olga: Browser, alice: Person, group: Group, make_board: Any
 ) -> None:
     make_board()
@@ -345,7 +345,7 @@ def test_an_operator_corrects_a_score_and_it_counts_on_the_next_read(
     assert "小明" not in str(AuditEvent.objects.values())
 
 
-def test_a_correction_keeps_to_the_boards_bounds(
+def test_a_correction_respects_the_boards_bounds(
     olga: Browser, alice: Person, group: Group, make_board: Any
 ) -> None:
     make_board(min_value=2, max_value=9)
@@ -357,7 +357,7 @@ def test_a_correction_keeps_to_the_boards_bounds(
     assert correct(olga, days, 0).status_code == correct(olga, score, 9).status_code == 302
 
 
-def test_a_score_that_is_gone_meanwhile_is_not_said_to_be_corrected(
+def test_the_correction_of_a_score_that_is_gone_reports_no_success(
     olga: Browser, alice: Person, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score = Score.objects.filter(user=alice.user).latest("pk")
@@ -400,7 +400,7 @@ def season(olga: Browser, group: Group, query: str = "") -> tuple[Any, list[list
     return answer, list(csv.reader(answer.content.decode("utf-8-sig").splitlines()))
 
 
-def test_a_season_is_exported_whole_and_without_formulas(
+def test_a_season_is_exported_completely_and_without_formulas(
     olga: Browser, alice: Person, bob: Person, group: Group, make_board: Any
 ) -> None:
     make_board(decimals=2)
@@ -416,7 +416,7 @@ def test_a_season_is_exported_whole_and_without_formulas(
     assert second == ["", str(bob.user.pk), "李雷", "", "", ""]
 
 
-def test_a_season_lists_whom_the_ranking_lists(
+def test_a_season_lists_the_members_of_the_ranking(
     olga: Browser, alice: Person, bob: Person, group: Group
 ) -> None:
     bob.put(f"groups/{FAMILY}/membership", {"hidden": True})

@@ -1,4 +1,4 @@
-"""The console's lists and pages: what they show, how they are found, to whom, and at what cost."""
+"""The console's lists and pages: what they show to which role, and in how many queries."""
 
 from datetime import timedelta
 from typing import Any
@@ -57,7 +57,7 @@ def membership_of(person: Person) -> Membership:
 # Lists
 
 
-def test_a_group_is_called_after_its_members_until_it_has_a_label(
+def test_a_group_is_named_after_its_members_until_it_has_a_label(
     group: Group, olga: Browser
 ) -> None:
     page = olga.get(GROUPS)
@@ -68,7 +68,7 @@ def test_a_group_is_called_after_its_members_until_it_has_a_label(
     assert "<bdi>家</bdi>" in olga.get(GROUPS).content.decode()
 
 
-def test_a_group_is_found_once_however_many_of_its_members_are_called_so(
+def test_a_group_is_found_once_however_many_of_its_members_match(
     group: Group, bob: Person, olga: Browser
 ) -> None:
     bob.rename("小明二号")
@@ -137,7 +137,7 @@ def test_groups_are_labelled_in_bulk_and_each_change_is_audited(
     assert olga.get(LABELS, {"next": "/groups/?q=x"})["Location"] == "/groups/?q=x"
 
 
-def test_a_viewer_labels_nothing(group: Group) -> None:
+def test_a_viewer_cannot_label_groups(group: Group) -> None:
     viewer = with_role("viewer")
     assert viewer.get(LABELS, {"group": group.pk}).status_code == 403
     assert viewer.post(LABELS, {"group": group.pk, "all": "x"}).status_code == 403
@@ -148,7 +148,7 @@ def test_a_viewer_labels_nothing(group: Group) -> None:
         assert LABELS not in page and 'name="label"' not in page
 
 
-def test_openids_are_masked_until_they_are_asked_for_and_that_is_audited(
+def test_openids_are_masked_and_showing_one_is_audited(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     for path in (MEMBERS, page_of(alice.user), page_of(group), page_of(membership_of(alice))):
@@ -161,7 +161,7 @@ def test_openids_are_masked_until_they_are_asked_for_and_that_is_audited(
     assert alice.openid not in str(AuditEvent.objects.values())
 
 
-def test_only_who_may_sees_an_openid(alice: Person) -> None:
+def test_an_openid_is_shown_to_those_with_the_permission_only(alice: Person) -> None:
     path = reverse("console-openid", args=[alice.user.pk])
     assert with_role("moderator").post(path).status_code == 403
     answer = with_role("manager").get(path)  # as after signing in anew
@@ -169,7 +169,9 @@ def test_only_who_may_sees_an_openid(alice: Person) -> None:
     assert AuditEvent.objects.count() == 0
 
 
-def test_lists_keep_to_the_chosen_mini_program(group: Group, olga: Browser, settings: Any) -> None:
+def test_lists_show_the_chosen_mini_program_only(
+    group: Group, olga: Browser, settings: Any
+) -> None:
     Group.objects.create(app_id=OTHER_APP_ID, open_gid="tG-other")
     assert 'name="mini_program"' not in olga.get(GROUPS).content.decode()
     settings.WECHAT_APPS = {APP_ID: {"SECRET": "x"}, OTHER_APP_ID: {"SECRET": "y"}}
@@ -181,13 +183,13 @@ def test_lists_keep_to_the_chosen_mini_program(group: Group, olga: Browser, sett
     for model in ("accounts/wechatuser", "groups/membership", "groups/score"):
         assert rows_of(olga.get(f"/admin/{model}/")) == [], model
     assert [row.key for row in rows_of(olga.get("/admin/groups/board/"))] == ["active-days"]
-    olga.post(switch, {"mini_program": "wxnobody"})
+    olga.post(switch, {"mini_program": "wxunknown"})
     assert len(groups_of(olga.get(GROUPS))) == 1
     olga.post(switch, {"mini_program": ""})
     assert len(groups_of(olga.get(GROUPS))) == 2
 
 
-def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
+def test_the_pages_of_a_list_show_each_row_once(olga: Browser) -> None:
     make_members(120)
     seen, address = [], "?"
     while address:
@@ -197,25 +199,27 @@ def test_a_walk_through_a_list_shows_each_row_once(olga: Browser) -> None:
     assert seen == sorted(set(seen), reverse=True) and len(seen) == 120
 
 
-def test_a_list_of_a_large_table_cannot_be_sorted_otherwise(olga: Browser) -> None:
+def test_a_list_of_a_large_table_has_one_order_only(olga: Browser) -> None:
     make_members(3)
     found = [row.pk for row in rows_of(olga.get(MEMBERS, {"o": "2"}))]
     assert found == sorted(found, reverse=True)
     assert rows_of(olga.get(MEMBERS, {"p": "9" * 30}))[0].pk == found[0]
 
 
-def test_counts_are_exact_while_small_and_capped_in_a_search(
+def test_counts_are_exact_for_small_lists_and_capped_in_a_search(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_members(30)
     monkeypatch.setattr(paging, "COUNTED_UP_TO", 10)
     assert olga.get(MEMBERS).context["cl"].count == RowCount(30)
     assert olga.get(MEMBERS, {"q": "Person"}).context["cl"].count == RowCount(10, at_least=True)
-    assert olga.get(MEMBERS, {"q": "nobody"}).context["cl"].count == RowCount(0)
+    assert olga.get(MEMBERS, {"q": "no one"}).context["cl"].count == RowCount(0)
 
 
 @pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
-def test_a_large_tables_count_is_the_databases_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_count_of_a_large_table_is_the_databases_estimate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     make_members(30)
     analyse = {"postgresql": "ANALYZE", "mysql": "ANALYZE TABLE accounts_wechatuser"}
     if statement := analyse.get(connection.vendor):
@@ -231,7 +235,7 @@ def test_a_large_tables_count_is_the_databases_estimate(monkeypatch: pytest.Monk
 # A group's page
 
 
-def test_a_groups_page_ranks_as_everywhere_and_offers_what_can_be_done(
+def test_a_groups_page_shows_the_ranking_and_the_actions(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     page = olga.get(page_of(group))
@@ -245,7 +249,7 @@ def test_a_groups_page_ranks_as_everywhere_and_offers_what_can_be_done(
     assert reverse("console-act", args=["remove_score", score.pk]) in text
 
 
-def test_a_groups_page_picks_board_and_period_and_knows_no_others(
+def test_a_groups_page_opens_for_known_boards_and_periods_only(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     Board.objects.create(app_id=APP_ID, key="steps", title_zh="步数", title_en="Steps")
@@ -257,7 +261,7 @@ def test_a_groups_page_picks_board_and_period_and_knows_no_others(
         assert olga.get(page_of(group), query).status_code == 404
 
 
-def test_a_large_group_is_paged_and_each_member_shown_once(olga: Browser) -> None:
+def test_the_pages_of_a_large_group_show_each_member_once(olga: Browser) -> None:
     group = make_group(make_members(120))
     seen, address = [], "?"
     while address:
@@ -276,7 +280,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_who_is_not_listed_stands_below_with_the_reason(
+def test_members_who_are_not_listed_are_shown_below_with_the_reason(
     alice: Person, group: Group, olga: Browser, reason: Absence
 ) -> None:
     Membership.objects.filter(user=alice.user).update(**REASONS[reason])
@@ -297,14 +301,14 @@ def test_a_blocked_member_is_not_listed_and_can_be_unblocked_there(
     assert reverse("console-act", args=["unblock", alice.user.pk]) in page.content.decode()
 
 
-def test_a_hidden_group_is_a_reason_for_each_of_its_members(alice: Person, group: Group) -> None:
+def test_a_hidden_group_is_the_reason_for_each_of_its_members(alice: Person, group: Group) -> None:
     membership = membership_of(alice)
     assert membership.absences(timezone.now()) == []
     membership.group.hidden = True
     assert membership.absences(timezone.now()) == [Absence.GROUP_HIDDEN]
 
 
-def test_a_viewer_sees_the_pages_and_no_action(alice: Person, group: Group) -> None:
+def test_a_viewer_sees_the_pages_without_actions(alice: Person, group: Group) -> None:
     viewer = with_role("viewer")
     for row in (group, alice.user, membership_of(alice)):
         page = viewer.get(page_of(row))
@@ -312,7 +316,7 @@ def test_a_viewer_sees_the_pages_and_no_action(alice: Person, group: Group) -> N
         assert "/admin/act/" not in page.content.decode()
 
 
-def test_a_moderator_is_offered_what_a_moderator_may(alice: Person, group: Group) -> None:
+def test_a_moderator_sees_the_actions_of_moderators(alice: Person, group: Group) -> None:
     text = with_role("moderator").get(page_of(alice.user)).content.decode()
     assert reverse("console-act", args=["block", alice.user.pk]) in text
     assert reverse("console-act", args=["erase", alice.user.pk]) not in text
@@ -321,7 +325,7 @@ def test_a_moderator_is_offered_what_a_moderator_may(alice: Person, group: Group
 # A member's page
 
 
-def test_a_members_page_tells_groups_scores_and_their_source(
+def test_a_members_page_shows_groups_scores_and_their_source(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     page = olga.get(page_of(alice.user))
@@ -381,11 +385,11 @@ def recorded(**values: Any) -> AuditEvent:
     return AuditEvent.objects.create(operator_name="otto", **values)
 
 
-def test_the_audit_says_what_each_thing_was_done_to_and_leads_there(
+def test_each_row_of_the_audit_names_its_target_and_links_to_it(
     group: Group, alice: Person, olga: Browser
 ) -> None:
     role = Role.objects.get(name="viewer")
-    told = {
+    names = {
         recorded(action="block", target="wechatuser", target_id=alice.user.pk): "成员",
         recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID): "群",
         recorded(action="change", target="group", target_id=role.pk): "角色",
@@ -393,7 +397,7 @@ def test_the_audit_says_what_each_thing_was_done_to_and_leads_there(
     gone = recorded(action="erase", target="wechatuser", target_id=1)
     page = olga.get("/admin/audit/auditevent/").content.decode()
     addresses = [page_of(row) for row in (alice.user, group, role)]
-    for (event, name), address in zip(told.items(), addresses, strict=True):
+    for (event, name), address in zip(names.items(), addresses, strict=True):
         link = f'<a href="{address}">{name} #{event.target_id}</a>'
         assert link in page and link in olga.get(page_of(event)).content.decode()
     assert ">成员 #1<" in page and ">成员 #1</a>" not in page
@@ -401,7 +405,7 @@ def test_the_audit_says_what_each_thing_was_done_to_and_leads_there(
     assert "成员 #1" in olga.get("/admin/").content.decode()
 
 
-def test_the_audit_leads_to_nothing_its_reader_may_not_see(group: Group) -> None:
+def test_the_audit_has_no_links_to_pages_its_reader_may_not_see(group: Group) -> None:
     operator = User.objects.create_user("vera", is_staff=True)
     recorded(action="change", target="user", target_id=operator.pk)
     recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID)
@@ -410,7 +414,7 @@ def test_the_audit_leads_to_nothing_its_reader_may_not_see(group: Group) -> None
     assert page_of(group) in page
 
 
-def test_a_row_of_the_audit_speaks_the_readers_language(olga: Browser) -> None:
+def test_a_row_of_the_audit_is_in_the_readers_language(olga: Browser) -> None:
     operator = User.objects.get(username="olga")
     event = recorded(
         action="sign_in", target="user", target_id=operator.pk, details={"way": "link"}
@@ -422,14 +426,14 @@ def test_a_row_of_the_audit_speaks_the_readers_language(olga: Browser) -> None:
     assert "行数: 3<br>含 openid: 否" in olga.get(page_of(event)).content.decode()
 
 
-def test_whoever_is_refused_a_page_finds_back_and_out(db: None) -> None:
+def test_a_page_that_is_refused_has_links_back_and_out(db: None) -> None:
     answer = with_role("viewer").get("/admin/auth/user/")
     page = answer.content.decode()
     assert answer.status_code == 403 and 'href="/admin/"' in page
     assert 'action="/admin/logout/"' in page and "csrfmiddlewaretoken" in page
 
 
-def test_whom_an_action_is_about_is_told_by_number_as_well(alice: Person, olga: Browser) -> None:
+def test_the_page_of_an_action_shows_the_members_number_too(alice: Person, olga: Browser) -> None:
     WeChatUser.objects.update(nickname="")
     page = olga.get(f"/admin/act/erase/{alice.user.pk}/").content.decode()
     assert f"<bdi>微信用户</bdi> #{alice.user.pk}" in page

@@ -1,4 +1,4 @@
-"""The console's front page: what it counts, for whom, and at which cost."""
+"""The console's front page: what it counts, for which permissions, and in how many queries."""
 
 import re
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ def figures(found: Dashboard) -> dict[str, int]:
 
 
 def met(created_at: datetime, group: Group | None = None, *days: str) -> WeChatUser:
-    """Somebody first seen then, who entered the group on these days."""
+    """Create a member who first logged in then and entered the group on these days."""
     [user] = make_members(1)
     WeChatUser.objects.filter(pk=user.pk).update(created_at=created_at)
     if group:
@@ -65,7 +65,7 @@ def met(created_at: datetime, group: Group | None = None, *days: str) -> WeChatU
 
 
 def enter(group: Group, user: WeChatUser, day: str) -> None:
-    """The score of that day, and those of its week, its month and of all time."""
+    """Create the score of this day, and those of its week, its month and of all time."""
     board, noon = Board.objects.active_days(), datetime.fromisoformat(f"{day}T12:00:00+08:00")
     for window in Window:
         Score.objects.get_or_create(
@@ -84,7 +84,7 @@ def shanghai(text: str) -> datetime:
 # What is counted
 
 
-def test_each_number_leads_to_what_it_counts(
+def test_each_number_links_to_what_it_counts(
     alice: Person, bob: Person, charlie: Person, group: Group, olga: Browser
 ) -> None:
     Membership.objects.filter(user=bob.user).update(
@@ -107,14 +107,14 @@ def test_each_number_leads_to_what_it_counts(
             assert [row.user_id for row in there.context["cl"].result_list] == [alice.user.pk]
 
 
-def test_somebody_in_two_groups_is_active_once(operator: User) -> None:
+def test_a_member_of_two_groups_is_counted_as_active_once(operator: User) -> None:
     users = make_members(2)
     for _ in range(2):
         make_group(users)
     assert figures(read(operator, timezone.now()))["Active in 7 days"] == 2
 
 
-def test_the_age_of_the_oldest_is_told(operator: User) -> None:
+def test_the_age_of_the_oldest_item_is_shown(operator: User) -> None:
     for hours, user in zip((2, 5), make_members(2), strict=True):
         user.propose("nickname", "新")
         user.review_since = NOW - timedelta(hours=hours)
@@ -130,7 +130,7 @@ def chart(found: Dashboard, key: str) -> dict[str, int]:
     return {bar.day.isoformat(): bar.value for bar in chart.bars}
 
 
-def test_new_members_are_counted_by_the_day_in_shanghai(operator: User) -> None:
+def test_new_members_are_counted_by_days_in_shanghai(operator: User) -> None:
     for moment in (
         *("2026-12-20T00:00:00", "2026-12-20T00:29:00", "2026-12-19T23:59:59.999"),
         *("2026-11-21T00:00:00", "2026-11-20T23:59:59.999"),
@@ -145,7 +145,7 @@ def test_new_members_are_counted_by_the_day_in_shanghai(operator: User) -> None:
     }
 
 
-def test_proven_entries_are_counted_once_a_member_group_and_day(operator: User) -> None:
+def test_proven_entries_are_counted_once_for_each_member_group_and_day(operator: User) -> None:
     one, other = make_group([]), make_group([])
     user = met(shanghai("2026-12-01T08:00:00"), one, "2026-12-01", "2026-12-02", "2026-11-20")
     enter(other, user, "2026-12-02")
@@ -161,7 +161,7 @@ def test_proven_entries_are_counted_once_a_member_group_and_day(operator: User) 
     }
 
 
-def test_the_funnel_follows_people_from_log_in_to_coming_back(operator: User) -> None:
+def test_the_funnel_follows_members_from_log_in_to_their_return(operator: User) -> None:
     group = make_group([])
     first = shanghai("2026-11-28T23:30:00")
     met(first)  # logged in, and no more
@@ -174,14 +174,14 @@ def test_the_funnel_follows_people_from_log_in_to_coming_back(operator: User) ->
     assert found == [("Logged in", 5, 100), ("Bound a group", 4, 80), ("Came back", 2, 40)]
 
 
-def test_an_empty_site_divides_by_nothing(operator: User) -> None:
+def test_an_empty_site_causes_no_division_by_zero(operator: User) -> None:
     found = read(operator)
     assert set(figures(found).values()) == {0}
     assert [step.share for step in found.funnel] == [0, 0, 0]
     assert {bar.height for each in found.charts for bar in each.bars} == {0}
 
 
-def test_the_audits_latest_rows_come_first(operator: User, olga_sees: Any) -> None:
+def test_the_latest_rows_of_the_audit_come_first(operator: User, olga_sees: Any) -> None:
     for number in range(10):
         AuditEvent.objects.create(
             operator_name="otto",
@@ -205,7 +205,7 @@ def olga_sees(operator: User) -> Any:
 # How it is drawn
 
 
-def test_bars_are_as_high_as_their_numbers_and_a_little_is_seen() -> None:
+def test_bars_are_as_high_as_their_numbers_and_small_ones_are_visible() -> None:
     days = dashboard.days_until(NOW)
     values = {days[0].isoformat(): 1, days[1].isoformat(): 500, days[2].isoformat(): 1000}
     bars = dashboard._chart("x", "", "", days, values).bars
@@ -226,14 +226,14 @@ def test_every_chart_has_a_name_and_its_numbers_in_a_table(olga_sees: Any, alice
     assert "style=" not in page
 
 
-# What needs somebody
+# What needs attention
 
 
 def alerts(operator: User) -> list[str]:
     return [alert.text.split(":")[0] for alert in read(operator).alerts]
 
 
-def test_a_cache_of_each_process_own_is_warned_of(operator: User, settings: Any) -> None:
+def test_a_cache_that_processes_do_not_share_causes_an_alert(operator: User, settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     assert alerts(operator) == ["No shared cache"]
     settings.DEBUG = True
@@ -249,26 +249,26 @@ def shared(settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("shared")
-def test_content_safety_that_is_off_is_warned_of(operator: User, settings: Any) -> None:
+def test_content_safety_that_is_off_causes_an_alert(operator: User, settings: Any) -> None:
     settings.CONTENT_SAFETY = False
     assert alerts(operator) == ["Content safety is off"]
 
 
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize(
-    ("count", "told"), [(0, []), (3, ["WeChat failed 3 times within 24 hours."])]
+    ("count", "expected"), [(0, []), (3, ["WeChat failed 3 times within 24 hours."])]
 )
-def test_wechats_errors_of_a_day_are_told_with_the_page_of_their_causes(
-    operator: User, count: int, told: list[str]
+def test_errors_of_wechat_within_a_day_cause_an_alert_that_links_to_their_causes(
+    operator: User, count: int, expected: list[str]
 ) -> None:
     for at in [NOW - timedelta(days=2), *[NOW - timedelta(hours=23)] * count]:
         Attempt.objects.create(at=at, kind="login", outcome="wechat_unavailable", request_id="x")
     Attempt.objects.create(at=NOW, kind="login", outcome="invalid_code", request_id="x")
-    assert alerts(operator) == told
+    assert alerts(operator) == expected
     assert alerts(otto(role="viewer")) == []
 
 
-def test_proofs_without_a_watermark_are_told_with_the_list_of_them(
+def test_proofs_without_a_watermark_cause_an_alert_that_links_to_them(
     alice: Person, bob: Person, group: Group, olga: Browser
 ) -> None:
     Membership.objects.filter(user=bob.user).update(watermarked=False)
@@ -281,7 +281,7 @@ def test_proofs_without_a_watermark_are_told_with_the_list_of_them(
     assert not any("watermark" in text for text in alerts(User.objects.get()))
 
 
-# For whom, and at which cost
+# Permissions and queries
 
 
 PARTS = {
@@ -305,13 +305,15 @@ def parts(found: Dashboard) -> set[str]:
 
 
 @pytest.mark.parametrize(("permission", "expected"), PARTS.items(), ids=PARTS)
-def test_each_part_is_for_who_may_see_what_it_counts(permission: str, expected: set[str]) -> None:
+def test_each_part_needs_the_permission_for_what_it_counts(
+    permission: str, expected: set[str]
+) -> None:
     make_group(make_members(2))
     AuditEvent.objects.create(action="block", target="wechatuser")
     assert parts(read(otto(permission))) == expected
 
 
-def test_who_may_see_nothing_asks_the_database_nothing(
+def test_an_operator_without_permissions_causes_no_queries(
     django_assert_num_queries: Any, alice: Person
 ) -> None:
     clerk = otto()
@@ -325,13 +327,15 @@ def test_who_may_see_nothing_asks_the_database_nothing(
     assert "figures" not in page.content.decode() and "funnel" not in page.content.decode()
 
 
-def test_a_viewer_sees_the_numbers_and_is_led_to_no_queue(alice: Person, group: Group) -> None:
+def test_a_viewer_sees_the_numbers_without_a_link_to_the_review(
+    alice: Person, group: Group
+) -> None:
     found = read(otto(role="viewer"), timezone.now())
     assert set(figures(found)) == {"Groups", "Members", "Active in 7 days", "Awaiting review"}
     assert [figure.title for figure in found.figures if not figure.link] == ["Awaiting review"]
 
 
-def test_the_front_page_takes_five_queries_however_much_there_is(olga: Browser) -> None:
+def test_the_front_page_takes_five_queries_however_many_rows_there_are(olga: Browser) -> None:
     def measure(rows: int) -> int:
         for user in make_members(rows):
             make_group([user])

@@ -1,4 +1,4 @@
-"""Downloads of lists and rankings: what is in them, for whom, and that no cell is a formula."""
+"""Downloads of lists and rankings: their rows, the roles that get them, and no formulas."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ HOSTILE = (
 
 
 def table(answer: Any, form: str) -> list[list[Any]]:
-    """The rows of a downloaded file, the head first, as another program reads them."""
+    """Read the rows of a downloaded file as another program does, the header first."""
     assert answer.status_code == 200, answer
     data = b"".join(answer) if answer.streaming else answer.content
     if form == "csv":
@@ -71,7 +71,7 @@ def named(*nicknames: str, app_id: str = APP_ID) -> list[WeChatUser]:
 
 @pytest.fixture
 def hostile(db: None) -> list[WeChatUser]:
-    """People whose names no way in would let through; as if one had."""
+    """Create members with names that no call would accept."""
     users = named(*(["N"] * len(HOSTILE)))
     for user, nickname in zip(users, HOSTILE, strict=True):
         user.nickname = nickname
@@ -83,7 +83,7 @@ def hostile(db: None) -> list[WeChatUser]:
 
 
 @every_form
-def test_members_are_those_the_list_shows_with_its_filters(olga: Browser, form: str) -> None:
+def test_exported_members_are_those_of_the_filtered_list(olga: Browser, form: str) -> None:
     named("小明", "小红", "李雷")
     named("小强", app_id=OTHER_APP_ID)
     WeChatUser.objects.filter(nickname="小红").update(status="blocked")
@@ -93,7 +93,7 @@ def test_members_are_those_the_list_shows_with_its_filters(olga: Browser, form: 
     for query, names in {
         f"?app_id={APP_ID}&q=小": ["小红", "小明"],
         "?status__exact=blocked": ["小红"],
-        "?q=nobody": [],
+        "?q=unknown": [],
         "?p=7&o=2&all=": ["小强", "李雷", "小红", "小明"],
     }.items():
         assert [row[1] for row in download(olga, "members", form, query)[1:]] == names
@@ -101,11 +101,13 @@ def test_members_are_those_the_list_shows_with_its_filters(olga: Browser, form: 
 
 
 @every_form
-def test_hostile_names_stay_text(hostile: list[WeChatUser], olga: Browser, form: str) -> None:
+def test_hostile_names_are_exported_as_text(
+    hostile: list[WeChatUser], olga: Browser, form: str
+) -> None:
     rows = download(olga, "members", form)[1:]
-    told = {int(row[0]): row[1] for row in rows}
+    shown = {int(row[0]): row[1] for row in rows}
     for user in hostile:
-        found = told[user.pk]
+        found = shown[user.pk]
         assert not found.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))
         if form == "csv":
             assert found == inert(user.nickname)
@@ -130,18 +132,18 @@ FORMULAS = {
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_no_part_of_a_text_is_a_formula_whatever_separates_cells(text: str) -> None:
+def test_no_part_of_a_text_is_a_formula_for_any_separator(text: str) -> None:
     assert inert(text) == FORMULAS[text]
 
 
 @pytest.mark.parametrize(
     "text", ["-0.05", "0", "-1,234,567.5", "-1234567890123456", "a;b", "a; b=c", "小-明", "a - b"]
 )
-def test_a_number_and_a_harmless_text_stay_as_they_are(text: str) -> None:
+def test_numbers_and_harmless_texts_are_not_changed(text: str) -> None:
     assert inert(text) == text
 
 
-def test_a_number_of_many_digits_is_whole_in_either_file() -> None:
+def test_a_number_of_many_digits_is_complete_in_both_formats() -> None:
     rows = [[-(10**16), "-0.05"]]
     head = [Column("a", 9), Column("b", 9)]
     assert b"".join(csv_file(head, rows)).splitlines()[1] == b"-10000000000000000,-0.05"
@@ -150,7 +152,7 @@ def test_a_number_of_many_digits_is_whole_in_either_file() -> None:
 
 
 @every_form
-def test_scores_are_numbers_and_times_are_times(
+def test_scores_are_exported_as_numbers_and_times_as_times(
     alice: Person, group: Group, olga: Browser, form: str
 ) -> None:
     head, *rows = download(olga, "scores", form, "?q=小明")
@@ -165,7 +167,7 @@ def test_scores_are_numbers_and_times_are_times(
 
 
 @every_form
-def test_the_audit_can_be_taken_along(alice: Person, olga: Browser, form: str) -> None:
+def test_the_audit_can_be_exported(alice: Person, olga: Browser, form: str) -> None:
     olga.post(f"/admin/act/block/{alice.user.pk}/", {"reason": "=HYPERLINK(1)"})
     olga.post(f"/admin/act/unblock/{alice.user.pk}/", {"reason": "好了"})
     rows = download(olga, "audit", form, "?action=block")[1:]
@@ -174,7 +176,7 @@ def test_the_audit_can_be_taken_along(alice: Person, olga: Browser, form: str) -
 
 
 @every_form
-def test_a_ranking_is_whole_in_its_own_order(
+def test_a_ranking_is_exported_completely_and_in_order(
     alice: Person, bob: Person, group: Group, olga: Browser, form: str
 ) -> None:
     answer = olga.get(f"/admin/export/ranking/{group.pk}.{form}?period=all")
@@ -186,18 +188,18 @@ def test_a_ranking_is_whole_in_its_own_order(
         assert olga.get(f"/admin/export/ranking/{group.pk}.{form}{query}").status_code == 404
 
 
-def test_a_file_is_in_the_language_of_whoever_asks(db: None, olga: Browser) -> None:
+def test_a_file_is_in_the_language_of_its_reader(db: None, olga: Browser) -> None:
     answer = olga.get("/admin/export/members.csv", headers={"Accept-Language": "en"})
     assert table(answer, "csv")[0][0] == "member's id"
 
 
-def test_there_are_two_forms_and_three_lists(db: None, olga: Browser) -> None:
+def test_there_are_two_formats_and_three_lists(db: None, olga: Browser) -> None:
     for path in ("members.pdf", "passwords.csv", "passwords/"):
         assert olga.get(f"/admin/export/{path}").status_code == 404
     assert olga.post("/admin/export/members.csv").status_code == 405
 
 
-def test_every_row_comes_once_however_many_pages_are_read(
+def test_every_row_is_exported_once_however_many_pages_are_read(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "CHUNK", 7)
@@ -206,11 +208,11 @@ def test_every_row_comes_once_however_many_pages_are_read(
     assert [int(row[0]) for row in rows] == sorted((user.pk for user in users), reverse=True)
 
 
-# For whom
+# Permissions
 
 
 @every_form
-def test_openids_go_along_only_when_asked_and_allowed(
+def test_openids_are_exported_only_when_requested_and_allowed(
     alice: Person, group: Group, olga: Browser, form: str
 ) -> None:
     paths = [f"/admin/export/members.{form}", f"/admin/export/scores.{form}"]
@@ -226,7 +228,7 @@ def test_openids_go_along_only_when_asked_and_allowed(
 
 
 @pytest.mark.parametrize("what", exports.EXPORTS)
-def test_who_may_not_see_a_list_gets_no_file_of_it(db: None, what: str) -> None:
+def test_a_list_can_be_exported_only_by_those_who_may_see_it(db: None, what: str) -> None:
     for path in (f"{what}/", f"{what}.csv", f"{what}.xlsx"):
         assert operator_status(None, path) == 403
     assert Browser().get(f"/admin/export/{what}.csv").status_code == 302
@@ -239,7 +241,7 @@ def operator_status(role: str | None, path: str) -> int:
 
 
 @every_form
-def test_each_download_is_in_the_audit_without_what_was_searched_for(
+def test_each_download_is_audited_without_the_search_terms(
     alice: Person, group: Group, olga: Browser, form: str
 ) -> None:
     download(olga, "members", form, f"?q={alice.openid}&status__exact=active&openids=1")
@@ -257,14 +259,16 @@ def test_each_download_is_in_the_audit_without_what_was_searched_for(
     assert alice.openid not in str(list(AuditEvent.objects.values()))
 
 
-def test_the_page_before_tells_how_many_and_keeps_the_filters(db: None, olga: Browser) -> None:
+def test_the_page_before_the_download_shows_the_count_and_keeps_the_filters(
+    db: None, olga: Browser
+) -> None:
     named("小明", "小红", "李雷")
     page = olga.get("/admin/export/members/?q=小").content.decode()
     assert "2 " in page and '<input type="hidden" name="q" value="小">' in page
     assert AuditEvent.objects.count() == 0
 
 
-def test_what_is_too_long_for_a_sheet_is_offered_as_csv(
+def test_a_list_too_long_for_a_sheet_is_offered_as_csv(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "XLSX_MOST_ROWS", 2)
@@ -287,7 +291,7 @@ HEAD = [Column("id", 12), Column("name", 24), Column("at", 20), Column("none", 1
 
 
 @pytest.mark.parametrize("write", [csv_file, xlsx_file])
-def test_fifty_thousand_rows_take_no_more_memory_than_a_few(write: Any) -> None:
+def test_many_rows_take_no_more_memory_than_a_few(write: Any) -> None:
     def peak(number: int) -> int:
         tracemalloc.start()
         size = sum(map(len, write(HEAD, many(number))))
@@ -317,7 +321,7 @@ def test_the_first_bytes_come_before_the_last_row_is_read(write: Any) -> None:
     file.close()
 
 
-def test_a_sheet_holds_every_row_and_every_digit() -> None:
+def test_a_sheet_has_every_row_and_every_digit() -> None:
     rows = [*many(1_200), [2**53 - 1, "x\x00\x0b\ufffe", None, -(10**15) + 1]]
     data = b"".join(xlsx_file(HEAD, rows))
     assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None
@@ -326,7 +330,7 @@ def test_a_sheet_holds_every_row_and_every_digit() -> None:
     assert read[-1] == (str(2**53 - 1), "x", None, -(10**15) + 1)
 
 
-def test_a_file_of_nobody_has_a_head(db: None, olga: Browser) -> None:
+def test_a_file_without_rows_has_a_header(db: None, olga: Browser) -> None:
     for form in FORMS:
         assert len(download(olga, "members", form)) == 1
 

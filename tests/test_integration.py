@@ -1,4 +1,4 @@
-"""The integration check: credentials tried with WeChat, and attempts told step by step."""
+"""The integration check: credentials tried with WeChat, and attempts shown step by step."""
 
 import re
 from io import StringIO
@@ -38,7 +38,7 @@ def operator_of(role: str) -> Browser:
     return browser
 
 
-def told(operator: Browser, path: str = CHECK, **query: Any) -> str:
+def content(operator: Browser, path: str = CHECK, **query: Any) -> str:
     answer = operator.get(path, query)
     assert answer.status_code == 200, answer.status_code
     return str(answer.content.decode())
@@ -53,12 +53,12 @@ def todo(key: str) -> str:
 
 
 def broken(person: Person) -> Any:
-    """A bind with an envelope under another log-in's key."""
+    """Bind with an envelope under another log-in's key."""
     envelope = sealed_for(person, {"openGId": "tGxForged"}, key="QUJDREVGR0hJSktMTU5PUA==")
     return person.post("groups/bind", envelope)
 
 
-# Who may
+# Permissions
 
 
 @pytest.mark.parametrize("role", ["", "viewer", "moderator", "manager"])
@@ -71,13 +71,13 @@ def test_moderators_watch_and_managers_test_credentials(db: None, role: str) -> 
     assert browser.get(CREDENTIALS).status_code == (200 if tests else 403)
     assert Watch.objects.count() == watches
     if watches:
-        assert (CREDENTIALS in told(browser)) == tests
+        assert (CREDENTIALS in content(browser)) == tests
 
 
 # Credentials
 
 
-def test_the_right_secret_is_taken(sandbox: Sandbox, olga: Browser) -> None:
+def test_the_right_secret_is_accepted(sandbox: Sandbox, olga: Browser) -> None:
     answer = olga.post(CREDENTIALS, PASTED)
     assert "✓" in answer.content.decode()
     assert "✓" in olga.post(CREDENTIALS, {"app": APP_ID}).content.decode()
@@ -85,7 +85,7 @@ def test_the_right_secret_is_taken(sandbox: Sandbox, olga: Browser) -> None:
 
 
 @pytest.mark.parametrize("errcode", [40013, 40125, 40164])
-def test_a_refusal_of_wechats_is_told_with_its_mending_and_rid(
+def test_a_refusal_of_wechat_is_shown_with_its_fix_and_rid(
     sandbox: Sandbox, olga: Browser, errcode: int
 ) -> None:
     sandbox.state.request_fault("/cgi-bin/stable_token", Fault(errcode=errcode), 1)
@@ -95,12 +95,12 @@ def test_a_refusal_of_wechats_is_told_with_its_mending_and_rid(
     assert ("203.0.113.7" in page) == (errcode == 40164)
 
 
-def test_a_wrong_secret_is_told_without_a_fault(sandbox: Sandbox, olga: Browser) -> None:
+def test_a_wrong_secret_is_reported_as_such(sandbox: Sandbox, olga: Browser) -> None:
     page = olga.post(CREDENTIALS, {**PASTED, "secret": "mistyped"}).content.decode()
     assert means("40125") in page
 
 
-def test_a_silence_of_wechats_is_told(
+def test_a_wechat_that_does_not_answer_is_reported(
     sandbox: Sandbox, olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wechat.client.Client.__init__.__defaults__", (0.2,))
@@ -122,17 +122,17 @@ def test_a_secret_is_neither_stored_logged_nor_shown(
     assert event.details == {"outcome": outcome}
 
 
-def test_what_is_pasted_as_an_appid_is_not_kept_either(sandbox: Sandbox, olga: Browser) -> None:
+def test_a_text_pasted_as_the_appid_is_not_stored_either(sandbox: Sandbox, olga: Browser) -> None:
     olga.post(CREDENTIALS, {**PASTED, "appid": "perhapsASecret"})
     assert "perhapsASecret" not in str(everything_stored())
 
 
-def test_credentials_are_not_tried_without_end(sandbox: Sandbox, olga: Browser) -> None:
+def test_attempts_to_test_credentials_are_limited(sandbox: Sandbox, olga: Browser) -> None:
     statuses = [olga.post(CREDENTIALS, PASTED).status_code for _ in range(11)]
     assert statuses == [200] * 10 + [429]
 
 
-def test_half_of_the_credentials_is_asked_for_again(sandbox: Sandbox, olga: Browser) -> None:
+def test_incomplete_credentials_are_requested_again(sandbox: Sandbox, olga: Browser) -> None:
     for missing in ("appid", "secret"):
         page = olga.post(CREDENTIALS, {**PASTED, missing: ""}).content.decode()
         assert "errorlist" in page
@@ -142,11 +142,9 @@ def test_half_of_the_credentials_is_asked_for_again(sandbox: Sandbox, olga: Brow
 # Attempts
 
 
-def test_a_client_hears_session_stale_and_its_request_id_finds_the_cause(
-    alice: Person, olga: Browser
-) -> None:
+def test_the_request_id_of_a_refusal_finds_its_cause(alice: Person, olga: Browser) -> None:
     heard = refused(broken(alice), 409, "session_stale")
-    page = told(olga, request=heard["requestId"])
+    page = content(olga, request=heard["requestId"])
     assert means("padding") in page and todo("padding") in page
     assert means("padding") not in str(heard)
     assert page.count("<article") == 1
@@ -157,7 +155,7 @@ def test_a_client_hears_session_stale_and_its_request_id_finds_the_cause(
     ("cause", "mark"),
     [("other_app", {"appid": "wxAnother"}), ("too_old", {"timestamp": 1})],
 )
-def test_the_exact_failing_of_a_watermark_is_told(
+def test_the_exact_fault_of_a_watermark_is_shown(
     alice: Person, olga: Browser, cause: str, mark: dict[str, Any]
 ) -> None:
     heard = refused(
@@ -165,24 +163,24 @@ def test_the_exact_failing_of_a_watermark_is_told(
         409,
         "session_stale",
     )
-    assert means(cause) in told(olga, request=heard["requestId"])
+    assert means(cause) in content(olga, request=heard["requestId"])
     [attempt] = Attempt.objects.all()
     assert [(s["step"], s["ok"]) for s in attempt.steps][-1] == ("watermark", False)
 
 
-def test_a_log_in_that_wechat_refuses_is_told_with_its_rid(
+def test_a_log_in_that_wechat_refuses_is_shown_with_its_rid(
     sandbox: Sandbox, make_person: Any, olga: Browser
 ) -> None:
     alice = make_person("alice")
     code = alice.phone.login()
     assert alice.post("login", {"code": code}).status_code == 200
     heard = refused(alice.post("login", {"code": code}), 401, "invalid_code")
-    page = told(olga, request=heard["requestId"])
+    page = content(olga, request=heard["requestId"])
     assert means("40163") in page and "<dt>rid</dt>" in page
     assert code not in page and code not in str(everything_stored())
 
 
-def test_successes_are_kept_of_whoever_is_watched_alone(
+def test_successes_are_recorded_of_watched_members_only(
     alice: Person, bob: Person, olga: Browser
 ) -> None:
     answer = olga.post(WATCH, {"member": alice.user.pk})
@@ -195,17 +193,17 @@ def test_successes_are_kept_of_whoever_is_watched_alone(
     assert (event.action, event.member_id) == ("watch", alice.user.pk)
 
 
-def test_the_next_who_logs_in_is_followed_from_then_on(
+def test_the_next_member_who_logs_in_is_watched_from_then_on(
     alice: Person, bob: Person, olga: Browser
 ) -> None:
-    olga.post(WATCH, {"app": APP_ID, "whom": "next"})
+    olga.post(WATCH, {"app": APP_ID, "who": "next"})
     bob.log_in()
     alice.log_in()
     assert [a.user for a in Attempt.objects.all()] == [bob.user]
     assert Watch.objects.get().user == bob.user
 
 
-def test_following_ends_by_hand(alice: Person, olga: Browser) -> None:
+def test_an_operator_can_end_a_watch(alice: Person, olga: Browser) -> None:
     olga.post(WATCH, {"member": alice.user.pk})
     olga.post(WATCH, {"stop": Watch.objects.get().pk})
     alice.log_in()
@@ -215,53 +213,51 @@ def test_following_ends_by_hand(alice: Person, olga: Browser) -> None:
 
 def test_a_tester_is_found_by_number_or_name(alice: Person, bob: Person, olga: Browser) -> None:
     for text in (str(alice.user.pk), "小"):
-        page = told(olga, tester=text)
+        page = content(olga, tester=text)
         assert "小明" in page and "李雷" not in page
 
 
-def test_nobody_is_followed_in_a_mini_program_not_configured(olga: Browser) -> None:
+def test_members_of_an_unknown_mini_program_cannot_be_watched(olga: Browser) -> None:
     olga.post(WATCH, {"app": "wxUnknown"})
     assert not Watch.objects.exists()
 
 
-def test_the_live_fragment_brings_what_is_new_and_nothing_twice(
-    alice: Person, bob: Person, olga: Browser
-) -> None:
+def test_the_live_fragment_has_new_attempts_only(alice: Person, bob: Person, olga: Browser) -> None:
     broken(bob)
     broken(alice)
-    fragment = told(olga, LIVE, member=alice.user.pk, since=0)
+    fragment = content(olga, LIVE, member=alice.user.pk, since=0)
     assert "<html" not in fragment and fragment.count("<article") == 1
     newest = re.findall(r'data-pk="(\d+)"', fragment)[0]
     assert olga.get(LIVE, {"member": alice.user.pk, "since": newest}).status_code == 204
-    assert told(olga, LIVE, since=0).count("<article") == 2
+    assert content(olga, LIVE, since=0).count("<article") == 2
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "9" * 30, "\x00", "²"])
-def test_nonsense_in_the_address_is_no_fault(olga: Browser, value: str) -> None:
+def test_nonsense_in_the_address_causes_no_error(olga: Browser, value: str) -> None:
     query = dict.fromkeys(("member", "app", "request", "tester", "since"), value)
     assert olga.get(CHECK, query).status_code == 200
     assert olga.get(LIVE, query).status_code == 204
     assert olga.post(WATCH, {"member": value}).status_code in {302, 404}
 
 
-def test_after_a_day_nothing_of_it_is_left(alice: Person, olga: Browser) -> None:
+def test_attempts_are_gone_after_a_day(alice: Person, olga: Browser) -> None:
     olga.post(WATCH, {"member": alice.user.pk})
     heard = refused(broken(alice), 409, "session_stale")
     Attempt.objects.update(at=timezone.now() - attempts.KEPT)
     Watch.objects.update(until=timezone.now())
-    assert "<article" not in told(olga, request=heard["requestId"])
+    assert "<article" not in content(olga, request=heard["requestId"])
     call_command("purge", verbosity=0)
     assert not Attempt.objects.exists() and not Watch.objects.exists()
 
 
-def test_the_page_costs_as_much_for_many_as_for_few(
+def test_the_page_takes_the_same_queries_however_many_attempts(
     alice: Person, olga: Browser, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(9):
         broken(alice)
     olga.post(WATCH, {"member": alice.user.pk})
     with django_assert_max_num_queries(8):
-        assert told(olga).count("<article") == 9
+        assert content(olga).count("<article") == 9
 
 
 def test_every_cause_has_its_row_in_the_docs() -> None:
@@ -280,13 +276,13 @@ def test_every_cause_has_its_row_in_the_docs() -> None:
         "one ` alone": "one ` alone",
     }.items(),
 )
-def test_what_stands_between_backticks_is_shown_as_code(text: str, shown: str) -> None:
+def test_text_between_backticks_is_shown_as_code(text: str, shown: str) -> None:
     assert code(text) == shown
 
 
-def test_the_page_says_whom_it_is_about_and_tells_facts_in_words(olga: Browser) -> None:
-    assert "只显示成员 #619 的记录" in told(olga, member="619")
-    assert "只显示成员" not in told(olga) + told(olga, member="x")
+def test_the_page_names_its_member_and_shows_facts_in_words(olga: Browser) -> None:
+    assert "只显示成员 #619 的记录" in content(olga, member="619")
+    assert "只显示成员" not in content(olga) + content(olga, member="x")
     facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
     card = AttemptCard(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
     assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]

@@ -1,4 +1,4 @@
-"""What may be asked of the console's lists by their address, and what a list does to many rows."""
+"""The query strings that the console's lists accept, and their actions on many rows."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def columns(model: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "model"), {MEMBERS: WeChatUser, MEMBERSHIPS: Membership, SCORES: Score}.items()
 )
-def test_nobody_feels_their_way_to_what_a_list_does_not_show(
+def test_filters_do_not_reveal_what_a_list_does_not_show(
     viewer: Browser, path: str, model: Any
 ) -> None:
     relations = ["user__openid", "founded_by__openid", "group__founded_by__openid"]
@@ -63,14 +63,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_no_address_makes_a_list_fail(lived: None, path: str) -> None:
+def test_no_query_string_makes_a_list_fail(lived: None, path: str) -> None:
     browser = browser_of("manager")
     for query in HOSTILE[path]:
         assert browser.get(f"{path}?{query}").status_code == 400, query
 
 
 @pytest.mark.parametrize("path", [MEMBERS, MEMBERSHIPS, GROUPS, SCORES, AUDIT])
-def test_a_search_without_end_is_cut(viewer: Browser, path: str) -> None:
+def test_a_very_long_search_is_shortened(viewer: Browser, path: str) -> None:
     for words in ("a " * 2000, "x" * 60_000):
         assert viewer.get(path, {"q": words}).status_code == 200
 
@@ -90,7 +90,9 @@ def test_what_the_console_links_to_is_found(viewer: Browser, alice: Person, path
     assert answer.status_code == 200 and len(answer.context["cl"].result_list) > 0
 
 
-def test_nothing_is_done_beyond_the_rows_of_a_page(one_of_everything: None, alice: Person) -> None:
+def test_an_action_is_done_to_the_rows_of_the_page_only(
+    one_of_everything: None, alice: Person
+) -> None:
     manager, root, key = browser_of("manager"), browser_of("superuser"), ServerKey.objects.get()
     alice.put("me", {"nickname": DOUBTFUL})
     for ticked, across in ((key.pk, "1"), ("x", "0"), (BIG, "0")):
@@ -105,7 +107,7 @@ def test_nothing_is_done_beyond_the_rows_of_a_page(one_of_everything: None, alic
     assert root.get("/admin/autocomplete/?term=%00").status_code == 404
 
 
-def test_labels_that_were_not_touched_stay_as_another_operator_wrote_them(
+def test_unchanged_labels_do_not_overwrite_those_of_another_operator(
     group: Group, charlie: Person, olga: Browser
 ) -> None:
     charlie.enter("elsewhere")
@@ -120,15 +122,15 @@ def test_labels_that_were_not_touched_stay_as_another_operator_wrote_them(
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("\u3164", ""), ("a\u202eb", "ab"), (" 读 书\n会 ", "读 书 会")]
+    ("given", "stored"), [("\u3164", ""), ("a\u202eb", "ab"), (" 读 书\n会 ", "读 书 会")]
 )
-def test_a_label_shows_what_it_is(group: Group, olga: Browser, given: str, kept: str) -> None:
+def test_a_label_is_cleaned(group: Group, olga: Browser, given: str, stored: str) -> None:
     olga.post(LABELS, {"group": group.pk, "all": given})
     group.refresh_from_db()
-    assert group.label == kept
+    assert group.label == stored
     olga.post(f"{GROUPS}{group.pk}/", {"label": f"x{given}"})
     group.refresh_from_db()
-    assert group.label.replace(" ", "") == f"x{kept}".replace(" ", "")
+    assert group.label.replace(" ", "") == f"x{stored}".replace(" ", "")
 
 
 def staff(*codenames: str) -> Browser:
@@ -139,16 +141,16 @@ def staff(*codenames: str) -> Browser:
     return browser
 
 
-def test_a_page_shows_no_more_than_each_of_its_parts_may_be_seen(
+def test_each_part_of_a_page_needs_its_own_permission(
     alice: Person, group: Group, olga: Browser
 ) -> None:
     olga.post(f"/admin/act/block/{alice.user.pk}/", {"reason": "the reason"})
     olga.post(f"/admin/act/unblock/{alice.user.pk}/", {"reason": "the reason"})
     Group.objects.update(label="读书会")
     page = f"{MEMBERS}{alice.user.pk}/change/"
-    told = staff("view_wechatuser").get(page).content.decode()
-    assert "小明" in told and "读书会" not in told and "the reason" not in told
-    assert "active-days" not in told and "活跃天数" not in told
+    text = staff("view_wechatuser").get(page).content.decode()
+    assert "小明" in text and "读书会" not in text and "the reason" not in text
+    assert "active-days" not in text and "活跃天数" not in text
     User.objects.all().delete()
     only_groups = staff("view_group")
     for path in (f"/admin/groups/group/{group.pk}/change/", GROUPS, f"{GROUPS}{group.pk}/"):

@@ -33,7 +33,7 @@ def keys_at(moment: datetime) -> list[str]:
     return [Period.current(window, moment).key for window in Window]
 
 
-def test_a_moment_lies_in_one_period_of_each_window():
+def test_a_moment_is_in_one_period_of_each_window():
     assert keys_at(SUNDAY_NOON) == ["2026-11-22", "2026-W47", "2026-11", "all"]
 
 
@@ -132,7 +132,7 @@ def test_a_period_changes_at_midnight_in_shanghai_to_the_microsecond_wherever_th
     assert before.next(midnight) == after
 
 
-def test_midnight_in_utc_is_nothing_special():
+def test_nothing_changes_at_midnight_in_utc():
     midnight = datetime(2028, 12, 31, tzinfo=UTC)
     assert keys_at(midnight - TICK) == keys_at(midnight)
 
@@ -159,7 +159,7 @@ def test_weeks_are_those_of_iso_8601(day):
 
 
 @pytest.mark.parametrize("window", Window)
-def test_a_windows_name_means_its_current_period(window):
+def test_the_name_of_a_window_means_its_current_period(window):
     assert parse(window.value, SUNDAY_NOON) == Period.current(window, SUNDAY_NOON)
 
 
@@ -216,13 +216,13 @@ def test_a_windows_name_means_its_current_period(window):
         "2026-11-22" * 1000,
     ],
 )
-def test_anything_else_is_unreadable(text):
+def test_other_texts_are_unreadable(text):
     with pytest.raises(UnreadablePeriod):
         parse(text)
 
 
 @given(st.text() | st.from_regex(r"\A\d{1,5}-W?\d{1,3}(-\d{1,2})?\Z"))
-def test_whatever_is_sent_is_a_period_or_unreadable(text):
+def test_every_text_is_a_period_or_unreadable(text):
     try:
         period = parse(text)
     except UnreadablePeriod:
@@ -265,12 +265,12 @@ def test_the_calendar_begins_with_2000_and_nothing_comes_before(key):
         ("all", "all time"),
     ],
 )
-def test_titles_say_which_period_it_is(key, title):
+def test_titles_name_the_period(key, title):
     with translation.override("en"):
         assert parse(key, SUNDAY_NOON).title(SUNDAY_NOON).lower() == title
 
 
-def test_titles_turn_with_the_calendar():
+def test_titles_change_at_midnight():
     monday = shanghai("2026-11-23")
     with translation.override("en"):
         assert parse("2026-W47", monday - TICK).title(monday - TICK) == "This week"

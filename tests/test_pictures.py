@@ -186,7 +186,7 @@ def test_the_corpus_is_large_and_the_same_every_time():
     assert [upload.make() for upload in small] == [upload.make() for upload in small]
 
 
-def test_two_threads_give_what_one_gives():
+def test_two_threads_give_the_same_as_one():
     with ThreadPoolExecutor(2) as threads:
         together = list(threads.map(avatar_files, ONE_OF_EACH))
     assert together == [redrawn(upload) for upload in ONE_OF_EACH]
@@ -238,9 +238,7 @@ def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("lines", ["import nothing_of_the_kind", "redraw.sys.exit(0)"])
-def test_a_program_that_does_not_work_is_not_taken_for_a_bad_picture(
-    monkeypatch, tmp_path, capfd, lines
-):
+def test_a_broken_program_is_not_reported_as_a_bad_picture(monkeypatch, tmp_path, capfd, lines):
     program(monkeypatch, tmp_path, lines)
     with pytest.raises((subprocess.CalledProcessError, ValueError)) as failed:
         avatar_files(png())
@@ -248,7 +246,7 @@ def test_a_program_that_does_not_work_is_not_taken_for_a_bad_picture(
     assert ("ModuleNotFoundError" in capfd.readouterr().err) == ("import" in lines)
 
 
-def test_the_interpreter_is_found_in_a_server_that_is_no_python(monkeypatch):
+def test_the_interpreter_is_found_in_a_server_that_is_not_python(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
     assert checked(avatar_files(png()))
 
@@ -262,7 +260,7 @@ def test_the_program_does_not_import_django():
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_what_is_plainly_no_picture_starts_no_process(monkeypatch):
+def test_an_obvious_non_picture_starts_no_process(monkeypatch):
     monkeypatch.setattr(subprocess, "run", mock.Mock(side_effect=AssertionError))
     assert refusal_of(b"") == refusal_of(b"GIF89a") == "not_a_picture"
 
@@ -271,7 +269,7 @@ def test_what_is_plainly_no_picture_starts_no_process(monkeypatch):
 
 
 def quarters() -> Image.Image:
-    """White, with red at the left top and blue at the right top."""
+    """Paint a picture white, with red at the left top and blue at the right top."""
     picture = Image.new("RGB", (96, 96), "white")
     picture.paste("red", (0, 0, 48, 48))
     picture.paste("blue", (48, 0, 96, 48))
@@ -297,7 +295,7 @@ CORNERS |= {"left bottom": (0.1, 0.9), "right bottom": (0.9, 0.9)}
 )
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_picture_taken_sideways_stands_upright(kind, order, orientation, red, blue):
+def test_a_picture_taken_sideways_is_turned_upright(kind, order, orientation, red, blue):
     upload = saved(quarters(), kind)
     mark = exif(orientation, order=order)
     if kind == "JPEG":
@@ -353,7 +351,7 @@ RED_PALETTE = chunk(b"PLTE", b"\xff\0\0" + b"\0\xff\0")
         ("grey", jpeg("L", colour=128)),
     ],
 )
-def test_every_kind_of_colour_comes_out_as_it_was_meant(colour, upload):
+def test_every_kind_of_colour_is_kept(colour, upload):
     assert colour_of(upload) == colour
 
 
@@ -371,11 +369,11 @@ def test_every_kind_of_colour_comes_out_as_it_was_meant(colour, upload):
         webp("RGBA", colour=(255, 0, 0, 0), lossless=True),
     ],
 )
-def test_what_is_transparent_is_white(upload):
+def test_transparent_pixels_become_white(upload):
     assert colour_of(upload) == "white"
 
 
-def test_half_transparent_is_half_white():
+def test_half_transparent_pixels_become_half_white():
     picture = large(png(colour=6, pixel=b"\0\0\0\x80"))
     assert abs(picture.getpixel((96, 96))[0] - 127) <= 2
 
@@ -402,7 +400,7 @@ def test_a_profile_longer_than_a_phones_is_ignored():
 
 
 @given(st.sampled_from([png()[:8], jpeg()[:4], webp()[:16]]), st.binary(max_size=400))
-def test_arbitrary_bytes_behind_a_good_beginning(beginning, data):
+def test_a_good_beginning_with_arbitrary_bytes_is_a_picture_or_refused(beginning, data):
     outcome_of(beginning + data)
 
 
@@ -419,7 +417,7 @@ def test_a_picture_changed_here_and_there_is_a_picture_or_refused(upload, edits,
 
 @settings(deadline=None)  # Pillow imports its reader of Exif at the first one
 @given(st.sampled_from("<>"), st.binary(max_size=80))
-def test_any_exif_turns_a_picture_or_leaves_it(order, content):
+def test_any_exif_rotates_a_picture_or_changes_nothing(order, content):
     outcome = outcome_of(with_segments(exif_segment(exif(order=order)[:10] + content)))
     assert outcome == ACCEPTED
 

@@ -1,4 +1,4 @@
-"""Every list asks the database as often for thirty rows as for three."""
+"""Every list takes as many queries for thirty rows as for three."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def api_queries(user: WeChatUser, path: str) -> int:
     return count_queries(Browser(), f"/api/v1/{path}", Authorization=f"Bearer {token}")
 
 
-def test_my_groups_take_the_same_queries_however_many(alice):
+def test_my_groups_take_the_same_queries_however_many_groups(alice):
     def measure(rows: int) -> int:
         for _ in range(rows):
             make_group([*make_members(2), alice])
@@ -71,7 +71,7 @@ def test_a_ranking_of_an_app_wide_board_takes_no_more_queries(alice):
     assert at_both_sizes(measure) <= RANKING_LIMIT
 
 
-def test_boards_take_the_same_queries_however_many(alice):
+def test_boards_take_the_same_queries_however_many_boards(alice):
     def measure(rows: int) -> int:
         make_boards(rows)
         return api_queries(alice, "boards")
@@ -128,7 +128,7 @@ def test_the_console_pages_of_one_row_take_the_same_queries_however_many_rows(ol
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_searching_the_console_takes_the_same_queries_however_many_rows(olga, model):
+def test_a_search_in_the_console_takes_the_same_queries_however_many_rows(olga, model):
     def measure(rows: int) -> int:
         make_rows(rows)
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
@@ -141,7 +141,7 @@ SIZES = (5, 50, 500, 2000)
 
 
 def crowd(size: int) -> tuple[Group, WeChatUser]:
-    """A group of that many with a score each, made in bulk."""
+    """Make a group of so many members with a score each, in bulk."""
     now, board = timezone.now(), Board.objects.active_days()
     users = WeChatUser.objects.bulk_create(
         WeChatUser(app_id=APP_ID, openid=f"crowd-{next(serial)}", nickname="N") for _ in range(size)
@@ -165,7 +165,7 @@ def crowd(size: int) -> tuple[Group, WeChatUser]:
     return group, users[-1]
 
 
-def test_the_top_fifty_and_me_take_the_same_queries_at_every_size_a_group_can_have() -> None:
+def test_rankings_take_the_same_queries_for_groups_of_every_size() -> None:
     board, now = Board.objects.active_days(), timezone.now()
     found = {}
     for size in SIZES:

@@ -1,4 +1,4 @@
-"""Ranks: who stands where, who is listed at all, and walks through the pages.
+"""Rankings: the ranks, who is listed, and the pages.
 
 Rows are made by the ORM and time stands still, so that every tie is meant.
 """
@@ -47,14 +47,14 @@ def frozen(time_machine: Any) -> Any:
 
 @dataclass
 class Chat:
-    """A group in the making; members join in the order they are named, a minute apart."""
+    """A group under construction; members join in the order they are added, a minute apart."""
 
     group: Group
     board: Board
     people: dict[str, WeChatUser] = field(default_factory=dict)
 
     def add(self, name: str, value: int | None = None, at: int = 0, **more: Any) -> WeChatUser:
-        """A member with a score of this week, achieved `at` minutes after noon.
+        """Add a member with a score of this week, achieved `at` minutes after noon.
 
         More: `joined` (minutes), `before` (last week's value), and fields of the membership.
         """
@@ -88,7 +88,7 @@ class Chat:
         return ranking.standings(self.group, self.board, clock.now(), **asked)
 
     def ask(self, name: str, path: str = "ranking", **query: Any) -> Any:
-        """The answer to a call of this member about this group's board."""
+        """Call the API as this member, about this group's board."""
         query.setdefault("board", self.board.key)
         return call(self.people[name], f"groups/{self.group.open_gid}/{path}", **query)
 
@@ -127,7 +127,7 @@ def chat() -> Chat:
 
 
 def names(answer: Any) -> list[str]:
-    """Of an answer of the API, or of a Ranking."""
+    """Return the names in an answer of the API, or in a Ranking."""
     if isinstance(answer, ranking.Ranking):
         return [standing.member.nickname for standing in answer.entries]
     return [entry["member"]["nickname"] for entry in answer["entries"]]
@@ -138,7 +138,7 @@ def column(answer: Any, name: str) -> dict[str, Any]:
 
 
 def refused(answer: Any, name: str) -> bool:
-    """Whether it is a 400 that blames this parameter and no other."""
+    """Tell whether the answer is a 400 that names this parameter and no other."""
     body = answer.json()
     return (answer.status_code, body["code"], [*body["fields"]]) == (400, "invalid", [name])
 
@@ -197,7 +197,7 @@ def test_members_without_a_score_come_last_by_join_time_and_without_a_rank(chat)
     assert (answer["total"], answer["group"]["memberCount"]) == (4, 4)
 
 
-def test_nought_is_a_score(chat):
+def test_zero_is_a_score(chat):
     chat.add("nothing", joined=0)
     chat.add("nought", 0, joined=1)
     answer = chat.read("nought")
@@ -205,7 +205,7 @@ def test_nought_is_a_score(chat):
     assert (answer["me"]["rank"], answer["me"]["score"], answer["me"]["scoreText"]) == (1, 0, "0")
 
 
-def test_where_less_is_better_the_lowest_comes_first(frozen):
+def test_on_an_ascending_board_the_lowest_score_comes_first(frozen):
     chat = Chat(found(), make_board(order="asc"))
     for name, value in [("slow", 90), ("fast", 7), ("also fast", 7), ("none", None)]:
         chat.add(name, value, before=value)
@@ -223,7 +223,7 @@ def test_where_less_is_better_the_lowest_comes_first(frozen):
     assert answer["percentile"] == 25
 
 
-def test_an_entry_says_who_how_much_and_when(chat):
+def test_an_entry_has_its_member_score_and_time(chat):
     chat.add("alice", 9, before=3)
     alice = chat.people["alice"]
     expected = {
@@ -313,7 +313,7 @@ def go(chat: Chat, name: str, way: Callable[[Membership], None]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-def test_who_goes_is_gone_from_the_next_read_and_the_ranks_close_up(olga, way):
+def test_a_member_who_is_no_longer_listed_is_gone_at_once_and_the_ranks_close_up(olga, way):
     chat = Chat(found(), Board.objects.active_days())
     for name, value in [("goer", 9), ("alice", 7), ("bob", 5), ("carol", None)]:
         chat.add(name, value, before=value)
@@ -343,7 +343,7 @@ def test_who_goes_is_gone_from_the_next_read_and_the_ranks_close_up(olga, way):
 
 @pytest.mark.parametrize("way", [leave, lapse])
 @pytest.mark.parametrize("path", ["ranking", "ranking/around"])
-def test_who_is_no_member_any_more_reads_nothing(chat, way, path):
+def test_a_former_member_reads_nothing(chat, way, path):
     chat.add("goer", 9)
     chat.add("alice", 7)
     go(chat, "goer", way)
@@ -351,7 +351,7 @@ def test_who_is_no_member_any_more_reads_nothing(chat, way, path):
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_proof_holds_for_thirty_days_to_the_microsecond(chat):
+def test_a_proof_lasts_for_thirty_days_to_the_microsecond(chat):
     chat.add("alice", 9, verified_at=NOW - timedelta(days=30))
     assert names(chat.read("alice")) == ["alice"]
 
@@ -365,7 +365,7 @@ def test_a_new_proof_brings_a_member_back_with_their_score(chat):
 
 
 @pytest.mark.parametrize("path", ["ranking", "ranking/around"])
-def test_a_hidden_member_sees_the_others_and_of_themselves_that_they_are_hidden(chat, path):
+def test_a_hidden_member_sees_the_others_and_that_they_are_hidden(chat, path):
     chat.add("hidden", 9, before=3)
     chat.add("alice", 7)
     assert chat.read("hidden", path)["absent"] is None
@@ -380,7 +380,7 @@ def test_a_hidden_member_sees_the_others_and_of_themselves_that_they_are_hidden(
     assert chat.read("alice", path)["absent"] is None
 
 
-def test_hiding_and_showing_oneself_counts_from_the_next_read(chat):
+def test_hiding_and_showing_has_effect_in_the_next_read(chat):
     chat.add("shy", 9)
     chat.add("alice", 7)
     token, _row = Token.objects.issue(chat.people["shy"], NOW)
@@ -395,7 +395,7 @@ def test_hiding_and_showing_oneself_counts_from_the_next_read(chat):
         assert names(chat.read("alice")) == listed
 
 
-def test_nobody_but_members_is_listed_whatever_scores_there_are(chat):
+def test_only_members_are_listed_whatever_scores_there_are(chat):
     chat.add("alice", 7)
     stranger = person("stranger")
     chat.people["stranger"] = stranger
@@ -407,7 +407,7 @@ def test_nobody_but_members_is_listed_whatever_scores_there_are(chat):
 # Movement
 
 
-def test_movement_is_against_last_weeks_ranks_of_todays_listed_members(chat):
+def test_movement_compares_with_last_weeks_ranks_of_todays_members(chat):
     chat.add("left since", before=100, left_at=NOW)
     chat.add("hides", 99, before=90, hidden=True)
     chat.add("blocked", 99, before=80)
@@ -426,7 +426,7 @@ def test_movement_is_against_last_weeks_ranks_of_todays_listed_members(chat):
     }
 
 
-def test_who_was_first_but_left_does_not_count(chat):
+def test_a_former_member_does_not_count_in_movement(chat):
     chat.add("alice", 5, before=5)
     chat.add("champion", 99, before=99)
     go(chat, "champion", leave)
@@ -439,7 +439,7 @@ def test_ties_move_by_their_shared_rank(chat):
     assert column(chat.read("a"), "movement") == {"d": 0, "a": 2, "b": -1, "c": -3}
 
 
-def test_over_all_of_time_nobody_moves(chat):
+def test_there_is_no_movement_over_all_of_time(chat):
     chat.add("alice", 5, before=9)
     chat.add("bob", 5, before=9)
     chat.score("alice", 7, "all")
@@ -478,7 +478,7 @@ def test_percentile_is_rounded_down(chat):
     assert percentiles(chat) == {"a": 100, "b": 66, "c": 33, "d": 0}
 
 
-def test_alone_is_a_hundred_also_beside_hidden_members_but_not_without_a_score(chat):
+def test_the_only_member_with_a_score_has_a_percentile_of_a_hundred(chat):
     chat.add("alice", 1)
     assert percentiles(chat) == {"alice": 100}
     chat.add("hidden", 9, hidden=True)
@@ -487,13 +487,13 @@ def test_alone_is_a_hundred_also_beside_hidden_members_but_not_without_a_score(c
     assert percentiles(chat) == {"alice": None, "hidden": None}
 
 
-def test_all_equal_is_nobody_below(chat):
+def test_with_equal_scores_the_percentile_is_zero(chat):
     for name in "abc":
         chat.add(name, 7)
     assert percentiles(chat) == dict.fromkeys("abc", 0)
 
 
-def test_the_contracts_example_holds(chat):
+def test_the_example_of_the_contract_is_right(chat):
     for place in range(1, 121):
         chat.add(f"p{place}", 1000 - place)
     answer = chat.read("p23")
@@ -523,7 +523,7 @@ def test_one_score_of_an_app_wide_board_is_compared_in_each_group(two_chats):
     assert first.read("both")["board"]["scope"] == "app"
 
 
-def test_who_left_one_group_is_still_ranked_in_the_other(two_chats):
+def test_a_member_who_left_one_group_is_still_ranked_in_the_other(two_chats):
     first, second = two_chats
     go(first, "both", leave)
     assert names(first.read("only in one")) == ["only in one"]
@@ -634,7 +634,7 @@ def test_a_limit_outside_1_to_100_is_invalid(chat, limit):
     assert refused(chat.ask("alice", limit=limit), "limit")
 
 
-def test_a_page_has_fifty_entries_unless_asked_otherwise(chat):
+def test_a_page_has_fifty_entries_by_default(chat):
     for number in range(101):
         chat.add(f"p{number}")
     assert len(chat.read("p0")["entries"]) == 50
@@ -643,7 +643,7 @@ def test_a_page_has_fifty_entries_unless_asked_otherwise(chat):
 
 
 def walk(chat: Chat, name: str, limit: int, **query: Any) -> list[list[str]]:
-    """The names on each page, from the top to the end."""
+    """Read the names on each page, from the first page to the last."""
     pages, cursor = [], {}
     for _page in range(len(chat.people) + 1):
         answer = chat.read(name, limit=limit, **query, **cursor)
@@ -659,7 +659,7 @@ def flat(pages: list[list[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("order", ["desc", "asc"])
-def test_a_walk_shows_everybody_once_whatever_the_page_size_and_the_ties(order):
+def test_the_pages_show_each_member_once_for_every_page_size(order):
     chat = Chat(found(), make_board(order=order))
     values = [7, 7, 7, 5, 5, None, None, None, 7, 5, 0]
     for number, value in enumerate(values):
@@ -682,7 +682,7 @@ def test_every_page_carries_the_same_totals_and_me(chat):
     assert [entry["rank"] for entry in below["entries"]] == [3, 4]
 
 
-def test_a_cursor_whose_member_is_gone_still_holds_its_place(chat):
+def test_a_cursor_works_after_its_member_is_gone(chat):
     for number in range(4):
         chat.add(f"p{number}", 7)
     cursor = chat.read("p3", limit=2)["next"]
@@ -690,7 +690,7 @@ def test_a_cursor_whose_member_is_gone_still_holds_its_place(chat):
     assert names(chat.read("p3", cursor=cursor)) == ["p2", "p3"]
 
 
-def test_a_walk_across_midnight_stays_in_the_week_it_began_in(chat, frozen):
+def test_the_pages_stay_in_their_week_across_midnight(chat, frozen):
     frozen.move_to(MONDAY - timedelta(microseconds=1), tick=False)
     for number in range(4):
         chat.add(f"p{number}", 7)
@@ -722,7 +722,7 @@ def unfit_cursors(chat: Chat) -> Iterator[str]:
     yield Link(chat.people["alice"].pk, chat.group.pk, chat.board.key).sign()
 
 
-def test_a_cursor_of_another_list_or_altered_or_made_up_is_invalid(chat):
+def test_a_cursor_of_another_list_or_a_forged_one_is_invalid(chat):
     chat.add("alice", 5)
     chat.add("bob", 4)
     cursors = [*unfit_cursors(chat)]
@@ -739,7 +739,7 @@ def test_a_cursor_of_another_list_or_altered_or_made_up_is_invalid(chat):
 
 @pytest.fixture
 def nine(chat: Chat) -> Chat:
-    """p1 … p7 with scores, best first, then p8 and p9 without."""
+    """Add p1 … p7 with scores, best first, then p8 and p9 without."""
     for place in range(1, 10):
         chat.add(f"p{place}", 100 - place if place < 8 else None)
     return chat
@@ -768,20 +768,20 @@ def test_around_shows_my_neighbours_on_each_side(nine, name, size, first, last):
         assert answer[same] == whole[same]
 
 
-def test_around_shows_five_on_each_side_unless_asked_otherwise(chat):
+def test_around_shows_five_on_each_side_by_default(chat):
     for place in range(1, 21):
         chat.add(f"p{place}", 100 - place)
     assert names(chat.read("p10", "ranking/around")) == [f"p{place}" for place in range(5, 16)]
 
 
-def test_a_walk_can_go_on_below_around(nine):
+def test_the_pages_go_on_below_around(nine):
     cursor = nine.read("p3", "ranking/around", size=2)["next"]
     assert names(nine.read("p3", cursor=cursor)) == ["p6", "p7", "p8", "p9"]
     assert nine.read("p8", "ranking/around", size=2)["next"] is None
 
 
 @pytest.mark.parametrize("size", [26, -1, "abc", "1.5"])
-def test_a_size_that_is_no_number_up_to_25_is_invalid(nine, size):
+def test_a_size_that_is_not_a_number_up_to_25_is_invalid(nine, size):
     assert refused(nine.ask("p5", "ranking/around", size=size), "size")
 
 
@@ -791,7 +791,7 @@ def test_around_in_a_past_period_is_centred_on_my_place_then(nine):
     assert names(answer) == ["p9", "p1"]
 
 
-# Against a model and against the database, on groups nobody thought of
+# Against a model and against the database, on random groups
 
 
 @dataclass
@@ -820,7 +820,7 @@ orders = st.sampled_from(["desc", "asc"])
 
 @contextmanager
 def random_chat(members: list[Row], order: str) -> Iterator[Chat]:
-    """The members as rows of the database, for as long as one example lasts."""
+    """Store the members in the database until the example ends."""
     with transaction.atomic():
         chat = Chat(found(), make_board(order=order))
         for number, row in enumerate(members):
@@ -848,7 +848,7 @@ def model_ranks(listed: list[Row], sign: int, column: str) -> dict[str, int]:
 
 @examples
 @given(groups, orders, st.integers(1, 13))
-def test_a_ranking_is_what_a_plain_model_says(members, order, limit):
+def test_a_ranking_agrees_with_a_plain_model(members, order, limit):
     sign = -1 if order == "desc" else 1
     with random_chat(members, order) as chat:
         listed = sorted((row for row in members if not row.hidden), key=lambda row: row.key(sign))
@@ -880,7 +880,7 @@ def test_a_ranking_is_what_a_plain_model_says(members, order, limit):
 
 
 def check_viewer(chat: Chat, row: Row, whole: ranking.Ranking, ranks: dict[str, int]) -> None:
-    """What a member is told of themselves agrees with the list, by every way of asking."""
+    """Check that what a member reads about themselves agrees with the list, in every call."""
     user = chat.people[row.name]
     seen = chat.standings(viewer=user, limit=100)
     mine = seen.me
@@ -905,7 +905,7 @@ def check_viewer(chat: Chat, row: Row, whole: ranking.Ranking, ranks: dict[str, 
 
 @examples
 @given(groups, orders)
-def test_ranks_are_those_of_the_databases_own_window_function(members, order):
+def test_ranks_agree_with_the_databases_own_window_function(members, order):
     with random_chat(members, order) as chat:
         best_first = F("value").desc() if order == "desc" else F("value").asc()
         listed = Membership.objects.filter(group=chat.group, hidden=False).values("user")
@@ -923,9 +923,7 @@ improvements = st.lists(
 
 @examples
 @given(groups, orders, st.integers(1, 5), improvements)
-def test_a_walk_while_scores_improve_shows_nobody_twice_and_who_stood_still_once(
-    members, order, limit, improvements
-):
+def test_while_scores_improve_the_pages_show_no_member_twice(members, order, limit, improvements):
     sign = 1 if order == "desc" else -1
     with random_chat(members, order) as chat:
         moved, seen, cursor = set(), [], None
@@ -955,7 +953,7 @@ def test_a_viewer_from_outside_the_group_has_no_standing_in_it(chat):
 
 
 def names_on(browser: Browser, address: str) -> list[str]:
-    """The players' names down both pages of a ranking, as a reader meets them."""
+    """Read the players' names down both pages of a ranking."""
     seen, query = [], ""
     for _page in range(2):
         html = browser.get(address + query, headers={"Accept-Language": "en"}).content.decode()
@@ -968,7 +966,7 @@ def names_on(browser: Browser, address: str) -> list[str]:
 
 
 def test_api_member_page_and_operator_page_show_the_same_order(olga):
-    chat = Chat(found(label="Everybody"), Board.objects.active_days())
+    chat = Chat(found(label="Everyone"), Board.objects.active_days())
     for number in range(60):
         value = None if number % 7 == 0 else number % 5
         chat.add(f"player{number:02}", value, at=number % 3, joined=number % 4)

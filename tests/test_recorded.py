@@ -1,4 +1,4 @@
-"""The API answers as it is recorded; see tests/recorded/__init__.py, also for recording anew."""
+"""The API answers as recorded; tests/recorded/__init__.py says how to record it again."""
 
 import difflib
 import json
@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from django.urls import Resolver404, URLResolver, get_resolver, resolve
 
+from audit import attempts
 from wechat.sandbox import Sandbox
 
 from .recorded.chapters import CHAPTERS
@@ -25,8 +26,13 @@ SHOWN = 300  # lines of a difference
 
 
 @pytest.fixture
-def stage(db: None, settings: Any, tmp_path: Path) -> Iterator[Stage]:
+def stage(
+    db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stage]:
     settings.MEDIA_ROOT = tmp_path / "media"
+    # By the real clock, a fast machine would drop attempts that a slow one records.
+    monkeypatch.setattr(attempts, "MAX_A_SECOND", 10_000)
+    monkeypatch.setattr(attempts, "_pace", attempts._Pace())
     apps = {APP_ID: settings.WECHAT_APPS[APP_ID]["SECRET"], OTHER_APP_ID: "another-secret"}
     with Sandbox(apps) as sandbox, time_machine.travel(START, tick=False) as clock:
         settings.WECHAT_API_URL = sandbox.url
@@ -48,21 +54,21 @@ def test_every_answer_is_as_recorded(chapter: str, stage: Stage) -> None:
         pytest.fail("\n".join(list(lines)[:SHOWN]), pytrace=False)
 
 
-# That nothing is missing
+# Completeness
 
 
 def steps() -> Iterator[dict[str, Any]]:
-    """Every step of the record."""
+    """Yield every step of the record."""
     for path in sorted(ANSWERS.glob("*.json")):
         yield from (step for step in json.loads(path.read_text()) if isinstance(step, dict))
 
 
-def test_each_chapter_has_its_answers_and_nothing_else_does() -> None:
+def test_each_file_of_answers_has_its_chapter() -> None:
     assert {path.stem for path in ANSWERS.iterdir()} == set(CHAPTERS)
 
 
-def test_every_call_is_there_with_an_answer_that_went_well() -> None:
-    """A call that is new wants a step in a chapter."""
+def test_every_call_is_recorded_with_a_success() -> None:
+    """Find new calls: each needs a step in a chapter."""
     routes = {
         f"/{route}": pattern.callback.view_class
         for route, pattern in patterns()
@@ -88,7 +94,7 @@ def patterns(resolver: Any = None, before: str = "") -> Iterator[tuple[str, Any]
 
 
 def called(step: dict[str, Any]) -> tuple[str, str]:
-    """The method and the route of a step, whose path holds placeholders."""
+    """Return the method and the route of a step, whose path has placeholders."""
     method, path = step["asks"].split(" ", 1)
     try:
         return method, f"/{resolve(re.sub('<[^>]*>', 'x', path).partition('?')[0]).route}"
@@ -105,7 +111,7 @@ CODES = {
 }
 
 
-def test_every_error_is_there_in_both_languages() -> None:
+def test_every_error_is_recorded_in_both_languages() -> None:
     found = {
         step["body"]["code"]: step["body"].keys()
         for step in steps()

@@ -289,7 +289,7 @@ STATES: dict[str, tuple[Callable[[Repository], object], str]] = {
         lambda here: here.commit(CHANGELOG.replace("## Unreleased", "## Next")),
         "no entry under “## Unreleased”",
     ),
-    "nobody to sign it": (
+    "no one to sign it": (
         lambda here: (
             here.git("config", "--unset", "user.email"),
             here.git("config", "user.useConfigOnly", "true"),

@@ -1,4 +1,4 @@
-"""Which page of the console opens for which role: every route of the admin, generated."""
+"""Which page of the console opens for which role: every route of the admin."""
 
 from typing import Any
 
@@ -12,73 +12,17 @@ from console.roles import asked_for
 from groups.models import Group
 from tests.cast import ROLES, browser_of
 from tests.query_counts import count_queries
-from tests.site_map import ADMIN_ROUTES, admin_path
+from tests.site_map import ADMIN_ROUTES, PAGES_BY_ROLE, admin_path
 
 
 def lowest(route: str, browsers: dict[str, Browser]) -> str:
-    """The lowest role that the route opens for; whatever opens for a role opens for all above."""
+    """Return the lowest role that a route opens for; it opens for all higher ones too."""
     found = [browsers[role].get(admin_path(route)).status_code in {200, 204} for role in ROLES]
     assert found == sorted(found), (route, found)
-    return ROLES[found.index(True)] if any(found) else "nobody"
+    return ROLES[found.index(True)] if any(found) else "no one"
 
 
-# The lowest role that a GET of each route shows something to; "nobody" where it redirects to a page
-# with a rule of its own, takes POST only, or is closed.
-PAGES: dict[str, tuple[str, ...]] = {
-    "any": (
-        "admin/",
-        "admin/jsi18n/",
-        "admin/password_change/",
-        "admin/password_change/done/",
-    ),
-    "viewer": (
-        "admin/audit/auditevent/",
-        "admin/audit/auditevent/<path:object_id>/change/",
-        "admin/audit/auditevent/<path:object_id>/history/",
-        "admin/accounts/wechatuser/",
-        "admin/accounts/wechatuser/<path:object_id>/change/",
-        "admin/export/<slug:what>.<slug:form>",
-        "admin/export/<slug:what>/",
-        "admin/export/ranking/<int:pk>.<slug:form>",
-        "admin/groups/board/",
-        "admin/groups/board/<path:object_id>/change/",
-        "admin/groups/membership/",
-        "admin/groups/membership/<path:object_id>/change/",
-        "admin/groups/score/",
-        "admin/groups/score/<path:object_id>/change/",
-    ),
-    "moderator": (
-        "admin/act/<slug:key>/<int:pk>/",
-        "admin/check/",
-        "admin/check/live/",
-        "admin/review/",
-    ),
-    "manager": (
-        "admin/groups/serverkey/",
-        "admin/groups/serverkey/<path:object_id>/change/",
-        "admin/groups/serverkey/add/",
-        "admin/check/credentials/",
-        "admin/groups/board/add/",
-        "admin/groups/verificationfile/",
-        "admin/groups/verificationfile/<path:object_id>/change/",
-        "admin/groups/verificationfile/<path:object_id>/delete/",
-        "admin/groups/verificationfile/add/",
-    ),
-    "superuser": (
-        "admin/auth/group/",
-        "admin/auth/group/<path:object_id>/change/",
-        "admin/auth/group/<path:object_id>/delete/",
-        "admin/auth/group/add/",
-        "admin/auth/user/",
-        "admin/auth/user/<id>/password/",
-        "admin/auth/user/<path:object_id>/change/",
-        "admin/auth/user/<path:object_id>/delete/",
-        "admin/auth/user/add/",
-    ),
-}
-
-
-LOWEST = {route: role for role, routes in PAGES.items() for route in routes}
+LOWEST = {route: role for role, routes in PAGES_BY_ROLE.items() for route in routes}
 MOST_QUERIES = 8
 
 
@@ -94,8 +38,8 @@ def test_every_page_of_the_console_opens_for_its_roles_only(one_of_everything: N
     found: dict[str, set[str]] = {}
     for route in routes:
         found.setdefault(lowest(route, browsers), set()).add(route)
-    found.pop("nobody")
-    assert found == {role: set(pages) for role, pages in PAGES.items()}
+    found.pop("no one")
+    assert found == {role: set(pages) for role, pages in PAGES_BY_ROLE.items()}
 
 
 @pytest.mark.parametrize("role", ROLES[1:])
@@ -121,7 +65,7 @@ POSTS = {
 
 @pytest.mark.parametrize("route", POSTS)
 @pytest.mark.parametrize("role", ROLES)
-def test_what_is_posted_is_for_its_roles_only(
+def test_each_post_is_allowed_for_its_roles_only(
     one_of_everything: None, role: str, route: str
 ) -> None:
     allowed = opens_for(role, POSTS[route])
@@ -138,7 +82,7 @@ def permission(name: str) -> Permission:
 
 @pytest.fixture
 def una(db: None) -> User:
-    """She looks after operators and roles, and may look at groups."""
+    """Create Una, who manages operators and roles, and may see groups."""
     una = User.objects.create_user("una", is_staff=True, password=SECRET)
     names = ["auth.change_user", "auth.change_group", "auth.delete_user", "auth.delete_group"]
     una.user_permissions.set(map(permission, [*names, "groups.view_group"]))
@@ -165,7 +109,7 @@ def names(permissions: Any) -> set[str]:
     return {f"{each.content_type.app_label}.{each.codename}" for each in permissions.all()}
 
 
-def test_nobody_makes_themselves_a_superuser(una: User) -> None:
+def test_operators_cannot_make_themselves_superusers(una: User) -> None:
     assert change(browser_for(una), una, is_superuser="on").status_code == 302
     una.refresh_from_db()
     assert not una.is_superuser
@@ -176,7 +120,7 @@ def test_nobody_makes_themselves_a_superuser(una: User) -> None:
 DELETE = {"post": "yes", "reason": "离职"}
 
 
-def test_only_superusers_touch_a_superuser(una: User) -> None:
+def test_only_superusers_change_a_superuser(una: User) -> None:
     boss = User.objects.create_superuser("boss", password="only the boss knows")
     User.objects.create_superuser("second")
     browser, address = browser_for(una), f"/admin/auth/user/{boss.pk}"
@@ -188,7 +132,7 @@ def test_only_superusers_touch_a_superuser(una: User) -> None:
     assert boss.username == "boss" and boss.check_password("only the boss knows")
 
 
-def test_nobody_sets_the_password_of_who_may_do_more(una: User) -> None:
+def test_operators_cannot_set_the_password_of_operators_with_more_permissions(una: User) -> None:
     manager = User.objects.create_user("manager", is_staff=True, is_active=False)
     manager.groups.add(Role.objects.get(name="manager"))
     viewer = User.objects.create_user("groups only", is_staff=True)
@@ -199,7 +143,7 @@ def test_nobody_sets_the_password_of_who_may_do_more(una: User) -> None:
     assert browser.post(f"/admin/auth/user/{una.pk}/password/", NEW).status_code == 302
 
 
-def test_nobody_gives_what_they_do_not_hold(una: User) -> None:
+def test_operators_cannot_give_permissions_that_they_do_not_have(una: User) -> None:
     browser, manager = browser_for(una), Role.objects.get(name="manager")
     looks = Role.objects.create(name="looks at groups")
     looks.permissions.add(permission("groups.view_group"))
@@ -217,7 +161,7 @@ def test_nobody_gives_what_they_do_not_hold(una: User) -> None:
     )
 
 
-def test_what_is_not_theirs_to_give_stays_and_is_no_change(una: User) -> None:
+def test_permissions_that_an_operator_cannot_give_stay_unchanged(una: User) -> None:
     otto = User.objects.create_user("otto", is_staff=True)
     otto.groups.add(Role.objects.get(name="manager"))
     otto.user_permissions.set(map(permission, ["accounts.see_openids", "groups.view_group"]))
@@ -229,15 +173,15 @@ def test_what_is_not_theirs_to_give_stays_and_is_no_change(una: User) -> None:
     assert not [name for name in event.details["changed"] if name in {"Groups", "Roles", "角色"}]
 
 
-def test_only_superusers_touch_the_ready_roles(una: User) -> None:
-    """A role of one's own that took the name of one would get its permissions."""
+def test_only_superusers_change_the_predefined_roles(una: User) -> None:
+    """Prevent that a role takes the name of a predefined one: it would get its permissions."""
     browser, viewer = browser_for(una), Role.objects.get(name="viewer")
     address = f"/admin/auth/group/{viewer.pk}"
     assert browser.post(f"{address}/change/", {"name": "x"}).status_code == 403
     assert browser.post(f"{address}/delete/", DELETE).status_code == 403
 
 
-def test_the_audit_keeps_what_was_given_and_taken(olga: Browser) -> None:
+def test_the_audit_records_permissions_given_and_taken(olga: Browser) -> None:
     otto = User.objects.create_user("otto", is_staff=True)
     otto.groups.add(Role.objects.get(name="viewer"))
     given = {"groups": [Role.objects.get(name="manager").pk], "is_superuser": "on"}
@@ -252,9 +196,7 @@ def test_the_audit_keeps_what_was_given_and_taken(olga: Browser) -> None:
     assert (event.action, event.details) == ("add", {"given": ["groups.view_group"]})
 
 
-def test_a_superuser_still_gives_everything_and_a_page_stays_cheap(
-    una: User, olga: Browser
-) -> None:
+def test_a_superuser_gives_every_permission_in_few_queries(una: User, olga: Browser) -> None:
     address = f"/admin/auth/user/{una.pk}/change/"
     assert olga.get(address).content.decode().count('name="user_permissions"') == (
         asked_for().count()
@@ -268,7 +210,7 @@ def test_a_superuser_still_gives_everything_and_a_page_stays_cheap(
 
 
 @pytest.mark.parametrize("right", ["is_superuser", "is_staff", "is_active"])
-def test_the_last_superuser_stays_one(olga: Browser, right: str) -> None:
+def test_the_last_superuser_stays_a_superuser(olga: Browser, right: str) -> None:
     mine = User.objects.get()
     User.objects.create_superuser("gone", is_active=False)
     rights = dict.fromkeys({"is_superuser", "is_staff", "is_active"} - {right}, "on")
@@ -295,8 +237,8 @@ def test_the_last_superuser_is_not_deleted(olga: Browser) -> None:
 MODULES = ("accounts", "groups", "auth")
 
 
-def test_no_page_leads_to_a_module_of_ours_which_has_none(one_of_everything: None) -> None:
-    """Django's index of an app would contradict the sidebar, which goes by subject."""
+def test_no_page_links_to_the_index_of_an_app(one_of_everything: None) -> None:
+    """Avoid Django's index of an app: it would contradict the sidebar, which goes by subject."""
     browser = browser_of("superuser")
     for module in MODULES:
         assert browser.get(f"/admin/{module}/")["Location"] == "/admin/"

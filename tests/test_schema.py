@@ -1,4 +1,4 @@
-"""The tables: their indexes, collations and keys, on whichever database the tests run."""
+"""The tables: their indexes, collations and keys, on the database of the tests."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -56,8 +56,8 @@ def test_a_new_window_changes_no_table() -> None:
     ("model", "columns"),
     [(WeChatUser, ("nickname", "nickname_draft")), (Group, ("label",))],
 )
-def test_emoji_and_case_in_the_texts_of_people(db: None, model: Any, columns: Any) -> None:
-    """Emoji differ from one another, also where the database folds case."""
+def test_texts_of_people_tell_emoji_apart(db: None, model: Any, columns: Any) -> None:
+    """Search for an emoji; find no other one, also where the database ignores case."""
     who = {"app_id": APP_ID, "openid" if model is WeChatUser else "open_gid": "o-1"}
     row = model.objects.create(**who, **dict.fromkeys(columns, "小猫🐱"))
     for column in columns:

@@ -1,4 +1,4 @@
-"""Scores: who may write them, how a new one meets the old one, and what a key remembers."""
+"""Scores: who may write them, which one is kept, and idempotency keys."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from tests.settings import APP_ID
 
 
 def values(answer: Any) -> dict[str, int]:
-    """What an answer says is there now, by window; all windows agree on the way of the key."""
+    """Return the values that an answer reports, by window."""
     assert answer.status_code == 200, answer.content
     body = answer.json()
     assert body.keys() == {"board", "periods"} and body["board"] == "steps"
@@ -39,7 +39,7 @@ POLICIES: dict[str, tuple[dict[str, str], list[tuple[int, int, bool]]]] = {
 
 
 @pytest.mark.parametrize(("how", "steps"), POLICIES.values(), ids=POLICIES)
-def test_a_new_score_meets_the_old_one_by_the_boards_policy(
+def test_a_new_score_replaces_the_old_one_by_the_boards_policy(
     alice: Person, make_board: Any, how: dict[str, str], steps: list[tuple[int, int, bool]]
 ) -> None:
     make_board(**how)
@@ -72,7 +72,7 @@ def test_only_the_windows_of_the_board_are_counted(alice: Person, make_board: An
     assert (steps["windows"], steps["defaultWindow"]) == (["week", "all"], "all")
 
 
-def test_boards_are_one_a_key_and_a_mini_programs_own_comes_before_that_of_every_one(
+def test_a_mini_programs_own_board_replaces_the_shared_one_with_its_key(
     alice: Person, make_board: Any
 ) -> None:
     make_board()
@@ -106,10 +106,10 @@ def test_a_score_of_one_group_counts_there_alone(alice: Person, make_board: Any)
     assert alice.get(f"groups/{other}/ranking?board=steps").json()["me"]["score"] is None
     error = refused(alice.submit(6), 400, "invalid")
     assert list(error["fields"]) == ["openGId"]
-    refused(alice.submit(6, openGId="tGnobody"), 404, "not_found")
+    refused(alice.submit(6, openGId="tGunknown"), 404, "not_found")
 
 
-def test_nobody_scores_in_a_group_they_are_not_in(
+def test_a_user_outside_the_group_cannot_score_in_it(
     charlie: Person, group: Group, make_board: Any
 ) -> None:
     make_board(scope=Board.Scope.GROUP)
@@ -128,13 +128,13 @@ def test_only_the_server_writes_unless_the_board_says_otherwise(
     assert everything_stored() == before
 
 
-def test_another_mini_programs_board_is_not_there(alice: Person, make_board: Any) -> None:
-    make_board(app_id="wxsomebodyelse")
+def test_a_board_of_another_mini_program_is_not_found(alice: Person, make_board: Any) -> None:
+    make_board(app_id="wxunknown")
     refused(alice.submit(5), 404, "not_found")
 
 
 @pytest.mark.parametrize("value", [MAX_SCORE, -MAX_SCORE, 2**53 - 2, 0, -1])
-def test_every_integer_that_javascript_holds_is_kept_exactly(
+def test_every_safe_integer_of_javascript_is_stored_exactly(
     alice: Person, make_board: Any, value: int
 ) -> None:
     make_board(policy="latest")
@@ -144,16 +144,16 @@ def test_every_integer_that_javascript_holds_is_kept_exactly(
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 1.0, 1.5, "5", None, True, [5], 10**400])
-def test_what_is_no_such_integer_is_invalid(alice: Person, make_board: Any, value: Any) -> None:
+def test_a_value_that_is_not_a_safe_integer_is_invalid(
+    alice: Person, make_board: Any, value: Any
+) -> None:
     make_board()
     error = refused(alice.submit(value), 400, "invalid")
     assert list(error["fields"]) == ["value"]
     assert not Score.objects.exists()
 
 
-def test_a_sum_that_javascript_could_not_hold_is_refused_whole(
-    alice: Person, make_board: Any
-) -> None:
+def test_a_sum_beyond_the_safe_integers_is_refused(alice: Person, make_board: Any) -> None:
     make_board(policy="sum")
     alice.submit(MAX_SCORE - 1)
     alice.submit(1)
@@ -193,7 +193,9 @@ def test_the_same_key_with_the_same_body_counts_once(alice: Person, make_board: 
     assert IdempotencyKey.objects.count() == 1
 
 
-def test_a_key_is_another_one_in_other_letters(alice: Person, make_board: Any) -> None:
+def test_keys_that_differ_in_case_accents_or_spaces_are_different(
+    alice: Person, make_board: Any
+) -> None:
     make_board(policy="sum")
     for key in ("a", "A", "á", " a"):
         alice.submit(1, idempotencyKey=key)
@@ -216,7 +218,7 @@ def test_a_key_used_with_another_body_is_invalid(
     assert everything_stored() == before
 
 
-def test_a_key_is_somebodys_own(alice: Person, bob: Person, make_board: Any) -> None:
+def test_each_user_has_their_own_keys(alice: Person, bob: Person, make_board: Any) -> None:
     make_board()
     assert alice.submit(5, idempotencyKey="k").status_code == 200
     assert bob.submit(7, idempotencyKey="k").status_code == 200
@@ -242,13 +244,13 @@ def test_a_replay_is_answered_after_the_board_has_closed(alice: Person, make_boa
         refused(alice.submit(5, idempotencyKey="new"), 400, "invalid")
 
 
-def test_a_refused_score_uses_no_key_up(alice: Person, make_board: Any) -> None:
+def test_a_refused_score_does_not_use_up_its_key(alice: Person, make_board: Any) -> None:
     make_board(max_value=10)
     refused(alice.submit(11, idempotencyKey="k"), 400, "invalid")
     assert alice.submit(10, idempotencyKey="k").status_code == 200
 
 
-def test_a_clock_that_goes_back_writes_into_no_period_that_has_ended(
+def test_no_score_is_written_into_an_ended_period_when_the_clock_goes_back(
     alice: Person, make_board: Any
 ) -> None:
     make_board(policy="sum")
@@ -295,12 +297,12 @@ def test_ties_are_ranked_in_the_boards_style(
     assert [entry["member"]["id"] for entry in entries] == [p.body["user"]["id"] for p in people]
 
 
-def test_scores_of_somebody_erased_are_gone(alice: Person, make_board: Any) -> None:
+def test_the_scores_of_an_erased_user_are_deleted(alice: Person, make_board: Any) -> None:
     make_board()
     alice.submit(5, idempotencyKey="k")
-    told = alice.get("me/data").json()
-    assert [key["key"] for key in told["idempotencyKeys"]] == ["k"]
-    assert {score["source"] for score in told["scores"]} == {"client"}
+    data = alice.get("me/data").json()
+    assert [key["key"] for key in data["idempotencyKeys"]] == ["k"]
+    assert {score["source"] for score in data["scores"]} == {"client"}
     alice.delete("me")
     assert not (Score.objects.exists() or IdempotencyKey.objects.exists())
     assert not WeChatUser.objects.exists()

@@ -180,7 +180,7 @@ class Attack:
                         yield target, bytes(before)
 
     def forgeries(self, wanted: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Forge the text `wanted` by CBC-R: under guessed blocks, and by altering the envelope."""
+        """Make forgeries of `wanted` by CBC-R: guess blocks, and alter the envelope."""
         blocks = [wanted[at : at + 16] for at in range(0, len(wanted), 16)]
         while True:
             chain = [self.chance.randbytes(16) for _ in range(len(blocks) + 1)]

@@ -51,9 +51,9 @@ class Server(Person):
 
 
 def server_of(app_id: str) -> Server:
-    nobody: Any = None
+    no_phone: Any = None
     text, _row = ServerKey.objects.issue(app_id, "backend", timezone.now())
-    return Server("backend", nobody, token=text)
+    return Server("backend", no_phone, token=text)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ CALLS = (
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_without_a_key_that_counts_nothing_is_open(
+def test_without_a_valid_key_every_call_is_refused(
     alice: Person, group: Group, server: Server, method: str, path: str
 ) -> None:
     refused(server.call(method, path, Authorization=""), 401, "not_authenticated")
@@ -96,24 +96,24 @@ def test_without_a_key_that_counts_nothing_is_open(
     refused(server.call(method, path), 401, "invalid_token")
 
 
-def test_a_key_is_no_members_token(server: Server) -> None:
+def test_a_server_key_does_not_work_as_a_members_token(server: Server) -> None:
     refused(server.get("me"), 401, "not_authenticated")
     refused(server.get("me", Authorization=f"Bearer {server.token}"), 401, "invalid_token")
 
 
-def test_a_rotated_keys_old_text_ends_at_once(server: Server) -> None:
+def test_the_old_text_of_a_rotated_key_stops_working_at_once(server: Server) -> None:
     text = ServerKey.objects.get().rotate(timezone.now())
     refused(server.get(f"server/groups/{FAMILY}/ranking"), 401, "invalid_token")
     server.token = text
     refused(server.get(f"server/groups/{FAMILY}/ranking"), 404, "not_found")
 
 
-def test_a_keys_text_is_stored_nowhere(server: Server) -> None:
+def test_the_text_of_a_key_is_not_stored(server: Server) -> None:
     assert server.token not in str(everything_stored())
     assert server.token not in repr(ServerKey.objects.get())
 
 
-def test_a_key_reaches_its_own_mini_program_alone(
+def test_a_key_works_for_its_own_mini_program_only(
     alice: Person, group: Group, make_board: Any
 ) -> None:
     make_board()
@@ -132,15 +132,15 @@ def test_a_key_reaches_its_own_mini_program_alone(
 # Scores
 
 
-def test_scores_are_taken_in_order_and_one_refusal_hinders_no_other(
+def test_a_refused_score_does_not_affect_the_others_of_its_batch(
     alice: Person, bob: Person, group: Group, server: Server, make_board: Any
 ) -> None:
     make_board(writer=Board.Writer.SERVER, max_value=100)
-    nobody = {**score(alice, 5), "openid": "oNobody"}
+    unknown = {**score(alice, 5), "openid": "oUnknown"}
     results = server.scores(
         score(alice, 5),
         score(bob, 101),
-        nobody,
+        unknown,
         score(alice, 6, "k2", board="nothing"),
         score(alice, 7, "k3", openGId=FAMILY),
         score(alice, 8),
@@ -189,7 +189,9 @@ def test_a_score_of_a_group_is_for_its_members(
     assert [result.get("code") for result in results] == [None, "not_found", "invalid"]
 
 
-def test_nobody_blocked_scores(alice: Person, server: Server, make_board: Any) -> None:
+def test_the_scores_of_a_blocked_member_are_refused(
+    alice: Person, server: Server, make_board: Any
+) -> None:
     make_board()
     WeChatUser.objects.update(status="blocked")
     [result] = server.scores(score(alice, 5))
@@ -208,7 +210,7 @@ def test_nobody_blocked_scores(alice: Person, server: Server, make_board: Any) -
         {"board": ""},
     ],
 )
-def test_a_malformed_score_spoils_its_batch_and_changes_nothing(
+def test_a_batch_with_a_malformed_score_is_refused(
     alice: Person, server: Server, make_board: Any, bad: dict[str, Any]
 ) -> None:
     make_board()
@@ -219,7 +221,7 @@ def test_a_malformed_score_spoils_its_batch_and_changes_nothing(
     assert everything_stored() == before
 
 
-def test_five_hundred_scores_are_taken_and_one_more_is_not(
+def test_a_batch_has_at_most_five_hundred_scores(
     alice: Person, server: Server, make_board: Any
 ) -> None:
     make_board(policy="sum", windows="all", default_window="all")
@@ -242,8 +244,8 @@ def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
     answer = server.post("server/sessions", body)
     assert answer.status_code == 200, answer.content
     assert answer.json().keys() == {"token", "expiresAt", "user"}
-    nobody: Any = None
-    phone = Person("newcomer", nobody, token=answer.json()["token"], body=answer.json())
+    no_phone: Any = None
+    phone = Person("newcomer", no_phone, token=answer.json()["token"], body=answer.json())
     assert phone.get("me").json()["nickname"] == "新人"
     user = phone.user
     assert (user.openid, user.unionid, decrypt(user.session_key)) == (openid, "u1", KEY)
@@ -251,7 +253,7 @@ def test_a_team_that_logs_in_itself_gets_a_token_for_its_phones(
     assert entered.status_code == 201
 
 
-def test_an_envelope_under_the_servers_new_key_opens_and_under_the_old_one_for_a_while(
+def test_envelopes_open_under_the_servers_new_key_and_for_a_while_under_the_old_one(
     alice: Person, server: Server
 ) -> None:
     old = alice.envelope("family")
@@ -262,7 +264,7 @@ def test_an_envelope_under_the_servers_new_key_opens_and_under_the_old_one_for_a
     assert seal(KEY, {})
 
 
-def test_a_session_without_a_key_leaves_the_one_there_is(alice: Person, server: Server) -> None:
+def test_a_session_without_a_key_keeps_the_existing_one(alice: Person, server: Server) -> None:
     before = decrypt(alice.user.session_key)
     assert server.post("server/sessions", {"openid": alice.openid}).status_code == 200
     assert decrypt(alice.user.session_key) == before
@@ -297,7 +299,7 @@ def test_a_malformed_session_changes_nothing(server: Server, bad: dict[str, Any]
     assert everything_stored() == before
 
 
-def test_nobody_blocked_is_logged_in(alice: Person, server: Server) -> None:
+def test_a_blocked_member_is_not_logged_in(alice: Person, server: Server) -> None:
     WeChatUser.objects.update(status="blocked")
     answer = server.post("server/sessions", {"openid": alice.openid})
     refused(answer, 403, "user_blocked")
@@ -306,7 +308,7 @@ def test_nobody_blocked_is_logged_in(alice: Person, server: Server) -> None:
 # Reading
 
 
-def test_somebodys_groups_are_those_they_see_themselves(
+def test_the_groups_of_a_member_are_those_they_see_themselves(
     alice: Person, group: Group, server: Server
 ) -> None:
     for number in range(25):
@@ -319,7 +321,7 @@ def test_somebodys_groups_are_those_they_see_themselves(
     refused(server.get(f"server/users/{alice.openid}/groups?cursor=x"), 400, "invalid")
 
 
-def test_a_ranking_for_the_server_is_the_members_without_a_me(
+def test_a_ranking_for_the_server_is_that_of_members_without_me(
     alice: Person, bob: Person, group: Group, server: Server
 ) -> None:
     mine = alice.get(f"groups/{FAMILY}/ranking").json()
@@ -337,7 +339,7 @@ def test_a_ranking_for_the_server_is_the_members_without_a_me(
 def finished(
     alice: Person, bob: Person, make_person: Any, group: Group, make_board: Any
 ) -> Iterator[str]:
-    """Last week's key, in which Alice and Bob tied before Dora, with Emil last."""
+    """Return last week's key, in which Alice and Bob tied before Dora, with Emil last."""
     make_board()
     people = [alice, bob, *(make_person(name, name) for name in ("dora", "emil"))]
     week = Period.current(Window.WEEK, timezone.now()).key
@@ -348,7 +350,7 @@ def finished(
         yield week
 
 
-def test_the_winners_of_a_finished_period_have_ids_that_stay(
+def test_the_winners_of_a_finished_period_have_stable_ids(
     finished: str, alice: Person, bob: Person, server: Server
 ) -> None:
     path = f"server/groups/{FAMILY}/winners?board=steps&period={finished}"
@@ -366,14 +368,14 @@ def test_the_winners_of_a_finished_period_have_ids_that_stay(
     assert [winner["id"] for winner in first] == ids[:2], "who ties shares the place"
 
 
-def test_a_finished_period_changes_no_more(finished: str, alice: Person) -> None:
+def test_a_finished_period_does_not_change(finished: str, alice: Person) -> None:
     before = Score.objects.filter(period=finished).values_list("user", "value", "achieved_at")
     kept = list(before)
     alice.post("scores", {"board": "steps", "value": 99})
     assert list(before.all()) == kept
 
 
-def test_whoever_hides_wins_nothing(finished: str, bob: Person, server: Server) -> None:
+def test_a_hidden_member_does_not_win(finished: str, bob: Person, server: Server) -> None:
     path = f"server/groups/{FAMILY}/winners?board=steps&period={finished}"
     bob.put(f"groups/{FAMILY}/membership", {"hidden": True})
     winners = server.get(path).json()["winners"]
@@ -382,7 +384,7 @@ def test_whoever_hides_wins_nothing(finished: str, bob: Person, server: Server) 
 
 
 @pytest.mark.parametrize("period", ["week", "all", "month", "9999-W01", "x", ""])
-def test_there_are_no_winners_of_what_has_not_ended(
+def test_a_period_that_has_not_ended_has_no_winners(
     group: Group, server: Server, period: str
 ) -> None:
     path = f"server/groups/{FAMILY}/winners?period={period}"

@@ -1,4 +1,4 @@
-"""Chinese first: every sentence has its translation, and what runs is what is written."""
+"""Translations: every sentence has one, and the compiled catalogue is the written one."""
 
 import os
 import runpy
@@ -132,14 +132,14 @@ def test_a_sentence_that_differs_by_its_context_or_plural_is_another(tree):
     ]
 
 
-def test_a_sentence_that_nothing_says_any_more_is_named(tree):
+def test_a_sentence_that_is_not_used_any_more_is_named(tree):
     (tree / "templates/page.html").unlink()
     assert faults(tree) == ["no longer in the code: Group"]
     assert translations(tree).returncode == 0
     assert "Group" not in (tree / PATH).read_text()
 
 
-def test_collected_is_not_yet_translated(tree):
+def test_a_collected_sentence_still_needs_its_translation(tree):
     write(tree / "app/new.py", '_("Not translated")')
     assert translations(tree).returncode == 0
     assert faults(tree) == ["not translated: Not translated"]
@@ -155,14 +155,14 @@ def test_collected_is_not_yet_translated(tree):
         ('"字"', '"文"', "django.mo is not compiled from the present django.po"),
     ],
 )
-def test_what_is_wrong_with_the_catalogue_is_named(tree, old, new, fault):
+def test_faults_of_the_catalogue_are_named(tree, old, new, fault):
     text = (tree / PATH).read_text()
     assert old in text
     (tree / PATH).write_text(text.replace(old, new))
     assert fault in faults(tree)
 
 
-def test_what_is_not_compiled_is_named(tree):
+def test_a_catalogue_that_is_not_compiled_is_named(tree):
     (tree / PATH).with_suffix(".mo").unlink()
     assert faults(tree) == ["django.mo is not compiled from the present django.po"]
 
@@ -184,7 +184,7 @@ def test_without_gettext_ci_fails_and_a_developer_is_asked_for_it(tree, tmp_path
 
 
 def test_members_and_operators_are_never_both_called_yonghu():
-    allowed = {"WeChat user"}  # WeChat's own words for somebody without a name
+    allowed = {"WeChat user"}  # WeChat's own words for a user without a name
     assert [
         entry.msgid
         for entry in polib.pofile(str(CATALOGUE))
@@ -192,7 +192,7 @@ def test_members_and_operators_are_never_both_called_yonghu():
     ] == []
 
 
-def test_a_thing_has_one_name():
+def test_each_thing_has_one_name():
     others = ("别名", "成绩", "理由", "撤销")  # 群内昵称, 得分, 原因, 吊销
     assert [
         entry.msgid
@@ -201,7 +201,7 @@ def test_a_thing_has_one_name():
     ] == []
 
 
-def test_djangos_words_are_ours_where_it_has_none_or_others():
+def test_our_translations_of_djangos_words_are_used():
     with override("zh-hans"):
         assert gettext("Log out") == "退出登录"
         assert not any(gettext(word).isascii() for word in WORDS if isinstance(word, str))

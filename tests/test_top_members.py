@@ -1,4 +1,4 @@
-"""The first faces of many groups at once are those of each group's own ranking."""
+"""The top members of many groups at once are those of each group's own ranking."""
 
 import random
 from datetime import timedelta
@@ -43,7 +43,7 @@ def people(app_id: str, chance: random.Random) -> list[WeChatUser]:
 
 
 def gather(app_id: str, users: list[WeChatUser], chance: random.Random) -> Group:
-    """Some of them in a group, in every state there is, with ties and gaps."""
+    """Make a group of some users, in every state there is, with ties and gaps."""
     now = timezone.now()
     number = Group.objects.count()
     group = Group.objects.create(app_id=app_id, open_gid=f"tG-{number}")
@@ -80,7 +80,7 @@ def play(board: Board, group: Group, users: list[WeChatUser], chance: random.Ran
 
 
 def random_groups(app_id: str, chance: random.Random) -> list[Group]:
-    """Groups of one mini-program; there are scores on each board it knows, its default or not."""
+    """Make groups of one mini-program, with scores on each of its boards."""
     users = people(app_id, chance)
     groups = [gather(app_id, users, chance) for _ in range(6)]
     for board in Board.objects.of_app(app_id):
@@ -97,7 +97,7 @@ def first_three(group: Group) -> list[ranking.Member]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", BOARDS)
-def test_the_first_faces_of_every_group_are_those_of_its_ranking(kind: str, seed: int) -> None:
+def test_the_top_members_of_every_group_are_those_of_its_ranking(kind: str, seed: int) -> None:
     chance = random.Random(seed)
     make_default(APP_ID, **BOARDS[kind])
     groups = random_groups(APP_ID, chance) + random_groups(OTHER_APP_ID, chance)
@@ -107,7 +107,7 @@ def test_the_first_faces_of_every_group_are_those_of_its_ranking(kind: str, seed
     assert found == {pk: faces for pk, faces in expected.items() if faces}
 
 
-def test_two_queries_find_the_faces_of_all_groups_of_all_mini_programs() -> None:
+def test_two_queries_find_the_top_members_of_all_groups() -> None:
     chance = random.Random(2018)
     make_default(APP_ID, **BOARDS["the lowest first"])
     groups = random_groups(APP_ID, chance) + random_groups(OTHER_APP_ID, chance)
@@ -117,5 +117,5 @@ def test_two_queries_find_the_faces_of_all_groups_of_all_mini_programs() -> None
         assert len(queries) == 2
 
 
-def test_no_groups_have_no_faces() -> None:
+def test_no_groups_have_no_top_members() -> None:
     assert ranking.top([], timezone.now()) == {}

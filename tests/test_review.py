@@ -1,4 +1,4 @@
-"""The operators' queue: what awaits review, decided one by one or in bulk, never unseen."""
+"""The page of what awaits review: operators decide about the items, one by one or in bulk."""
 
 import re
 import time
@@ -34,7 +34,7 @@ ENGLISH = {"Accept-Language": "en"}
 
 @pytest.fixture
 def waiting(alice: Person, bob: Person, group: Any) -> Person:
-    """Alice, whose nickname, avatar and name in the family all await review."""
+    """Let Alice's nickname, avatar and name in the family all await review."""
     alice.put("me", {"nickname": DOUBTFUL})
     alice.upload()
     alice.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}二"})
@@ -51,7 +51,7 @@ def operator_with(*permissions: str, role: str = "") -> Browser:
 
 
 def shown(operator: Browser, query: str = "") -> list[str]:
-    """The tokens of the items on a page, in their order."""
+    """Return the tokens of the items on a page, in their order."""
     answer = operator.get(QUEUE + query)
     assert answer.status_code == 200
     return re.findall(
@@ -64,7 +64,7 @@ def kinds(tokens: list[str]) -> list[str]:
 
 
 def decide(operator: Browser, verdict: str, *tokens: str, reason: str = "") -> list[str]:
-    """The messages that a decision leaves."""
+    """Decide about items; return the messages of the next page."""
     body = {"verdict": verdict, "item": tokens, "reason": reason}
     answer = operator.post(QUEUE, body, follow=True, headers=ENGLISH)
     assert answer.redirect_chain == [(QUEUE, 302)]
@@ -81,10 +81,12 @@ def propose(record: Reviewed, name: str, value: str) -> None:
     record.save(update_fields=record.columns_of(name))
 
 
-# Since when
+# The wait
 
 
-def test_a_record_waits_from_its_first_draft_until_its_last_is_decided(alice: Person) -> None:
+def test_a_record_awaits_review_from_its_first_draft_until_the_last_is_decided(
+    alice: Person,
+) -> None:
     start = time.time()
     with time_machine.travel(start, tick=False):
         alice.put("me", {"nickname": DOUBTFUL})
@@ -100,21 +102,21 @@ def test_a_record_waits_from_its_first_draft_until_its_last_is_decided(alice: Pe
     assert alice.user.review_since is None
 
 
-def test_taking_an_approved_name_again_ends_the_waiting(alice: Person) -> None:
+def test_a_return_to_the_approved_name_ends_the_review(alice: Person) -> None:
     alice.put("me", {"nickname": DOUBTFUL})
     alice.put("me", {"nickname": "小明"})
     assert alice.user.review_since is None
 
 
-def test_my_data_tells_since_when_something_waits(waiting: Person) -> None:
-    told = waiting.get("me/data").json()
-    assert told["user"]["reviewSince"] and told["memberships"][0]["reviewSince"]
+def test_my_data_shows_since_when_a_draft_awaits_review(waiting: Person) -> None:
+    data = waiting.get("me/data").json()
+    assert data["user"]["reviewSince"] and data["memberships"][0]["reviewSince"]
 
 
 # What is shown
 
 
-def test_the_longest_waiting_comes_first(make_person: Any, olga: Browser) -> None:
+def test_the_item_that_waits_longest_comes_first(make_person: Any, olga: Browser) -> None:
     names = ["小红", "小刚", "小丽"]
     for number, name in enumerate(names):
         with later(hours=3 - number):
@@ -125,7 +127,7 @@ def test_the_longest_waiting_comes_first(make_person: Any, olga: Browser) -> Non
     assert places == sorted(places)
 
 
-def test_who_began_to_wait_before_it_was_noted_comes_first_and_without_an_age(
+def test_an_item_without_a_date_comes_first_and_without_an_age(
     alice: Person, bob: Person, olga: Browser
 ) -> None:
     for person in bob, alice:
@@ -135,7 +137,7 @@ def test_who_began_to_wait_before_it_was_noted_comes_first_and_without_an_age(
     assert olga.get(QUEUE).content.decode().count("<time") == 1
 
 
-def test_each_kind_can_be_looked_at_alone(waiting: Person, olga: Browser) -> None:
+def test_items_can_be_filtered_by_kind(waiting: Person, olga: Browser) -> None:
     assert sorted(kinds(shown(olga))) == ["alias", "avatar", "nickname"]
     for kind in review.KINDS:
         assert kinds(shown(olga, f"?kind={kind}")) == [kind]
@@ -150,20 +152,20 @@ def test_an_item_shows_old_and_new_side_by_side(waiting: Person, olga: Browser) 
     assert reverse("group-page", args=[Membership.objects.get(user=user).group_id]) in page
 
 
-def test_wechats_finding_about_an_avatar_is_shown(alice: Person, olga: Browser) -> None:
+def test_the_verdict_of_wechat_about_an_avatar_is_shown(alice: Person, olga: Browser) -> None:
     check = check_of(alice.upload())
     AvatarCheck.objects.filter(pk=check.pk).update(suggestion="review", label="20002")
     assert "WeChat sees: pornography" in olga.get(QUEUE, headers=ENGLISH).content.decode()
 
 
-def test_no_name_breaks_out_of_the_page(alice: Person, olga: Browser) -> None:
+def test_names_are_escaped_on_the_page(alice: Person, olga: Browser) -> None:
     hostile = '"><img src=x onerror=alert(1)>'
     propose(alice.user, "nickname", hostile)
     page = olga.get(QUEUE).content.decode()
     assert hostile not in page and "&quot;&gt;&lt;img" in page
 
 
-def test_twenty_four_a_page_and_what_is_decided_makes_room(olga: Browser, db: None) -> None:
+def test_a_page_has_twenty_four_items_and_decided_ones_make_room(olga: Browser, db: None) -> None:
     for user in make_members(30):
         propose(user, "nickname", "新名字")
     first = shown(olga)
@@ -173,7 +175,9 @@ def test_twenty_four_a_page_and_what_is_decided_makes_room(olga: Browser, db: No
     assert len(shown(olga)) == 6 and shown(olga, "?page=2") == shown(olga)
 
 
-def test_a_page_can_be_ticked_whole_and_once_only(waiting: Person, olga: Browser) -> None:
+def test_all_items_of_a_page_can_be_selected_and_decided_once(
+    waiting: Person, olga: Browser
+) -> None:
     page = f"{QUEUE}?kind=nickname&ticked"
     assert olga.get(page).content.decode().count(" checked>") == 1
     assert olga.get(QUEUE).content.decode().count(" checked>") == 0
@@ -182,12 +186,12 @@ def test_a_page_can_be_ticked_whole_and_once_only(waiting: Person, olga: Browser
     assert waiting.user.nickname == DOUBTFUL
 
 
-def test_an_empty_queue_says_so(olga: Browser) -> None:
+def test_the_page_says_when_nothing_awaits_review(olga: Browser) -> None:
     assert shown(olga) == []
     assert 'class="nothing"' in olga.get(QUEUE).content.decode()
 
 
-def test_the_queue_takes_the_same_queries_however_many_wait(olga: Browser) -> None:
+def test_the_page_takes_the_same_queries_however_many_items(olga: Browser) -> None:
     def measure(rows: int) -> int:
         for membership in make_group(make_members(rows)).memberships.select_related("user"):
             user, key = membership.user, f"{membership.pk:022}"
@@ -203,15 +207,13 @@ def test_the_queue_takes_the_same_queries_however_many_wait(olga: Browser) -> No
 # Deciding
 
 
-def test_approving_shows_the_new_name_to_everybody(
-    waiting: Person, bob: Person, olga: Browser
-) -> None:
+def test_an_approved_name_is_shown_to_everyone(waiting: Person, bob: Person, olga: Browser) -> None:
     assert decide(olga, "approve", token(olga, "alias")) == ["1 approved."]
     assert bob.sees(waiting)["nickname"] == f"{DOUBTFUL}二"
     assert sorted(kinds(shown(olga))) == ["avatar", "nickname"]
 
 
-def test_refusing_keeps_what_others_saw_and_records_why(
+def test_a_refusal_keeps_what_others_saw_and_records_the_reason(
     waiting: Person, bob: Person, olga: Browser
 ) -> None:
     decide(olga, "refuse", token(olga, "nickname"), reason="广\0告")
@@ -222,7 +224,7 @@ def test_refusing_keeps_what_others_saw_and_records_why(
     assert event.member_id == waiting.user.pk
 
 
-def test_resetting_leaves_neither_the_old_nor_the_new(waiting: Person, olga: Browser) -> None:
+def test_a_reset_deletes_both_the_old_name_and_the_draft(waiting: Person, olga: Browser) -> None:
     decide(olga, "reset", token(olga, "nickname"), reason="冒充")
     assert (waiting.user.nickname, waiting.user.nickname_draft) == ("", "")
     assert AuditEvent.objects.get().action == "reset_nickname"
@@ -236,22 +238,22 @@ def test_a_refused_avatar_leaves_no_file(alice: Person, olga: Browser) -> None:
     assert stored_avatars() == []
 
 
-def test_several_are_decided_with_one_reason(waiting: Person, olga: Browser) -> None:
+def test_several_items_are_refused_with_one_reason(waiting: Person, olga: Browser) -> None:
     assert decide(olga, "refuse", *shown(olga), reason="广告") == ["3 refused."]
-    told = set(AuditEvent.objects.values_list("action", "reason"))
-    assert told == {(f"refuse_{kind}", "广告") for kind in review.KINDS}
+    recorded = set(AuditEvent.objects.values_list("action", "reason"))
+    assert recorded == {(f"refuse_{kind}", "广告") for kind in review.KINDS}
 
 
 @pytest.mark.parametrize("verdict", ["refuse", "reset"])
-def test_nothing_is_taken_away_without_a_reason(
-    waiting: Person, olga: Browser, verdict: str
-) -> None:
+def test_a_refusal_or_reset_needs_a_reason(waiting: Person, olga: Browser, verdict: str) -> None:
     before = shown(olga)
     assert decide(olga, verdict, *before, reason=" ") == ["Say why; nothing has been changed."]
     assert shown(olga) == before and not AuditEvent.objects.exists()
 
 
-def test_deciding_on_nothing_or_nonsense_changes_nothing(waiting: Person, olga: Browser) -> None:
+def test_a_decision_about_no_item_or_nonsense_changes_nothing(
+    waiting: Person, olga: Browser
+) -> None:
     before = shown(olga)
     assert decide(olga, "approve") == [CHOOSE]
     assert decide(olga, "bless", *before) == [CHOOSE]
@@ -261,7 +263,7 @@ def test_deciding_on_nothing_or_nonsense_changes_nothing(waiting: Person, olga: 
     assert shown(olga) == before and not AuditEvent.objects.exists()
 
 
-def test_the_second_of_two_operators_changes_nothing_and_is_told_so(
+def test_the_second_of_two_operators_sees_that_the_items_were_decided(
     waiting: Person, olga: Browser
 ) -> None:
     seen = token(olga, "nickname")
@@ -271,21 +273,21 @@ def test_the_second_of_two_operators_changes_nothing_and_is_told_so(
 
 
 @pytest.mark.parametrize("verdict", review.VERDICTS)
-def test_a_draft_that_nobody_has_seen_is_not_decided(
+def test_a_draft_that_changed_meanwhile_is_not_decided(
     waiting: Person, olga: Browser, verdict: str
 ) -> None:
     seen = shown(olga)
     waiting.put("me", {"nickname": f"{DOUBTFUL}换"})
     waiting.upload()
     waiting.put(f"groups/{FAMILY}/membership", {"alias": f"{DOUBTFUL}又换"})
-    [told] = decide(olga, verdict, *seen, reason="看过")
-    assert told == "3 have been changed by their owners since you saw them: please look again."
+    [message] = decide(olga, verdict, *seen, reason="看过")
+    assert message == "3 have been changed by their owners since you saw them: please look again."
     user = waiting.user
     assert (user.nickname, user.nickname_draft) == ("小明", f"{DOUBTFUL}换")
     assert user.avatar_state == State.PENDING and not AuditEvent.objects.exists()
 
 
-def test_somebody_erased_meanwhile_is_no_trouble(
+def test_a_decision_about_an_erased_member_causes_no_error(
     waiting: Person, bob: Person, olga: Browser
 ) -> None:
     bob.put("me", {"nickname": f"{DOUBTFUL}三"})
@@ -294,7 +296,9 @@ def test_somebody_erased_meanwhile_is_no_trouble(
     assert decide(olga, "approve", *seen) == ["1 approved.", TOO_LATE.replace("1", "3")]
 
 
-def test_who_decides_after_wechat_has_comes_too_late(alice: Person, olga: Browser) -> None:
+def test_a_decision_after_the_verdict_of_wechat_changes_nothing(
+    alice: Person, olga: Browser
+) -> None:
     check = check_of(alice.upload())
     seen = token(olga, "avatar")
     push_verdict(check, Suggestion.PASS)
@@ -303,13 +307,13 @@ def test_who_decides_after_wechat_has_comes_too_late(alice: Person, olga: Browse
     assert alice.user.avatar and not alice.user.avatar_draft
 
 
-# Whose it is to decide
+# Permissions
 
 
 @pytest.mark.parametrize(
     ("role", "status"), [("", 403), ("viewer", 403), ("moderator", 200), ("manager", 200)]
 )
-def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int) -> None:
+def test_the_page_is_for_operators_who_may_decide(waiting: Person, role: str, status: int) -> None:
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
@@ -318,7 +322,7 @@ def test_the_queue_is_for_who_may_decide(waiting: Person, role: str, status: int
         assert waiting.user.nickname == "小明"
 
 
-def test_each_sees_and_decides_their_own_kinds_only(waiting: Person, olga: Browser) -> None:
+def test_operators_see_and_decide_only_the_kinds_they_may(waiting: Person, olga: Browser) -> None:
     otto = operator_with("change_membership")
     theirs = token(olga, "nickname")
     assert kinds(shown(otto)) == ["alias"]
@@ -328,14 +332,14 @@ def test_each_sees_and_decides_their_own_kinds_only(waiting: Person, olga: Brows
     assert decide(otto, "approve", *shown(otto)) == ["1 approved."]
 
 
-def test_looking_changes_nothing(waiting: Person, olga: Browser) -> None:
+def test_opening_the_page_changes_nothing(waiting: Person, olga: Browser) -> None:
     before = list(WeChatUser.objects.values()), list(Membership.objects.values())
     shown(olga)
     assert olga.put(QUEUE).status_code == 405
     assert (list(WeChatUser.objects.values()), list(Membership.objects.values())) == before
 
 
-def test_how_long_something_waits_is_told_roughly() -> None:
+def test_the_time_that_an_item_waits_is_rounded() -> None:
     now = timezone.now()
     with override("zh-hans"):
         assert review.waiting_time(now - timedelta(hours=3, minutes=20), now) == "3\xa0小时"

@@ -1,4 +1,4 @@
-"""What people may do about what is held about them: see it, agree to it, take it back, end it."""
+"""What members may do about their data: see it, consent to it, erase it; and its retention."""
 
 import re
 import time
@@ -41,7 +41,7 @@ PRIVACY = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
 
 @pytest.fixture
 def lived_in(alice: Person, bob: Person, group: Group) -> Person:
-    """Alice, with something in every table."""
+    """Give Alice something in every table."""
     check = check_of(alice.upload())
     push_verdict(check, Suggestion.PASS)
     alice.upload()
@@ -60,7 +60,7 @@ def lived_in(alice: Person, bob: Person, group: Group) -> Person:
 # Seeing
 
 
-def test_my_data_is_all_of_it_and_readable(lived_in: Person) -> None:
+def test_my_data_is_complete_and_readable(lived_in: Person) -> None:
     user = lived_in.user
     data = lived_in.get("me/data").json()
     assert data["user"]["openid"] == user.openid
@@ -78,7 +78,7 @@ def test_my_data_is_all_of_it_and_readable(lived_in: Person) -> None:
     assert len(data["tokens"]) == 1
 
 
-def test_my_data_is_nobody_elses(lived_in: Person, bob: Person) -> None:
+def test_my_data_has_nothing_of_other_members(lived_in: Person, bob: Person) -> None:
     data = bob.get("me/data").content.decode()
     assert "小明" not in data and lived_in.openid not in data and DOUBTFUL not in data
 
@@ -91,12 +91,12 @@ UNTOLD = {
     "avatar_seed": "stands in the picture's address",
     "user": "is me",
     "id": "a number of ours",
-    "app_id": "told once, of the user",
+    "app_id": "shown once, with the user",
     "avatar": "stands in the picture's address",
     "avatar_draft": "stands in the picture's address",
-    "board": "told by its key",
-    "group": "told by its openGId",
-    "scope": "told by its openGId",
+    "board": "shown by its key",
+    "group": "shown by its openGId",
+    "scope": "shown by its openGId",
     "steps": "would tell a forger what an envelope failed at",
     "cause": "would tell a forger what an envelope failed at",
     "everyone": "is about no one person",
@@ -107,7 +107,7 @@ UNTOLD = {
 
 
 def personal() -> dict[Any, list[Any]]:
-    """The models about a person, with their columns."""
+    """Return the models about a person, with their columns."""
     models = [m for m in apps.get_models() if m._meta.app_label in {"accounts", "audit", "groups"}]
     about = [
         model
@@ -119,9 +119,9 @@ def personal() -> dict[Any, list[Any]]:
     return {model: list(model._meta.fields) for model in about}
 
 
-def test_every_personal_column_is_told_or_has_its_reason(lived_in: Person) -> None:
-    told = lived_in.get("me/data").content.decode()
-    keys = set(re.findall(r'"(\w+)":', told))
+def test_every_personal_column_is_in_my_data_or_has_a_reason(lived_in: Person) -> None:
+    data = lived_in.get("me/data").content.decode()
+    keys = set(re.findall(r'"(\w+)":', data))
     spelt = {"created_at": {"firstSeen", "createdAt", "sentAt"}, "session_key_at": {"sessionSince"}}
     spelt |= {"stale_count": {"staleEnvelopes"}, "nickname_draft": {"nickname"}}
     spelt |= {"alias_draft": {"alias"}, "nickname": {"shownNickname"}, "alias": {"shownAlias"}}
@@ -132,7 +132,7 @@ def test_every_personal_column_is_told_or_has_its_reason(lived_in: Person) -> No
             assert keys & names or field.name in UNTOLD, f"{model.__name__}.{field.name}"
 
 
-def test_every_personal_column_has_its_row_in_the_privacy_notes() -> None:
+def test_every_personal_column_is_in_the_privacy_notes() -> None:
     text = PRIVACY.read_text()
     rows = {line.split("|")[1] for line in text.splitlines() if line.startswith("| `")}
     for model, fields in {**personal(), Tombstone: list(Tombstone._meta.fields)}.items():
@@ -145,7 +145,7 @@ def test_every_personal_column_has_its_row_in_the_privacy_notes() -> None:
 # Agreeing
 
 
-def test_consent_is_recorded_with_what_when_and_version(alice: Person) -> None:
+def test_consent_is_recorded_with_its_purposes_time_and_version(alice: Person) -> None:
     asked = {"version": "2026-11", "purposes": ["nickname", "avatar"]}
     first = alice.post("me/consent", asked).json()["consents"]
     assert [(c["purpose"], c["version"]) for c in first] == [
@@ -172,7 +172,7 @@ def test_consent_is_recorded_with_what_when_and_version(alice: Person) -> None:
         {"version": 1, "purposes": ["nickname"]},
     ],
 )
-def test_a_consent_to_nothing_in_particular_is_invalid(alice: Person, body: Any) -> None:
+def test_a_consent_without_purposes_or_version_is_invalid(alice: Person, body: Any) -> None:
     refused(alice.post("me/consent", body), 400, "invalid")
     assert not Consent.objects.exists()
 
@@ -180,7 +180,7 @@ def test_a_consent_to_nothing_in_particular_is_invalid(alice: Person, body: Any)
 # Erasing
 
 
-def test_an_erasure_leaves_neither_row_nor_file_nor_name(
+def test_an_erasure_leaves_no_row_no_file_and_no_name(
     lived_in: Person, bob: Person, olga: Browser
 ) -> None:
     for key in ("block", "unblock"):
@@ -203,7 +203,7 @@ def test_an_erasure_leaves_neither_row_nor_file_nor_name(
     assert not Tombstone.objects.filter(blocked=True).exists()
 
 
-def test_who_comes_back_after_an_erasure_is_new(lived_in: Person) -> None:
+def test_an_erased_member_who_comes_back_is_new(lived_in: Person) -> None:
     before = lived_in.body["user"]["id"]
     lived_in.delete("me")
     lived_in.token = ""
@@ -213,13 +213,13 @@ def test_who_comes_back_after_an_erasure_is_new(lived_in: Person) -> None:
     assert lived_in.get("groups").json()["groups"] == []
 
 
-def test_an_erasure_takes_everybody_elses_nothing(lived_in: Person, bob: Person) -> None:
+def test_an_erasure_leaves_the_data_of_others(lived_in: Person, bob: Person) -> None:
     before = bob.get("me/data").json()
     lived_in.delete("me")
     assert bob.get("me/data").json() == before
 
 
-def test_while_the_storage_is_away_nobody_is_half_erased(
+def test_no_member_is_erased_in_part_while_the_storage_is_unavailable(
     lived_in: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(name: str) -> None:
@@ -236,7 +236,7 @@ def block(person: Person, status: str = "blocked") -> None:
     WeChatUser.objects.filter(pk=person.user.pk).update(status=status)
 
 
-def test_a_block_is_not_shed_by_an_erasure(lived_in: Person) -> None:
+def test_a_block_outlives_an_erasure(lived_in: Person) -> None:
     block(lived_in)
     refused(lived_in.get("me"), 403, "user_blocked")
     assert lived_in.get("me/data").json()["user"]["status"] == "blocked"
@@ -253,7 +253,7 @@ def test_a_block_is_not_shed_by_an_erasure(lived_in: Person) -> None:
     assert lived_in.log_in().get("me").status_code == 200, "an operator's pardon outlives it too"
 
 
-def test_a_blocked_person_can_do_nothing_else(lived_in: Person) -> None:
+def test_a_blocked_member_may_only_see_and_erase_their_data(lived_in: Person) -> None:
     block(lived_in)
     for method, path in (
         ("GET", "groups"),
@@ -266,7 +266,7 @@ def test_a_blocked_person_can_do_nothing_else(lived_in: Person) -> None:
         refused(lived_in.call(method, path), 403, "user_blocked")
 
 
-def test_a_locked_binding_is_not_shed_by_an_erasure(alice: Person) -> None:
+def test_a_lock_of_binding_outlives_an_erasure(alice: Person) -> None:
     for _ in range(10):
         refused(alice.post("groups/bind", GARBAGE), 409, "session_stale")
     alice.delete("me")
@@ -277,7 +277,7 @@ def test_a_locked_binding_is_not_shed_by_an_erasure(alice: Person) -> None:
         alice.enter("family")
 
 
-def test_the_days_cap_on_new_groups_is_not_shed_by_an_erasure(alice: Person) -> None:
+def test_the_daily_limit_of_new_groups_outlives_an_erasure(alice: Person) -> None:
     now = timezone.now()
     Group.objects.bulk_create(
         Group(app_id=APP_ID, open_gid=f"g{n}", founded_by=alice.user, created_at=now)
@@ -293,7 +293,7 @@ def test_the_days_cap_on_new_groups_is_not_shed_by_an_erasure(alice: Person) -> 
         alice.enter("tomorrow")
 
 
-def test_the_digest_is_keyed_and_every_key_knows_it(lived_in: Person, settings: Any) -> None:
+def test_a_tombstone_is_found_under_every_key(lived_in: Person, settings: Any) -> None:
     block(lived_in)
     openid = lived_in.user.openid
     lived_in.delete("me")
@@ -317,7 +317,7 @@ LATE = {
 
 
 @pytest.mark.parametrize(("method", "path", "body"), LATE.values(), ids=LATE)
-def test_a_call_that_an_erasure_overtakes_asks_to_log_in_again(
+def test_a_call_during_an_erasure_answers_invalid_token(
     alice: Person, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: Any
 ) -> None:
     overtake(monkeypatch, alice)
@@ -325,7 +325,7 @@ def test_a_call_that_an_erasure_overtakes_asks_to_log_in_again(
     assert not WeChatUser.objects.exists()
 
 
-def test_a_bind_and_an_upload_that_an_erasure_overtakes_keep_nothing(
+def test_a_bind_and_an_upload_during_an_erasure_store_nothing(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = alice.envelope("family")
@@ -336,7 +336,7 @@ def test_a_bind_and_an_upload_that_an_erasure_overtakes_keep_nothing(
     assert not Membership.objects.exists() and not Group.objects.exists()
 
 
-def test_an_upload_that_an_erasure_overtakes_leaves_no_file(
+def test_an_upload_during_an_erasure_leaves_no_file(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overtake(monkeypatch, alice)
@@ -345,7 +345,7 @@ def test_an_upload_that_an_erasure_overtakes_leaves_no_file(
 
 
 def overtake(monkeypatch: pytest.MonkeyPatch, person: Person) -> None:
-    """The person is erased between the call's authentication and its work."""
+    """Erase the person between the call's authentication and its work."""
     valid = Token.objects.valid
 
     def and_gone(*args: Any) -> Any:
@@ -361,7 +361,7 @@ def overtake(monkeypatch: pytest.MonkeyPatch, person: Person) -> None:
 
 @pytest.fixture
 def long_ago(lived_in: Person, bob: Person) -> Any:
-    """Everything of Alice's and Bob's is 440 days old; Bob has come again since."""
+    """Make everything of Alice's and Bob's 440 days old; Bob has come again since."""
     travel = time_machine.travel(time.time() + timedelta(days=440).total_seconds(), tick=True)
     travel.start()
     bob.token = ""
@@ -381,15 +381,15 @@ def purge(*rules: str, **options: Any) -> str:
 @pytest.mark.usefixtures("long_ago")
 def test_a_dry_run_counts_and_deletes_nothing() -> None:
     before = everything_stored()
-    told = purge(dry_run=True)
+    output = purge(dry_run=True)
     assert everything_stored() == before
-    assert "memberships: 1 would go" in told and "scores: 6 would go" in told
+    assert "memberships: 1 would go" in output and "scores: 6 would go" in output
 
 
 @pytest.mark.usefixtures("long_ago")
-def test_a_purge_takes_what_has_had_its_time_and_nothing_else(bob: Person) -> None:
+def test_a_purge_deletes_what_has_expired_and_nothing_else(bob: Person) -> None:
     alice_pk = WeChatUser.objects.get(nickname="小明").pk
-    told = purge()
+    output = purge()
     assert not WeChatUser.objects.filter(pk=alice_pk).exists()
     assert stored_avatars() == []
     assert Membership.objects.get().user == bob.user
@@ -398,11 +398,13 @@ def test_a_purge_takes_what_has_had_its_time_and_nothing_else(bob: Person) -> No
     )
     assert bob.get(f"groups/{FAMILY}/ranking?period=all").json()["me"]["score"] == 2
     assert Token.objects.get().user == bob.user
-    assert "memberships: 1 gone" in told and "people: 1 gone" in told
+    assert "memberships: 1 gone" in output and "people: 1 gone" in output
     assert "0 would go" in purge("people", dry_run=True)
 
 
-def test_old_periods_go_and_the_all_time_score_stays(alice: Person, group: Group) -> None:
+def test_scores_of_old_periods_are_deleted_and_those_of_all_time_stay(
+    alice: Person, group: Group
+) -> None:
     board, now = Board.objects.active_days(), timezone.now()
     keys = {"2024-02-29": 0, "2024-W09": 0, "2024-02": 0, "all": 1, "2025-11-23": 1}
     Score.objects.all().delete()
@@ -424,7 +426,7 @@ def test_old_periods_go_and_the_all_time_score_stays(alice: Person, group: Group
     assert kept == {"all", "2025-11-23", "2025-10-21", "2025-W43", "2025-10"}
 
 
-def test_a_purge_goes_by_batches_and_says_how_far_it_is(
+def test_a_purge_deletes_in_batches_and_reports_its_progress(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("groups.retention.BATCH", 2)
@@ -432,8 +434,8 @@ def test_a_purge_goes_by_batches_and_says_how_far_it_is(
     Token.objects.bulk_create(
         Token(user=user, digest=str(n), created_at=then, expires_at=then) for n in range(5)
     )
-    told = purge("tokens")
-    assert told.splitlines() == [
+    output = purge("tokens")
+    assert output.splitlines() == [
         "tokens: 2/5",
         "tokens: 4/5",
         "tokens: 5/5",
@@ -442,7 +444,7 @@ def test_a_purge_goes_by_batches_and_says_how_far_it_is(
     assert alice.get("me").status_code == 200
 
 
-def test_files_that_no_row_names_go_after_an_hour(alice: Person, media: Path) -> None:
+def test_files_that_no_row_names_are_deleted_after_an_hour(alice: Person, media: Path) -> None:
     alice.upload()
     mine = stored_avatars()
     (media / "avatars" / f"{'x' * 22}-96.webp").write_bytes(b"cut short")
@@ -457,7 +459,7 @@ def test_an_unknown_rule_is_refused_by_name() -> None:
         purge("holidays")
 
 
-def test_a_membership_proven_again_at_the_last_moment_stays(
+def test_a_membership_that_is_proven_again_during_a_purge_stays(
     alice: Person, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from groups import retention
@@ -475,16 +477,16 @@ def test_a_membership_proven_again_at_the_last_moment_stays(
     assert Score.objects.count() == 2 * len(Window)
 
 
-def test_no_table_is_forgotten(db: None) -> None:
-    """Whoever adds a table about people has to say here how it ends."""
+def test_every_table_about_members_has_its_end(db: None) -> None:
+    """List how the rows of each table end; a new table about members is added here."""
     ends = {
         *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_tombstone"),
         *("groups_membership", "groups_score", "groups_idempotencykey"),
         "accounts_consent",  # with the person
         *("audit_attempt", "audit_watch"),  # within a day, or with the person
-        *("groups_group", "groups_board", "groups_serverkey"),  # about nobody
+        *("groups_group", "groups_board", "groups_serverkey"),  # about no member
         *("groups_verificationfile", "accounts_tombstonekey"),  # nor are these
-        "audit_auditevent",  # tells people by a number that ends with them
+        "audit_auditevent",  # names members by a number that ends with them
     }
     tables = {
         t

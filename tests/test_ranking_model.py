@@ -69,7 +69,7 @@ def period_of(window: str, moment: datetime) -> str:
 
 
 def period_before(window: str, moment: datetime) -> str:
-    """The key of the period before the one that `moment` is in."""
+    """Return the key of the period before the one that `moment` is in."""
     midnight = moment.astimezone(SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
     first = {
         "day": midnight,
@@ -148,7 +148,7 @@ class Model:
         }
 
     def ranked(self, group: int, board: Any, period: str, now: datetime) -> list[tuple[int, Any]]:
-        """(pk, rank) of all who are listed, in their order."""
+        """Return (pk, rank) of all who are listed, in their order."""
         key, order, _policy, scope, style = board
         where = group if scope == "group" else None
         with_score, without = [], []
@@ -215,12 +215,12 @@ class Rankings(RuleBasedStateMachine):
         return WeChatUser.objects.create(app_id=APP_ID, openid=f"model-{next(self.serial)}")
 
     def membership(self, person: int, group: int) -> Membership | None:
-        """The person's, if they may do something with it."""
+        """Return the person's membership, if they may do something with it."""
         mine = Membership.objects.of(self.people[person], self.now)
         return mine.filter(group=self.groups[group]).first()
 
     @initialize()
-    def everybody_has_scored(self) -> None:
+    def everyone_has_scored(self) -> None:
         for person in range(PEOPLE):
             self.now += timedelta(seconds=1)
             for group in range(GROUPS):
@@ -288,7 +288,7 @@ class Rankings(RuleBasedStateMachine):
 
     @invariant()
     def what_is_shown_is_what_the_model_says(self) -> None:
-        """A group, board, window and viewer after the other, in steps that meet in all ways."""
+        """Compare a group, board, window and viewer in turn, in steps that combine all of them."""
         turn = next(self.looks)
         self.compare(
             turn % GROUPS,
@@ -379,7 +379,7 @@ def seen(standing: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.django_db
-def test_rankings_do_what_the_model_does(settings: Any) -> None:
+def test_rankings_agree_with_the_model(settings: Any) -> None:
     settings.CONTENT_SAFETY = False
     run_state_machine_as_test(Rankings, settings=PLAN)
 
