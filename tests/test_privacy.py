@@ -36,6 +36,8 @@ from tests.cast import (
 from tests.settings import APP_ID
 from wechat.client import Suggestion
 
+pytestmark = pytest.mark.usefixtures("media")
+
 PRIVACY = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
 
 
