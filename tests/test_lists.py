@@ -63,7 +63,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_no_query_string_makes_a_list_fail(lived: None, path: str) -> None:
+def test_no_query_string_makes_a_list_fail(one_of_everything: None, path: str) -> None:
     browser = browser_of("manager")
     for query in HOSTILE[path]:
         assert browser.get(f"{path}?{query}").status_code == 400, query

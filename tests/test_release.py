@@ -26,8 +26,7 @@ from packaging.utils import canonicalize_name
 
 from scripts.bom import bill_of_materials
 from scripts.release import check_repository
-
-from .conftest import needs
+from tests.servers import find_program
 
 pytestmark = pytest.mark.no_service
 
@@ -79,14 +78,14 @@ class Repository:
         return subprocess.run(command, cwd=self.root, env=own, capture_output=True, text=True)
 
     def git(self, *arguments: str) -> str:
-        run = self.run(needs("git"), *arguments)
+        run = self.run(find_program("git"), *arguments)
         assert run.returncode == 0, run.stderr
         return run.stdout.strip()
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `make release` with the environment that runs this test."""
         environment = ("--old-file", ".venv/.dev", f"BIN={Path(sys.executable).parent}")
-        return self.run(needs("make"), *environment, "release", *arguments)
+        return self.run(find_program("make"), *environment, "release", *arguments)
 
     def release(self, version: str) -> str:
         run = self.make(f"VERSION={version}")
@@ -123,7 +122,9 @@ class Repository:
 
     def state(self) -> dict[str, str]:
         """Return all that a release changes: branches, tags, and every file outside .git."""
-        files = self.run(needs("git"), "ls-files", "--cached", "--others").stdout.splitlines()
+        files = self.run(
+            find_program("git"), "ls-files", "--cached", "--others"
+        ).stdout.splitlines()
         texts = {name: self.read(name) for name in files if not name.endswith(".pyc")}
         return texts | {"refs": self.git("show-ref"), "status": self.git("status", "--short")}
 

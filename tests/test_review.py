@@ -26,6 +26,8 @@ from tests.query_counts import at_both_sizes, count_queries, make_group, make_me
 from tests.settings import APP_ID
 from wechat.client import Suggestion
 
+pytestmark = pytest.mark.usefixtures("media")
+
 QUEUE = "/admin/review/"
 CHOOSE = "Choose what to decide first."
 TOO_LATE = "1 had been decided already; nothing has been changed."

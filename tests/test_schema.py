@@ -13,7 +13,8 @@ from django.utils import timezone
 from accounts.models import Tombstone, TombstoneKey, WeChatUser
 from accounts.privacy import erase
 from core.vault import decrypt, encrypt
-from groups.models import Board, Group, every_window
+from groups.models import Board, Group
+from groups.models.boards import every_window
 from groups.periods import Window
 from tests.settings import APP_ID
 
