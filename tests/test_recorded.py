@@ -1,4 +1,4 @@
-"""The API answers as it is recorded; see tests/recorded/__init__.py, also for recording anew."""
+"""Check that the API answers as recorded; tests/recorded/__init__.py tells how to record again."""
 
 import difflib
 import json
@@ -21,7 +21,7 @@ from .settings import APP_ID, OTHER_APP_ID
 
 ANSWERS = Path(__file__).parent / "recorded" / "answers"
 START = 1_795_000_000  # a Wednesday of November 2026; each chapter sets its own time
-SHOWN = 300  # lines of a difference
+SHOWN = 300  # lines of a diff
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_every_answer_is_as_recorded(chapter: str, stage: Stage) -> None:
 
 
 def steps() -> Iterator[dict[str, Any]]:
-    """Every step of the record."""
+    """Yield every step of the record."""
     for path in sorted(ANSWERS.glob("*.json")):
         yield from (step for step in json.loads(path.read_text()) if isinstance(step, dict))
 
@@ -62,7 +62,7 @@ def test_each_chapter_has_its_answers_and_nothing_else_does() -> None:
 
 
 def test_every_call_is_there_with_an_answer_that_went_well() -> None:
-    """A call that is new wants a step in a chapter."""
+    """A new call needs a step in a chapter."""
     routes = {
         f"/{route}": pattern.callback.view_class
         for route, pattern in patterns()
@@ -88,7 +88,7 @@ def patterns(resolver: Any = None, before: str = "") -> Iterator[tuple[str, Any]
 
 
 def called(step: dict[str, Any]) -> tuple[str, str]:
-    """The method and the route of a step, whose path holds placeholders."""
+    """Return the method and the route of a step."""
     method, path = step["asks"].split(" ", 1)
     try:
         return method, f"/{resolve(re.sub('<[^>]*>', 'x', path).partition('?')[0]).route}"
@@ -96,7 +96,7 @@ def called(step: dict[str, Any]) -> tuple[str, str]:
         return method, path
 
 
-# As docs/errors.md has them.
+# As in docs/errors.md.
 CODES = {
     *("invalid", "not_authenticated", "invalid_token", "invalid_code", "permission_denied"),
     *("user_blocked", "group_not_proven", "not_found", "method_not_allowed", "not_acceptable"),
