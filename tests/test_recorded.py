@@ -1,4 +1,4 @@
-"""The API answers as recorded; tests/recorded/__init__.py says how to record it again."""
+"""Check that the API answers as recorded; tests/recorded/__init__.py tells how to record again."""
 
 import difflib
 import json
@@ -22,7 +22,7 @@ from .settings import APP_ID, OTHER_APP_ID
 
 ANSWERS = Path(__file__).parent / "recorded" / "answers"
 START = 1_795_000_000  # a Wednesday of November 2026; each chapter sets its own time
-SHOWN = 300  # lines of a difference
+SHOWN = 300  # lines of a diff
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_each_file_of_answers_has_its_chapter() -> None:
 
 
 def test_every_call_is_recorded_with_a_success() -> None:
-    """Find new calls: each needs a step in a chapter."""
+    """A new call needs a step in a chapter."""
     routes = {
         f"/{route}": pattern.callback.view_class
         for route, pattern in patterns()
@@ -94,7 +94,7 @@ def patterns(resolver: Any = None, before: str = "") -> Iterator[tuple[str, Any]
 
 
 def called(step: dict[str, Any]) -> tuple[str, str]:
-    """Return the method and the route of a step, whose path has placeholders."""
+    """Return the method and the route of a step."""
     method, path = step["asks"].split(" ", 1)
     try:
         return method, f"/{resolve(re.sub('<[^>]*>', 'x', path).partition('?')[0]).route}"
@@ -102,7 +102,7 @@ def called(step: dict[str, Any]) -> tuple[str, str]:
         return method, path
 
 
-# As docs/errors.md has them.
+# As in docs/errors.md.
 CODES = {
     *("invalid", "not_authenticated", "invalid_token", "invalid_code", "permission_denied"),
     *("user_blocked", "group_not_proven", "not_found", "method_not_allowed", "not_acceptable"),

@@ -1,4 +1,4 @@
-"""Placeholders for what is made anew at every run, and how the record is laid out."""
+"""Replace values that differ from run to run by placeholders, and lay out the record."""
 
 import json
 import re
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from typing import Any
 
-SHORTEST = 8  # of the values that are replaced within a text, too
+SHORTEST = 8  # values from this length on are replaced inside texts too
 WIDTH = 100
 
-# What a key of an answer holds, where it differs from run to run.
+# The kind of value under each key of an answer, where it differs from run to run.
 RANDOM = {"token": "token", "ticket": "ticket", "traceId": "trace", "next": "cursor"}
 IN_TEXTS = {
     "drawn": re.compile(r"/avatars/([\w-]{32})\.webp"),
@@ -23,26 +23,26 @@ SIGNED_QUERY = re.compile(r"\b(timestamp|nonce|signature|msg_signature)=[^&]*")
 
 
 class Names:
-    """The placeholder of each value; the same value has the same one throughout a chapter."""
+    """Map each value to a placeholder, the same one throughout a chapter."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._long: list[str] = []
-        self._people: dict[str, str] = {}  # small numbers, as scores are: names under `id` alone
+        self._people: dict[str, str] = {}  # by id; small numbers, so only replaced under `id`
         self._counts: Counter[str] = Counter()
 
     def call(self, value: str, name: str) -> None:
         if value not in self._known:
             self._known[value] = f"<{name}>"
             if len(value) >= SHORTEST:
-                # The longest first: one may be a part of another.
+                # The longest first: one may be part of another.
                 insort(self._long, value, key=lambda known: -len(known))
 
     def call_person(self, pk: str, name: str) -> None:
         self._people.setdefault(pk, f"<{name}>")
 
     def number(self, value: str, kind: str) -> str:
-        """Its placeholder; for one that is new, `<kind 1>` and so on."""
+        """Return the placeholder of a value; for a new value `<kind 1>` and so on."""
         if value not in self._known:
             self._counts[kind] += 1
             self.call(value, f"{kind} {self._counts[kind]}")
@@ -72,7 +72,7 @@ class Names:
             case str() if key == "requestId" and not value.startswith("<"):
                 return "<a request id>"
             case str() if key == "id":
-                # A member's, or a winner's, which ends with the member's.
+                # The id of a member, or of a winner, which ends with the member's id.
                 return ":".join(self._id(part) for part in value.split(":"))
             case str() if key in RANDOM and parent != "period" and value not in self._known:
                 return value if len(value) < SHORTEST else self.number(value, RANDOM[key])
@@ -87,7 +87,7 @@ class Names:
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What of `other` is not as in `one`, by path: `("body.board.title", "Steps")`."""
+    """Yield what differs in `other`, by path: `("body.board.title", "Steps")`."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:
             inner = f"{path}.{key}" if path else key
@@ -100,7 +100,7 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any
 
 
 def laid_out(value: Any, indent: int = 0) -> str:
-    """JSON whose lines are read in a diff: what fits into a line is in one."""
+    """Return JSON that is readable in a diff: what fits on one line is on one line."""
     text = json.dumps(value, ensure_ascii=False)
     if len(text) + indent <= WIDTH or not isinstance(value, dict | list) or not value:
         return text
@@ -115,8 +115,8 @@ def laid_out(value: Any, indent: int = 0) -> str:
     return "[\n" + ",\n".join(parts) + "\n" + " " * indent + "]"
 
 
-class _Visible(HTMLParser):
-    """What of a page is to be read: its texts, line by line, and where its links lead."""
+class _TextParser(HTMLParser):
+    """Collect the visible texts of a page, line by line, with the targets of links and images."""
 
     LINES = re.compile("title|p|h[1-6]|li|[ou]l|nav|main|div|section|body|head|a|img")
 
@@ -126,16 +126,16 @@ class _Visible(HTMLParser):
         self._line: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given: Mapping[str, str | None] = dict(attrs)
+        values: Mapping[str, str | None] = dict(attrs)
         if self.LINES.fullmatch(tag):
             self.end_line()
         if tag == "html":
-            self.lines.append(f"language {given.get('lang')}")
+            self.lines.append(f"language {values.get('lang')}")
         if tag == "img":
-            self._line.append(f"[{given.get('src')}]")
+            self._line.append(f"[{values.get('src')}]")
         if tag == "a":
-            here = " here" if given.get("aria-current") else ""
-            self._line.append(f"({given.get('href')}{here})")
+            here = " here" if values.get("aria-current") else ""
+            self._line.append(f"({values.get('href')}{here})")
 
     def handle_endtag(self, tag: str) -> None:
         if self.LINES.fullmatch(tag):
@@ -150,8 +150,9 @@ class _Visible(HTMLParser):
         self._line = []
 
 
-def visible(page: str) -> list[str]:
-    parser = _Visible()
+def visible_texts(page: str) -> list[str]:
+    """Return the visible texts of an HTML page."""
+    parser = _TextParser()
     parser.feed(page)
     parser.close()
     parser.end_line()

@@ -1,6 +1,6 @@
-"""What only an operator can do: the one file here that knows the console and the models.
+"""Do what only an operator can do: the only file here that knows the console and the models.
 
-To be adapted when the console's addresses or the models' names change; nothing else is.
+Adapt it when addresses of the console or names of models change; nothing else needs to.
 """
 
 import re
@@ -31,7 +31,7 @@ REASON = "举报属实"
 
 
 class Operator:
-    """Olga at her console, signed in just now."""
+    """Act as Olga at the console, signed in just now."""
 
     def __init__(self, browser: Browser) -> None:
         users = get_user_model().objects
@@ -44,7 +44,7 @@ class Operator:
         self._post("/admin/groups/board/add/", form)
 
     def make_key(self, app_id: str = APP_ID) -> str:
-        """A server key's text."""
+        """Make a server key; return its text."""
         form = {"app_id": app_id, "name": "结算服务"}
         page = self.browser.post("/admin/groups/serverkey/add/", form).content.decode()
         [text] = re.findall(r'id="key-text"[^>]*>([\w-]+)<', page)
@@ -59,16 +59,16 @@ class Operator:
         self._post("/admin/groups/verificationfile/add/", form)
 
     def do_to_person(self, action: str, person: Any) -> None:
-        """block, unblock, reset_nickname, reset_avatar, erase"""
+        """Block, unblock, reset_nickname, reset_avatar or erase."""
         self._act(action, person.pk)
 
     def do_to_membership(self, action: str, person: Any, open_gid: str) -> None:
-        """hide, show, reset_alias"""
+        """Hide, show or reset_alias."""
         memberships = _rows("groups.Membership")
         self._act(action, memberships.get(user=person.pk, group__open_gid=open_gid).pk)
 
     def do_to_group(self, action: str, open_gid: str) -> None:
-        """hide_group, show_group"""
+        """Apply hide_group or show_group."""
         self._act(action, _rows("groups.Group").get(open_gid=open_gid).pk)
 
     def remove_score(self, person: Any, board: str, period: str) -> None:
@@ -82,11 +82,11 @@ class Operator:
         assert _rows("groups.Group").filter(open_gid=open_gid).update(label=text)
 
     def watch(self, person: Any) -> None:
-        """Follow this member's log-ins and binds."""
+        """Watch the log-ins and binds of this member."""
         self._post("/admin/check/watch/", {"member": str(person.pk)})
 
     def decide(self, verdict: str) -> None:
-        """Approve, refuse or reset all that awaits review."""
+        """Approve, refuse or reset everything that awaits review."""
         page = self.browser.get("/admin/review/").content.decode()
         items = re.findall(r'name="item" value="([\w-]+)"', page)
         assert items, page

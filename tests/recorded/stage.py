@@ -1,4 +1,4 @@
-"""Where a chapter plays: the clock, the sandbox, who calls, and the record that is kept."""
+"""Provide what a chapter needs: the clock, the sandbox, the callers, and the record."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from wechat.crypto import seal
 from wechat.push import channel_for
 from wechat.sandbox import Fault, Phone, Sandbox, open_gid_of, openid_of, unionid_of
 
-from .names import Names, differences, visible
+from .names import Names, differences, visible_texts
 from .operators import Operator
 
 API = "/api/v1/"
@@ -26,7 +26,7 @@ CHINESE, ENGLISH = "zh-CN", "en"
 SESSION_KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 GREEN, RED, YELLOW = (20, 160, 60), (220, 20, 20), (230, 220, 30)  # passed, risky, doubtful
 
-# Recorded only where they differ from these; what is missing then is null.
+# Recorded only where an answer differs; null where it is missing.
 USUAL = {
     "Cache-Control": "private, no-store",
     "Content-Type": "application/json",
@@ -47,14 +47,14 @@ OTHERS = ("Allow", "ETag", "Location", "Retry-After", "WWW-Authenticate")
 
 
 class Stage:
-    """One chapter under way. `steps` is its record."""
+    """Run one chapter. `steps` is its record."""
 
     def __init__(self, sandbox: Sandbox, clock: Any, settings: Any) -> None:
         self.sandbox, self.clock, self.settings = sandbox, clock, settings
         self.names = Names()
         self.steps: list[Any] = []
         self._silent = False
-        # One of each: making one costs more than most requests.
+        # Shared: making a browser costs more than most requests.
         self.browser, self._console = Browser(raise_request_exception=False), Browser()
         for app_id, name in ((APP_ID, "appid"), (OTHER_APP_ID, "other appid")):
             self.names.call(app_id, name)
@@ -73,14 +73,14 @@ class Stage:
     def now(self) -> datetime:
         return timezone.localtime()
 
-    # Who
+    # Callers
 
     def phone(self, name: str, app_id: str = APP_ID) -> "Person":
         """Return a person who has not logged in."""
         return Person(self, name, app_id)
 
     def person(self, name: str, nickname: str = "", app_id: str = APP_ID) -> "Person":
-        """Return a person who has logged in and taken that nickname, off the record."""
+        """Return a person who has logged in and set that nickname, both off the record."""
         with self.off_the_record():
             person = self.phone(name, app_id).log_in()
             if nickname:
@@ -95,11 +95,11 @@ class Stage:
 
     @property
     def operator(self) -> Operator:
-        """Olga, who signs in anew: sessions end while the clock moves."""
+        """Return Olga, signed in again, since sessions expire while the clock moves."""
         return Operator(self._console)
 
     def chat(self, name: str, app_id: str = APP_ID) -> str:
-        """The openGId of a chat of that name."""
+        """Return the openGId of a chat."""
         open_gid = open_gid_of(app_id, name)
         self.names.call(open_gid, f"openGId of {name}")
         return open_gid
@@ -111,7 +111,7 @@ class Stage:
     # The record
 
     def title(self, text: str) -> None:
-        """A headline above the steps that follow."""
+        """Write a headline above the steps that follow."""
         self.steps.append(text)
 
     @contextmanager
@@ -121,7 +121,7 @@ class Stage:
         self._silent = before
 
     def keep(self, who: str, what: dict[str, Any], answers: list[dict[str, Any]]) -> None:
-        """Add one step: what was asked, and its answers in Chinese and perhaps in English."""
+        """Record one step: the request, and its answers in Chinese and perhaps in English."""
         if self._silent:
             return
         first, *others = answers
@@ -133,7 +133,7 @@ class Stage:
         self.steps.append(step)
 
     def read(self, answer: Any, language: str) -> dict[str, Any]:
-        """An answer as it is recorded."""
+        """Return an answer as it is recorded."""
         kind, content = answer.get("Content-Type", ""), answer.content
         if not content:
             body: Any = None
@@ -143,7 +143,7 @@ class Stage:
                 found["requestId"] = "<that of the header>"
             body = self.names.in_json(found)
         elif kind.startswith("text/html"):
-            body = [self.names.in_text(line) for line in visible(content.decode())]
+            body = [self.names.in_text(line) for line in visible_texts(content.decode())]
         elif kind.startswith("image/"):
             image = Image.open(BytesIO(content))
             body = f"<a {image.format} of {image.width}×{image.height}>"
@@ -168,10 +168,10 @@ class Stage:
             if value != usual[name]
         }
 
-    # What goes wrong
+    # Faults
 
     def fault(self, path: str, times: int = 1, **what: Any) -> None:
-        """The next calls of one of WeChat's paths fail so; `times` by 0 takes it back."""
+        """Make the next calls of a WeChat path fail; `times=0` takes it back."""
         self.sandbox.state.request_fault(path, Fault(**what), times)
 
     @contextmanager
@@ -182,12 +182,12 @@ class Stage:
         with connection.execute_wrapper(fail):
             yield
 
-    # What WeChat pushes
+    # Pushes
 
     def push(
         self, app_id: str = APP_ID, *, safe: bool = True, xml: bool = False, **event: Any
     ) -> Any:
-        """A genuine push of this event, on the record."""
+        """Push this event as WeChat does."""
         query, body = channel_for(app_id).write(event, safe=safe, xml=xml)
         how = f"{'sealed' if safe else 'plain'} {'XML' if xml else 'JSON'}"
         path = f"/wechat/push/{app_id}/?{'&'.join(f'{k}={v}' for k, v in query.items())}"
@@ -195,7 +195,7 @@ class Stage:
         return self.visitor.ask("POST", path, data=body, kind=kind, says={how: event})
 
     def verdict(self, person: "Person", suggestion: str, label: int = 100, **how: Any) -> Any:
-        """WeChat's verdict on the avatar that this person sent last."""
+        """Push a verdict on the avatar that this person sent last."""
         with self.off_the_record():
             trace = person.get("me/data").json()["avatarChecks"][-1]["traceId"]
         result = {"suggest": suggestion, "label": label}
@@ -204,7 +204,7 @@ class Stage:
 
 
 class Caller:
-    """A caller with a token, a key or nothing."""
+    """Send requests with a token, a key, or nothing."""
 
     def __init__(self, stage: Stage, name: str, scheme: str = "Bearer") -> None:
         self.stage, self.name, self.scheme = stage, name, scheme
@@ -223,11 +223,11 @@ class Caller:
         twice: bool | None = None,
         of: "Person | None" = None,
     ) -> Any:
-        """Send one request, a second after the last one, record it, and return the answer.
+        """Send and record a request, one second after the last one; return the answer.
 
-        `body` goes as JSON; `data` as it is, and is recorded as `says`. It is sent again in English
-        if that changes nothing: a GET, and what was refused; or as `twice` says. A log-in `of` a
-        person has their id in its answer.
+        `body` is sent as JSON. `data` is sent as it is, and recorded as `says`. A request that
+        changed nothing (a read, or one that was refused) is sent again in English; `twice`
+        overrides this. `of` is the person who logs in with this request.
         """
         stage = self.stage
         stage.later(seconds=1)
@@ -274,7 +274,7 @@ class Caller:
 
 
 class Person(Caller):
-    """A person with a phone."""
+    """Send requests as a member with a phone."""
 
     def __init__(self, stage: Stage, name: str, app_id: str) -> None:
         super().__init__(stage, name)
@@ -298,7 +298,7 @@ class Person(Caller):
         return self
 
     def take(self, answer: Any) -> None:
-        """Go on with the token of a log-in."""
+        """Use the token in the answer to a log-in."""
         assert answer.status_code == 200, answer.content
         found = answer.json()
         self.token, self.pk = found["token"], found["user"]["id"]
@@ -315,13 +315,13 @@ class Person(Caller):
         return envelope
 
     def share_info(self, chat: str) -> dict[str, str]:
-        """wx.getShareInfo of a card opened in that chat."""
+        """Open a card in a chat; return the envelope of wx.getShareInfo."""
         self.stage.chat(chat, self.app_id)
         ticket = self.phone.open_card(chat)["shareTicket"]
         return self.sealed(self.phone.share_info(ticket), f"{self.name} in {chat}")
 
     def enter_info(self, chat: str, *, watermark: bool = True) -> dict[str, str]:
-        """wx.getGroupEnterInfo of a card opened in that chat."""
+        """Open a card in a chat; return the envelope of wx.getGroupEnterInfo."""
         self.stage.chat(chat, self.app_id)
         self.phone.open_card(chat)
         what = f"{self.name} in {chat}{'' if watermark else ', without a watermark'}"
@@ -330,8 +330,10 @@ class Person(Caller):
     def sealed_with(
         self, what: str, payload: dict[str, Any], key: str = SESSION_KEY, **mark: Any
     ) -> dict[str, str]:
-        """As WeChat would seal it, of one whose session key a server gave; `mark` changes the
-        watermark."""
+        """Seal a payload as WeChat does; `mark` changes the watermark.
+
+        For a person whose session key came from a team's server.
+        """
         watermark = {"appid": self.app_id, "timestamp": int(self.stage.now.timestamp()), **mark}
         marked = {"watermark": watermark, **payload}
         if marked["watermark"] is None:
@@ -339,14 +341,14 @@ class Person(Caller):
         return self.sealed(seal(key, marked), what)
 
     def enter(self, chat: str) -> str:
-        """Be in that group, off the record; its openGId."""
+        """Enter a group off the record; return its openGId."""
         with self.stage.off_the_record():
             answer = self.post("groups/bind", self.share_info(chat))
         assert answer.status_code in {200, 201}, answer.content
         return str(answer.json()["openGId"])
 
     def score(self, board: str, value: int, chat: str = "", **more: Any) -> None:
-        """A score off the record."""
+        """Submit a score off the record."""
         body = {"board": board, "value": value, **more}
         body |= {"openGId": self.stage.chat(chat)} if chat else {}
         with self.stage.off_the_record():
@@ -359,7 +361,7 @@ class Person(Caller):
         return self.post("me/avatar", data=form, says={"avatar": f"<a {name} picture>"})
 
     def link(self, chat: str, **body: Any) -> str:
-        """The path of a link to the group's page."""
+        """Ask for a link to the group's page; return its path."""
         answer = self.post(f"groups/{self.stage.chat(chat)}/link", body)
         return urlsplit(answer.json()["url"]).path
 

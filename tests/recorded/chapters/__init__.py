@@ -1,4 +1,4 @@
-"""The scenarios, each with people and a time of its own; by the name of its file of answers."""
+"""List the scenarios by the name of the file of answers. Each has its own people and time."""
 
 from collections.abc import Callable
 

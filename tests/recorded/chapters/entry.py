@@ -1,4 +1,4 @@
-"""Log in and out, prove a group, enter it; and what stands before every call."""
+"""Log in and out, prove a group, enter it; and check what comes before every call."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from ..stage import SESSION_KEY, Caller, Person, Stage
 GARBAGE = {"encryptedData": "A" * 43 + "=", "iv": "A" * 22 + "=="}
 CODE2SESSION = "/sns/jscode2session"
 
-NO_GROUP, NO_MEMBER = "tG-some-group", "o-someone"
+NO_GROUP, NO_USER = "tG-some-group", "o-some-user"
 
 
-def routes(open_gid: str = NO_GROUP, openid: str = NO_MEMBER) -> dict[str, str]:
-    """Every call, and its methods."""
+def routes(open_gid: str = NO_GROUP, openid: str = NO_USER) -> dict[str, str]:
+    """Return every call with its methods."""
     return {
         "login": "POST",
         "logout": "POST",
@@ -53,7 +53,7 @@ def log_in(stage: Stage) -> None:
     alice.token = first
     alice.get("me")
 
-    stage.title("What is no log-in")
+    stage.title("Invalid log-ins")
     for body in (
         {},
         {"code": ""},
@@ -79,7 +79,7 @@ def log_in(stage: Stage) -> None:
     stage.later(minutes=5)
     visitor.post("login", {"code": code})
 
-    stage.title("What WeChat answers in place of a session")
+    stage.title("Errors of WeChat")
     code = alice.code()
     for what in (
         *({"errcode": number} for number in (-1, 40013, 40125, 40164, 45009, 50002)),
@@ -112,7 +112,7 @@ def log_in(stage: Stage) -> None:
 
 
 def blocked(stage: Stage) -> None:
-    """Record what a blocked member may still do."""
+    """Call as a blocked member."""
     stage.at("2026-11-18 12:00")
     bob = stage.person("bob")
     stage.operator.do_to_person("block", bob)
@@ -126,7 +126,7 @@ def blocked(stage: Stage) -> None:
 
 
 def doors(stage: Stage) -> None:
-    """Every call without a token, with one that is none, and by a wrong method."""
+    """Call everything without a token, with a wrong token, and with a wrong method."""
     stage.at("2026-11-18 12:00")
     visitor, alice, server = stage.visitor, stage.person("alice"), stage.server()
     methods = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -137,7 +137,7 @@ def doors(stage: Stage) -> None:
             for method in right.split():
                 visitor.ask(method, path)
 
-    stage.title("With one that is none, or the other's")
+    stage.title("With a wrong token or key")
     for path, right in routes().items():
         kind = "Key" if path.startswith("server/") else "Bearer"
         if path != "login":
@@ -148,7 +148,7 @@ def doors(stage: Stage) -> None:
         visitor.get(f"server/groups/{NO_GROUP}/ranking", headers={"Authorization": header})
     visitor.get("me", headers={"Authorization": f"bearer {alice.token}"})
 
-    stage.title("By a method that it does not have")
+    stage.title("With a wrong method")
     for path, right in routes().items():
         caller: Caller = server if path.startswith("server/") else alice
         for method in methods:
@@ -169,7 +169,7 @@ def doors(stage: Stage) -> None:
     visitor.post("/api/v1/nothing", {"a": 1})
     alice.get(f"groups/{NO_GROUP}")
 
-    stage.title("What a client accepts, and from where it calls")
+    stage.title("Accept and Host")
     for accept in ("text/html", "image/*", "*/*", "application/json", "text/html, */*"):
         alice.get("me", headers={"Accept": accept})
     alice.get("me?format=xml")
@@ -182,7 +182,7 @@ def doors(stage: Stage) -> None:
 
 
 def bodies(stage: Stage) -> None:
-    """Bodies that are no JSON objects, of the wrong type, or too large."""
+    """Send bodies that are not JSON objects, of the wrong type, or too large."""
     stage.at("2026-11-18 12:00")
     visitor, alice = stage.visitor, stage.person("alice", "小明")
     for name, body in {
@@ -221,7 +221,7 @@ def bodies(stage: Stage) -> None:
     ):
         visitor.post("login", data=b'{"code": "x"}', kind=kind, says=f"<as {kind!r}>")
 
-    stage.title("Keys that are not known")
+    stage.title("Unknown keys")
     visitor.post("login", {"code": "x", "a": 1, "": 2, "non_field_errors": 3, "b.c": {"d": 4}})
     visitor.post("login", {f"{number:x>100}": 1 for number in range(30)})
     alice.get("groups?" + "&".join(f"a{number}=1" for number in range(1200)))
@@ -290,7 +290,7 @@ def prove_and_bind(stage: Stage) -> None:
             alice.post("groups/resolve", body)
     alice.post("groups/bind", {**sealed, "scene": 65535})
 
-    stage.title("Genuine, and of no group")
+    stage.title("Genuine data without a group")
     alice.phone.open_single()
     single = alice.sealed(alice.phone.group_enter_info(), "alice in a chat of two")
     profile = alice.sealed(alice.phone.user_info(), "alice's profile")
@@ -305,7 +305,7 @@ def prove_and_bind(stage: Stage) -> None:
     for payload in ({"opengid": ""}, {"openGId": None}, {"open_single_roomid": "r"}, {"a": 1}):
         carol.post("groups/resolve", carol.sealed_with(f"{payload}", payload))
 
-    stage.title("A group that an operator hides")
+    stage.title("A group hidden by an operator")
     stage.operator.do_to_group("hide_group", family)
     alice.post("groups/bind", alice.share_info("family"))
     alice.get(f"groups/{family}")
@@ -319,7 +319,7 @@ def prove_and_bind(stage: Stage) -> None:
     stage.later(days=1)
     alice.post("groups/bind", alice.share_info("family"))
 
-    stage.title("More new groups in a day than anybody founds")
+    stage.title("More than a hundred new groups in one day")
     dora = known_key(stage, "dora")
     with stage.off_the_record():
         for number in range(100):
@@ -332,7 +332,7 @@ def prove_and_bind(stage: Stage) -> None:
 
 
 def known_key(stage: Stage, name: str) -> Person:
-    """Return a member whose session key a team's own server gave."""
+    """Return a person whose session key came from a team's server, so that it is known here."""
     person = stage.phone(name)
     with stage.off_the_record():
         body = {"openid": person.openid, "sessionKey": SESSION_KEY}
@@ -359,8 +359,8 @@ def stale_envelopes(stage: Stage) -> None:
             GARBAGE,
         ]
 
-    stage.title("Whatever the reason, the answer is the same")
-    for number, body in enumerate(wrong(known_key(stage, "no-one-yet"))):
+    stage.title("The same answer for every reason")
+    for number, body in enumerate(wrong(known_key(stage, "newcomer"))):
         dora = known_key(stage, f"dora-{number}")
         dora.post("groups/resolve" if number % 2 else "groups/bind", body)
     emil = stage.phone("emil")
@@ -372,7 +372,7 @@ def stale_envelopes(stage: Stage) -> None:
     bob.post("groups/bind", bob.enter_info("family", watermark=False))
     bob.post("groups/bind", bob.enter_info("family"))
 
-    stage.title("The key before opens for ten minutes")
+    stage.title("The previous key opens for ten minutes")
     old = bob.share_info("family")
     bob.log_in()
     bob.post("groups/resolve", old)
@@ -382,7 +382,7 @@ def stale_envelopes(stage: Stage) -> None:
     stage.later(minutes=1)
     bob.post("groups/resolve", old)
 
-    stage.title("Ten times within an hour lock: resolve, bind, and a ticket too")
+    stage.title("Ten failures within an hour lock")
     frank = known_key(stage, "frank")
     good = frank.post("groups/resolve", frank.sealed_with("frank in family", chat))
     with stage.off_the_record():

@@ -1,4 +1,4 @@
-"""The list of my groups, what a group is called, my membership in it, and the boards."""
+"""List my groups, read their titles, change my membership, list the boards."""
 
 from tests.settings import APP_ID
 
@@ -24,13 +24,13 @@ def my_groups(stage: Stage) -> None:
         alice.get(f"groups?cursor={cursor}")
     bob.get(f"groups?cursor={last}")
 
-    stage.title("One of them, of those who are in it alone")
+    stage.title("One group, for its members only")
     alice.get(f"groups/{stage.chat('chat 3')}")
     bob.get(f"groups/{stage.chat('chat 3')}")
     bob.get(f"groups/{stage.chat('chat 4')}")
     bob.get(f"groups/{stage.chat('chat 3').swapcase()}")
 
-    stage.title("Who has not entered for thirty days is out until they enter again")
+    stage.title("A membership lapses after thirty days, until the next entry")
     stage.later(days=29)
     alice.enter("chat 3")
     stage.later(days=2)
@@ -45,7 +45,7 @@ def my_groups(stage: Stage) -> None:
 
 
 def titles(stage: Stage) -> None:
-    """What a group is called, as people come, go, hide and take names."""
+    """Read a group's title as people come, go, hide and change names."""
     stage.at("2026-11-18 12:00")
     family = stage.chat("family")
     nameless = [stage.person(f"nameless {number}") for number in range(2)]
@@ -104,7 +104,7 @@ def membership(stage: Stage) -> None:
     stage.operator.do_to_membership("show", alice, stage.chat("family"))
     alice.get(path)
 
-    stage.title("What is refused")
+    stage.title("Refused")
     for body in (
         {"hidden": "yes"},
         {"hidden": 1},

@@ -1,4 +1,4 @@
-"""Too many calls, faults of ours, and several mini-programs on one site."""
+"""Exceed the limits, break the database, and serve two mini-programs."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def throttles(stage: Stage) -> None:
     alice.enter("family")
     family = stage.chat("family")
 
-    stage.title("As it is set by default: sixty costly calls a minute")
+    stage.title("By default sixty costly calls a minute")
     with stage.off_the_record():
         for _time in range(60):
             stage.at("2026-11-18 12:00")
@@ -49,7 +49,7 @@ def throttles(stage: Stage) -> None:
 
 
 def use_up(stage: Stage, ask: Callable[[], object]) -> None:
-    """The same five times within one second, or ten with the English ones; the next is too many."""
+    """Send a request five times within one second, so that the next one is too many."""
     moment = f"{stage.now:%Y-%m-%d %H:%M:%S}"
     with stage.off_the_record():
         for _time in range(5):
@@ -59,7 +59,7 @@ def use_up(stage: Stage, ask: Callable[[], object]) -> None:
 
 
 def every_call(stage: Stage) -> None:
-    """What any call can answer, whatever it is about."""
+    """Provoke the errors that every call has."""
     stage.at("2026-11-18 12:00")
     alice, server = stage.person("alice", "小明"), stage.server()
     every = routes(alice.enter("family"), alice.openid)
@@ -80,10 +80,10 @@ def every_call(stage: Stage) -> None:
     stage.title("A body that is not JSON")
     for caller, method, path in with_a_body:
         caller.ask(method, path, data=b"{", says="{")
-    stage.title("A body that is no object")
+    stage.title("A body that is not an object")
     for caller, method, path in with_a_body:
         caller.ask(method, path, data=b"[]", says=[])
-    stage.title("A key that is not known")
+    stage.title("An unknown key")
     for caller, method, path in with_a_body:
         caller.ask(method, path, data=b'{"hat": 1}', says={"hat": 1})
     stage.title("A body that is too large")
@@ -93,7 +93,7 @@ def every_call(stage: Stage) -> None:
     with stage.without_database():
         for caller, method, path in calls:
             caller.ask(method, path, {"code": alice.code()} if path == "login" else None)
-    stage.title("A fault of ours")
+    stage.title("An internal error")
     with stage.without_database(RuntimeError):
         for caller, method, path in calls:
             caller.ask(method, path, {"code": alice.code()} if path == "login" else None)
@@ -134,7 +134,7 @@ def what_breaks(stage: Stage) -> None:
         visitor.get("/api/nothing")
         visitor.get("/livez")
 
-    stage.title("A fault of ours")
+    stage.title("An internal error")
     with stage.without_database(RuntimeError):
         alice.get(f"groups/{family}/ranking")
         server.post("server/scores", {"scores": []})
@@ -149,7 +149,7 @@ def what_breaks(stage: Stage) -> None:
         server.post("server/sessions", session)
         stage.fault("/wxa/msg_sec_check", times=0)
 
-    stage.title("The storage is away, and no one is erased")
+    stage.title("While the storage is away, no one is erased")
     alice.send_avatar()
     root = stage.settings.MEDIA_ROOT
     (root / "a file").write_text("in the way")

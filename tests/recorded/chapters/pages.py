@@ -1,6 +1,7 @@
-"""The members' page, what else the site answers, and what WeChat pushes."""
+"""Open the members' page and the other addresses, and push as WeChat does."""
 
 from tests.settings import APP_ID, OTHER_APP_ID
+from wechat.push import channel_for
 
 from ..stage import GREEN, Stage
 from .profile import DOUBTFUL
@@ -46,7 +47,7 @@ def member_page(stage: Stage) -> None:
     visitor.ask("HEAD", points)
     visitor.ask("POST", points)
 
-    stage.title("As the member sees it who asked for it")
+    stage.title("As seen by the member who asked for the link")
     alice.put("me", {"nickname": DOUBTFUL})
     visitor.get(points)
     alice.put(f"groups/{stage.chat('family')}/membership", {"hidden": True})
@@ -54,7 +55,7 @@ def member_page(stage: Stage) -> None:
     stage.operator.do_to_membership("hide", alice, stage.chat("family"))
     visitor.get(f"{points}?period=all")
 
-    stage.title("Alone in a group where nothing has been scored")
+    stage.title("Alone in a group without scores")
     alone = stage.person("alone", "独行")
     alone.enter("elsewhere")
     visitor.get(alone.link("elsewhere"))
@@ -74,7 +75,7 @@ def member_page(stage: Stage) -> None:
     visitor.get(f"{first}?cursor={following}x")
     visitor.get(f"{points}?cursor={following}")
 
-    stage.title("Altered, no longer a member's, expired")
+    stage.title("Altered, of a former member, expired")
     for path in (f"{points[:-1]}x/", "/g/x/", f"/g/{points.split('/')[2][1:]}/", points[:-1]):
         visitor.get(path)
     bob = people["member-05"]
@@ -93,7 +94,7 @@ def member_page(stage: Stage) -> None:
 
 
 def around_the_api(stage: Stage) -> None:
-    """Probes, documents, verification files, and what is no page."""
+    """Ask the probes, the schema, verification files and other pages."""
     stage.at("2026-11-18 12:00")
     visitor = stage.visitor
     for path in ("/livez", "/readyz"):
@@ -166,14 +167,14 @@ def pushes(stage: Stage) -> None:
     alice.get("me")
     alice.get("me/data")
 
-    stage.title("Other events, and what is refused")
+    stage.title("Other events, and refused ones")
     stage.push(MsgType="event", Event="user_enter_tempsession")
     stage.push(MsgType="text", Content="你好")
     stage.push(MsgType="event", Event="wxa_media_check", trace_id="a b")
     stage.push(MsgType="event", Event="wxa_media_check")
     for data in (b"", b"[]", b"{}", b"<xml>", b"<xml/>", b"x" * (256 * 1024 + 1)):
-        shown = f"<{len(data)} bytes>" if len(data) > 99 else data.decode()
-        visitor.post(f"{here}?{genuine}", data=data, says=shown)
+        says = f"<{len(data)} bytes>" if len(data) > 99 else data.decode()
+        visitor.post(f"{here}?{genuine}", data=data, says=says)
     sealed = b'{"Encrypt": "AAAA"}'
     visitor.post(f"{here}?{genuine}", data=sealed, says=sealed.decode())
     visitor.post(f"{here}?{genuine}&msg_signature=x", data=sealed, says=sealed.decode())
@@ -181,8 +182,6 @@ def pushes(stage: Stage) -> None:
 
 
 def _query(stage: Stage) -> str:
-    """A query that the platform has signed."""
-    from wechat.push import channel_for
-
+    """Return a query signed by the platform."""
     query, _body = channel_for(APP_ID).write({}, safe=False, xml=False)
     return "&".join(f"{name}={value}" for name, value in query.items())

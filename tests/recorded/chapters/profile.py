@@ -1,4 +1,4 @@
-"""Names, avatars, consents, and everything held about me."""
+"""Change names and avatars, give consent, read and erase everything held about me."""
 
 from urllib.parse import urlsplit
 
@@ -21,12 +21,12 @@ def names_of_mine(stage: Stage) -> None:
     family = family_of(stage, alice, bob)
     ranking, mine = f"groups/{family}/ranking", f"groups/{family}/membership"
 
-    stage.title("A first name, and what is cleaned")
+    stage.title("A first name, and names that are cleaned")
     for name in ("小明", "  小  明\n", "a\u200bb\u202ec", "👩‍👩‍👧‍👦", "<b>x</b>", "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A"):
         alice.put("me", {"nickname": name})
     alice.put("me", {"nickname": "小明"})
 
-    stage.title("What is no name")
+    stage.title("Invalid names")
     for body in (
         {},
         {"nickname": ""},
@@ -76,14 +76,14 @@ def names_of_mine(stage: Stage) -> None:
     ):
         alice.put(mine, body)
 
-    stage.title("What an operator resets")
+    stage.title("Reset by an operator")
     stage.operator.do_to_membership("reset_alias", alice, family)
     stage.operator.do_to_person("reset_nickname", alice)
     alice.get("me")
     alice.get(ranking)
     bob.get(ranking)
 
-    stage.title("While WeChat is away no name changes; members it has not seen wait for review")
+    stage.title("While WeChat is away; and for a member WeChat has not seen lately")
     for errcode in (-1, 45009, 40001, 45011, 40226):
         stage.fault(TEXTS, times=4, errcode=errcode)
         alice.put("me", {"nickname": "新名字"})
@@ -137,7 +137,7 @@ def avatars(stage: Stage) -> None:
     stage.verdict(alice, "pass")
     alice.get("me")
 
-    stage.title("What is no picture")
+    stage.title("Invalid pictures")
     for name, form in {
         "svg": {"avatar": b"<svg onload=alert(1)>"},
         "an empty file": {"avatar": b""},
@@ -197,7 +197,7 @@ def consents(stage: Stage) -> None:
 
 
 def my_data(stage: Stage) -> None:
-    """Record `me/data` of a member with data of every kind."""
+    """Read everything held about a member with a row of each kind."""
     stage.at("2026-11-16 09:00")
     operator = stage.operator
     operator.make_board("points", "积分", "Points", scope="app", decimals="2", unit_zh="分")
@@ -230,7 +230,7 @@ def my_data(stage: Stage) -> None:
     operator.do_to_membership("hide", alice, stage.chat("school"))
     alice.get("me/data")
 
-    stage.title("Also of a blocked member, and of one with no recent proof")
+    stage.title("Of a blocked member, and after a membership lapsed")
     operator.do_to_person("block", alice)
     alice.get("me/data")
     alice.get("me")

@@ -1,4 +1,4 @@
-"""Rankings: ranks, periods and movement, who is not listed, and walks through the pages."""
+"""Read rankings: ranks, periods, movement, unlisted members, pages."""
 
 from ..stage import Person, Stage
 
@@ -6,7 +6,7 @@ CROWD = ("alice", "bob", "carol", "dora", "emil", "frank", "gina", "hugo")
 
 
 def crowd(stage: Stage, *names: str, chat: str = "family") -> dict[str, Person]:
-    """People in one group, a second after each other."""
+    """Let people enter one group, a second after each other."""
     people = {name: stage.person(name, name.title()) for name in names or CROWD}
     for person in people.values():
         person.enter(chat)
@@ -14,7 +14,7 @@ def crowd(stage: Stage, *names: str, chat: str = "family") -> dict[str, Person]:
 
 
 def ranks(stage: Stage) -> None:
-    """Ties by every style in both orders, texts of scores, and percentiles."""
+    """Read ties by every style in both orders, texts of scores, and percentiles."""
     stage.at("2026-11-18 12:00")
     operator = stage.operator
     for style in ("competition", "dense", "ordinal"):
@@ -33,14 +33,14 @@ def ranks(stage: Stage) -> None:
             people["carol"].get(f"{path}?board={board}")
             people["hugo"].get(f"{path}/around?board={board}&size=1", twice=False)
 
-    stage.title("Ties at the very same moment: who joined earlier is before")
+    stage.title("Ties at the very same moment: the earlier member comes first")
     operator.make_board("same", "同时", "Same", scope="app")
     for name in reversed(CROWD[:4]):
         stage.at("2026-11-18 13:00")
         people[name].score("same", 5)
     people["alice"].get(f"{path}?board=same")
 
-    stage.title("What is below me")
+    stage.title("Percentiles")
     for name in CROWD:
         answer = people[name].get(f"{path}?board=competition-desc&limit=1", twice=False)
         assert answer.json()["me"]
@@ -62,7 +62,7 @@ def ranks(stage: Stage) -> None:
 
 
 def periods(stage: Stage) -> None:
-    """Scores over five weeks, and every way of asking for a time."""
+    """Read scores of five weeks by every window and key."""
     stage.at("2026-10-26 12:00")  # a Monday
     stage.operator.make_board("points", "积分", "Points", scope="app", policy="sum")
     stage.operator.make_board("steps", "步数", "Steps", policy="best")
@@ -101,7 +101,7 @@ def periods(stage: Stage) -> None:
             alice.get(f"{path}?board={board}&period={period}", twice=False)
         emil.get(f"{path}/around?board={board}&period=2026-W47&size=1", twice=False)
 
-    stage.title("What is no period, or has not begun, or is not counted")
+    stage.title("Periods that are invalid, have not begun, or are not counted")
     for period in (
         *("year", "DAY", "2026-11-23", "2026-W48", "2026-12", "2026-W54", "2026-W00", "2026-02-30"),
         *("2026-13", "1999-12-31", "1999-W52", "9999-W01", "2026-W7", "2026-W047", "2026-11-2"),
@@ -113,7 +113,7 @@ def periods(stage: Stage) -> None:
     alice.get(f"{path}?board=weekly")
     alice.get(f"{path}?period=x&period=week", twice=False)
 
-    stage.title("The turn of a day, a week, a month and a year")
+    stage.title("The end of a day, a week, a month and a year")
     for moment in (
         *("2026-11-22 23:59", "2026-11-23 00:00", "2026-11-30 23:59", "2026-12-01 00:00"),
         *("2026-12-31 23:59", "2027-01-01 00:00", "2027-01-03 23:59", "2027-01-04 00:00"),
@@ -137,7 +137,7 @@ def periods(stage: Stage) -> None:
 
 
 def scopes(stage: Stage) -> None:
-    """One score for all groups, or one for each: two groups that share a member."""
+    """Compare boards of both scopes in two groups that share a member."""
     stage.at("2026-11-18 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     stage.operator.make_board("steps", "步数", "Steps", scope="group")
@@ -162,7 +162,7 @@ def scopes(stage: Stage) -> None:
 
 
 def absences(stage: Stage) -> None:
-    """Who hides, is hidden, blocked, has left, lapsed or was erased, as others and they see it."""
+    """Read rankings with hidden, withheld, blocked, left, lapsed and erased members."""
     stage.at("2026-11-16 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     people = crowd(stage)
@@ -219,7 +219,7 @@ def absences(stage: Stage) -> None:
 
 
 def walks(stage: Stage) -> None:
-    """Pages by cursor, the part around me, and limits."""
+    """Walk through pages by cursor, read the part around me, try limits."""
     stage.at("2026-11-17 12:00")
     stage.operator.make_board("points", "积分", "Points", scope="app")
     stage.operator.make_board("others", "其他", "Others", scope="app")
@@ -232,7 +232,7 @@ def walks(stage: Stage) -> None:
     path = f"groups/{stage.chat('family')}/ranking"
     points = f"{path}?board=points"
 
-    stage.title("A walk in pages of five, while another member overtakes")
+    stage.title("A walk in pages of five, while a member overtakes")
     cursor = first.get(f"{points}&limit=5").json()["next"]
     last.score("points", 1000)
     cursor = first.get(f"{points}&limit=5&cursor={cursor}").json()["next"]
@@ -240,7 +240,7 @@ def walks(stage: Stage) -> None:
     last.get(f"{points}&limit=5&cursor={cursor}&period=week", twice=False)
     last.get(f"{points}&limit=5&cursor={cursor}&period=2026-W47", twice=False)
 
-    stage.title("Cursors that are none of this list")
+    stage.title("Wrong cursors")
     for query in (
         f"cursor={cursor}&period=day",
         f"cursor={cursor}&period=2026-W46",
@@ -256,7 +256,7 @@ def walks(stage: Stage) -> None:
     first.get(f"groups/{stage.chat('school')}/ranking?board=points&cursor={cursor}")
     first.get(f"groups?cursor={cursor}")
 
-    stage.title("The next week, a cursor of the last one")
+    stage.title("A cursor of the week before")
     stage.at("2026-11-23 00:00")
     first.get(f"{points}&limit=5&cursor={cursor}", twice=False)
     first.get(f"{points}&limit=5&cursor={cursor}&period=week")
@@ -272,7 +272,7 @@ def walks(stage: Stage) -> None:
     people["member-10"].get(f"{path}/around?board=points&size=2", twice=False)
     first.get(f"{path}/around?board=points&cursor=x", twice=False)
 
-    stage.title("Of no group of mine")
+    stage.title("Not a group or board of mine")
     stranger = stage.person("stranger")
     for where in (path, f"{path}/around", "groups/tG-no-such-group/ranking"):
         stranger.get(where)

@@ -1,4 +1,4 @@
-"""Scores that people submit: what they become, what is refused, and what is remembered."""
+"""Submit scores: accepted, refused, and repeated ones."""
 
 from ..stage import Stage
 
@@ -6,7 +6,7 @@ LARGEST = 2**53 - 1
 
 
 def submitted(stage: Stage) -> None:
-    """Every policy in both orders and scopes, over the turn of a day, a week and a month."""
+    """Submit by every policy, order and scope, across the end of a day, a week and a month."""
     stage.at("2026-11-29 12:00")  # a Sunday
     operator, alice = stage.operator, stage.person("alice", "小明")
     kinds = [
@@ -86,7 +86,7 @@ def refused(stage: Stage) -> None:
 
 
 def remembered(stage: Stage) -> None:
-    """Idempotency keys."""
+    """Repeat submissions with idempotency keys."""
     stage.at("2026-11-16 12:00")
     operator, alice, bob = stage.operator, stage.person("alice"), stage.person("bob")
     operator.make_board("points", "积分", "Points", scope="app", policy="sum")

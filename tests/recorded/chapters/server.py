@@ -1,4 +1,6 @@
-"""The calls of a team's own back end."""
+"""Call as a team's own back end."""
+
+import json
 
 from tests.settings import OTHER_APP_ID
 
@@ -45,9 +47,9 @@ def server_calls(stage: Stage) -> None:
     server.post("server/sessions", {"openid": alice.openid})
     stage.operator.do_to_person("unblock", alice)
 
-    stage.title("A member's groups")
+    stage.title("The groups of a member")
     for number in range(22):
-        newcomer.enter(f"chat {number}") if number < 0 else alice.enter(f"chat {number}")
+        alice.enter(f"chat {number}")
     path = f"server/users/{alice.openid}/groups"
     page = server.get(path).json()
     server.get(f"{path}?cursor={page['next']}")
@@ -55,7 +57,7 @@ def server_calls(stage: Stage) -> None:
     server.get(f"server/users/{newcomer.openid}/groups?cursor={page['next']}")
     server.get("server/users/oUnknown/groups")
 
-    stage.title("A ranking as no member in particular sees it")
+    stage.title("A ranking without a viewer")
     path = f"server/groups/{family}/ranking"
     page = server.get(f"{path}?limit=1").json()
     server.get(f"{path}?limit=1&cursor={page['next']}")
@@ -65,11 +67,11 @@ def server_calls(stage: Stage) -> None:
         server.get(f"{path}?{query}")
     server.get("server/groups/tG-no-such-group/ranking")
 
-    stage.title("A group that is hidden is there for the server")
+    stage.title("A hidden group is still there for the server")
     stage.operator.do_to_group("hide_group", family)
     server.get(path)
 
-    stage.title("Another mini-program's key sees none of it, and one that is revoked nothing")
+    stage.title("Another mini-program's key, and a revoked key")
     stage.serve_two_apps()
     other = stage.server(OTHER_APP_ID, "the other server")
     other.get(path)
@@ -96,7 +98,7 @@ def batches(stage: Stage) -> None:
         body = {"openid": person.openid, "board": "steps", "value": value}
         return {**body, "idempotencyKey": key, **more}
 
-    stage.title("Results in order; a refused one hinders no other")
+    stage.title("Accepted and refused rows in order, then the same batch again")
     batch = [
         row(alice, 5),
         row(bob, 101),
@@ -122,7 +124,7 @@ def batches(stage: Stage) -> None:
     alice.get(f"groups/{family}/ranking?board=laps")
     alice.get(f"groups/{family}/ranking?board=active-days")
 
-    stage.title("What spoils a whole batch")
+    stage.title("Batches that are refused as a whole")
     for bad in (
         {"value": 2**53},
         {"value": "5"},
@@ -140,13 +142,7 @@ def batches(stage: Stage) -> None:
         server.post("server/scores", body)
     server.post("server/scores", {"scores": []})
     many = [row(alice, 1, f"k{number}", board="points") for number in range(501)]
-    server.post("server/scores", data=_json({"scores": many}), says="<501 scores>")
-
-
-def _json(value: object) -> bytes:
-    import json
-
-    return json.dumps(value).encode()
+    server.post("server/scores", data=json.dumps({"scores": many}).encode(), says="<501 scores>")
 
 
 def winners(stage: Stage) -> None:
@@ -175,13 +171,13 @@ def winners(stage: Stage) -> None:
     server.get(f"{path}points&period=2026-11-11")
     server.get(f"server/groups/{family}/winners?period=2026-W46", twice=False)
 
-    stage.title("Who hides wins nothing; what an operator corrects counts")
+    stage.title("Hidden and blocked members, and a corrected score")
     people["alice"].put(f"groups/{family}/membership", {"hidden": True})
     stage.operator.do_to_person("block", people["bob"])
     stage.operator.correct_score(people["frank"], "points", "2026-W46", 1000)
     server.get(f"{path}points&period=2026-W46")
 
-    stage.title("What has not ended, or is none")
+    stage.title("Periods that have not ended or are invalid")
     for period in ("week", "all", "month", "2026-11", "2026-W47", "9999-W01", "x", "", "2026-W48"):
         server.get(f"{path}points&period={period}")
     server.get(f"{path}points")
