@@ -56,7 +56,7 @@ messages: $(VENV)/.dev ## collect and compile translations (needs gettext)
 release: $(VENV)/.dev ## version, dated changelog, bill of materials, commit and tag (VERSION=0.1.0; DRY=1 only says so)
 	@$(BIN)/python -m scripts.release "$(VERSION)" $(if $(DRY),--dry-run)
 
-clean: ## forget the environment and the demo's data
+clean: ## delete the environment and the demo's data
 	rm -rf $(VENV) $(KIT) var
 
 $(VENV)/bin/python:

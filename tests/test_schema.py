@@ -46,7 +46,7 @@ def test_no_index_repeats_the_prefix_of_another(db: None, table: str) -> None:
 
 
 def test_a_new_window_changes_no_table() -> None:
-    """Migrations name the default of a board's windows by its function, and there is room."""
+    """Check that migrations hold no names of windows, and that there is room for more."""
     field = Board._meta.get_field("windows")
     assert field.deconstruct()[3]["default"] is every_window
     assert Board().windows == ",".join(Window.values)
