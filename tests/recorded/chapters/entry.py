@@ -378,8 +378,8 @@ def stale_envelopes(stage: Stage) -> None:
 
     stage.title("The previous key opens for ten minutes")
     stage.settings.WATERMARK_MAX_AGE = 3600
-    old = bob.share_info("family")
     stage.at_next("2026-11-18 13:00:00")
+    old = bob.share_info("family")
     bob.log_in()
     for moment in ("2026-11-18 13:00:01", "2026-11-18 13:09:59", "2026-11-18 13:10:00"):
         stage.at_next(moment)
