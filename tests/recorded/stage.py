@@ -66,6 +66,11 @@ class Stage:
         """Move the clock to a moment in Shanghai, such as `2026-11-18 12:00`."""
         self.clock.move_to(datetime.fromisoformat(f"{moment}+08:00").timestamp(), tick=False)
 
+    def at_next(self, moment: str) -> None:
+        """Set the clock so that the next request comes at this very second."""
+        self.at(moment)
+        self.later(seconds=-1)
+
     def later(self, **units: float) -> None:
         self.clock.shift(timedelta(**units))
 

@@ -105,10 +105,11 @@ def log_in(stage: Stage) -> None:
     alice.get("me")
 
     stage.title("A token is good for thirty days")
-    stage.later(days=30, minutes=-10)
-    alice.get("me")
-    stage.later(minutes=10)
-    alice.get("me")
+    stage.at_next("2026-11-18 15:00:00")
+    dora = stage.phone("dora").log_in()
+    for moment in ("2026-12-18 14:59:59", "2026-12-18 15:00:00"):
+        stage.at_next(moment)
+        dora.get("me")
 
 
 def blocked(stage: Stage) -> None:
@@ -264,8 +265,11 @@ def prove_and_bind(stage: Stage) -> None:
         alice.post("groups/bind", body)
     bob.post("groups/bind", ticket_of(of_family))
     bob.post("groups/bind", ticket_of(of_family, openid=bob.openid))
-    stage.later(seconds=310)
-    alice.post("groups/bind", ticket_of(of_family))
+    stage.at_next("2026-11-18 13:00:00")
+    last = alice.post("groups/resolve", alice.share_info("family"))
+    for moment in ("2026-11-18 13:05:00", "2026-11-18 13:05:01"):
+        stage.at_next(moment)
+        alice.post("groups/bind", ticket_of(last))
 
     stage.title("Bodies of neither form")
     sealed = alice.share_info("family")
@@ -373,20 +377,30 @@ def stale_envelopes(stage: Stage) -> None:
     bob.post("groups/bind", bob.enter_info("family"))
 
     stage.title("The previous key opens for ten minutes")
+    stage.settings.WATERMARK_MAX_AGE = 3600
+    stage.at_next("2026-11-18 13:00:00")
     old = bob.share_info("family")
     bob.log_in()
-    bob.post("groups/resolve", old)
-    stage.later(minutes=9, seconds=50)
-    kept = bob.sealed_with("no matter", chat)
-    bob.post("groups/resolve", kept)
-    stage.later(minutes=1)
-    bob.post("groups/resolve", old)
+    for moment in ("2026-11-18 13:00:01", "2026-11-18 13:09:59", "2026-11-18 13:10:00"):
+        stage.at_next(moment)
+        bob.post("groups/resolve", old)
+
+    stage.title("A watermark counts for as long as the settings say")
+    stage.settings.WATERMARK_MAX_AGE = 300
+    for name, second in (("gina", 0), ("hugo", 1)):
+        stage.at("2026-11-18 14:00:00")
+        person = known_key(stage, name)
+        stage.at("2026-11-18 14:00:00")
+        sealed = person.sealed_with(f"{name} at two", chat)
+        stage.at_next(f"2026-11-18 14:05:0{second}")
+        person.post("groups/resolve", sealed)
 
     stage.title("Ten failures within an hour lock")
     frank = known_key(stage, "frank")
     good = frank.post("groups/resolve", frank.sealed_with("frank in family", chat))
     with stage.off_the_record():
         for _time in range(9):
+            stage.at_next("2026-11-18 15:00:00")
             assert frank.post("groups/bind", GARBAGE, twice=False).status_code == 409
     frank.post("groups/bind", {"encryptedData": "QUJD", "iv": "x"})
     frank.post("groups/bind", GARBAGE, twice=False)
@@ -396,7 +410,6 @@ def stale_envelopes(stage: Stage) -> None:
     frank.log_in()
     frank.post("groups/bind", frank.share_info("family"))
     frank.get("me")
-    stage.later(minutes=30)
-    frank.post("groups/bind", frank.share_info("family"))
-    stage.later(minutes=31)
-    frank.post("groups/bind", frank.share_info("family"))
+    for moment in ("2026-11-18 15:30:00", "2026-11-18 15:59:59", "2026-11-18 16:00:00"):
+        stage.at_next(moment)
+        frank.post("groups/bind", frank.share_info("family"))

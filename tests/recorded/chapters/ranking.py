@@ -201,19 +201,19 @@ def absences(stage: Stage) -> None:
     alice.get(points)
     people["dora"].get(points)
 
-    stage.title("Hugo lapses, at the very second")
+    stage.title("Hugo lapses thirty days after his last entry, to the second")
+    stage.at("2026-11-16 13:00:00")
+    people["hugo"].enter("family")
     with stage.off_the_record():
-        stage.at("2026-12-16 11:59")
+        stage.at("2026-12-16 12:00")
         for name in ("alice", "bob", "carol", "emil", "hugo"):
             people[name].log_in()
         for name in ("alice", "bob", "carol", "emil"):
             people[name].enter("family")
-    stage.at("2026-12-16 12:00")
-    alice.get(f"{points}&period=all")
-    people["hugo"].get(f"{points}&period=all")
-    stage.later(minutes=1)
-    alice.get(f"{points}&period=all")
-    people["hugo"].get(f"{points}&period=all")
+    for name in ("alice", "hugo"):
+        for moment in ("2026-12-16 13:00:00", "2026-12-16 13:00:01"):
+            stage.at(moment)
+            people[name].get(f"{points}&period=all")
     people["hugo"].post("groups/bind", people["hugo"].share_info("family"))
     alice.get(f"{points}&period=all")
 

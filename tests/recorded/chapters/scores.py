@@ -87,13 +87,14 @@ def refused(stage: Stage) -> None:
 
 def remembered(stage: Stage) -> None:
     """Repeat submissions with idempotency keys."""
-    stage.at("2026-11-16 12:00")
+    stage.at("2026-11-16 11:00")
     operator, alice, bob = stage.operator, stage.person("alice"), stage.person("bob")
     operator.make_board("points", "积分", "Points", scope="app", policy="sum")
     operator.make_board("steps", "步数", "Steps")
     alice.enter("family")
     alice.enter("school")
     once = {"board": "points", "value": 5, "idempotencyKey": "k"}
+    stage.at_next("2026-11-16 12:00:00")
     alice.post("scores", once)
     alice.post("scores", once)
     alice.post("scores", {**once, "value": 6})
@@ -110,8 +111,6 @@ def remembered(stage: Stage) -> None:
     server = stage.server()
     server.post("server/scores", {"scores": [item, item, {**item, "value": 6}]})
     stage.title("For seven days")
-    stage.at("2026-11-23 12:00")
-    alice.post("scores", once)
-    stage.later(seconds=1)
-    alice.post("scores", once)
-    alice.post("scores", once)
+    for moment in ("2026-11-23 11:59:59", "2026-11-23 12:00:00", "2026-11-23 12:00:01"):
+        stage.at_next(moment)
+        alice.post("scores", once)
