@@ -8,7 +8,6 @@ from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client as Browser
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -17,8 +16,15 @@ from audit.models import AuditEvent
 from console import paging
 from console.paging import RowCount
 from groups.models import Absence, Board, Group, Membership, Score
-from tests.cast import FAMILY, Person
-from tests.query_counts import FEW, MANY, make_group, make_members, make_rows, rolled_back
+from tests.cast import FAMILY, Person, browser_of
+from tests.query_counts import (
+    MANY,
+    at_both_sizes,
+    count_queries,
+    make_group,
+    make_members,
+    make_rows,
+)
 from tests.settings import APP_ID, OTHER_APP_ID
 
 GROUPS, MEMBERS = "/groups/", "/admin/accounts/wechatuser/"
@@ -40,14 +46,6 @@ def rows_of(answer: Any) -> list[Any]:
 def groups_of(answer: Any) -> list[Group]:
     assert answer.status_code == 200, answer
     return [card.group for card, _faces in answer.context["rows"]]
-
-
-def with_role(role: str) -> Browser:
-    operator = User.objects.create_user(f"a-{role}", is_staff=True)
-    operator.groups.add(Role.objects.get(name=role))
-    browser = Browser()
-    browser.force_login(operator)
-    return browser
 
 
 def membership_of(person: Person) -> Membership:
@@ -138,7 +136,7 @@ def test_groups_are_labelled_in_bulk_and_each_change_is_audited(
 
 
 def test_a_viewer_cannot_label_groups(group: Group) -> None:
-    viewer = with_role("viewer")
+    viewer = browser_of("viewer")
     assert viewer.get(LABELS, {"group": group.pk}).status_code == 403
     assert viewer.post(LABELS, {"group": group.pk, "all": "x"}).status_code == 403
     assert viewer.post(page_of(group), {"label": "x"}).status_code == 403
@@ -163,8 +161,8 @@ def test_openids_are_masked_and_showing_one_is_audited(
 
 def test_an_openid_is_shown_to_those_with_the_permission_only(alice: Person) -> None:
     path = reverse("console-openid", args=[alice.user.pk])
-    assert with_role("moderator").post(path).status_code == 403
-    answer = with_role("manager").get(path)  # as after signing in anew
+    assert browser_of("moderator").post(path).status_code == 403
+    answer = browser_of("manager").get(path)  # as after signing in anew
     assert answer["Location"] == f"/admin/accounts/wechatuser/{alice.user.pk}/change/"
     assert AuditEvent.objects.count() == 0
 
@@ -309,7 +307,7 @@ def test_a_hidden_group_is_the_reason_for_each_of_its_members(alice: Person, gro
 
 
 def test_a_viewer_sees_the_pages_without_actions(alice: Person, group: Group) -> None:
-    viewer = with_role("viewer")
+    viewer = browser_of("viewer")
     for row in (group, alice.user, membership_of(alice)):
         page = viewer.get(page_of(row))
         assert page.status_code == 200
@@ -317,7 +315,7 @@ def test_a_viewer_sees_the_pages_without_actions(alice: Person, group: Group) ->
 
 
 def test_a_moderator_sees_the_actions_of_moderators(alice: Person, group: Group) -> None:
-    text = with_role("moderator").get(page_of(alice.user)).content.decode()
+    text = browser_of("moderator").get(page_of(alice.user)).content.decode()
     assert reverse("console-act", args=["block", alice.user.pk]) in text
     assert reverse("console-act", args=["erase", alice.user.pk]) not in text
 
@@ -335,14 +333,7 @@ def test_a_members_page_shows_groups_scores_and_their_source(
     assert reverse("console-act", args=["erase", alice.user.pk]) in page.content.decode()
 
 
-# Cost
-
-
-def spent(browser: Browser, address: str) -> int:
-    assert browser.get(address).status_code == 200, address
-    with CaptureQueriesContext(connection) as captured:
-        browser.get(address)
-    return len(captured)
+# Queries
 
 
 LISTS = ["accounts/wechatuser", "groups/membership", "groups/score", "groups/board"]
@@ -352,30 +343,28 @@ LISTS = ["accounts/wechatuser", "groups/membership", "groups/score", "groups/boa
 def test_each_list_takes_at_most_eight_queries(olga: Browser, path: str) -> None:
     make_rows(MANY)
     for query in ("", "?q=Person"):
-        assert spent(olga, f"/admin/{path}/{query}") <= LIMIT
-        assert spent(olga, GROUPS + query) <= LIMIT
+        assert count_queries(olga, f"/admin/{path}/{query}") <= LIMIT
+        assert count_queries(olga, GROUPS + query) <= LIMIT
 
 
 @pytest.mark.parametrize("query", ["", "?unlisted=1"])
 def test_a_groups_page_takes_the_same_few_queries_however_many_members(
     olga: Browser, query: str
 ) -> None:
-    found = []
-    for size in (FEW, MANY):
-        with rolled_back():
-            found.append(spent(olga, page_of(make_group(make_members(size))) + query))
-    assert found[0] == found[1] <= LIMIT
+    def measure(rows: int) -> int:
+        return count_queries(olga, page_of(make_group(make_members(rows))) + query)
+
+    assert at_both_sizes(measure) <= LIMIT
 
 
 def test_a_members_page_takes_the_same_few_queries_however_many_groups(olga: Browser) -> None:
-    found = []
-    for size in (FEW, MANY):
-        with rolled_back():
-            [me] = make_members(1)
-            for _ in range(size):
-                make_group([me, *make_members(1)])
-            found.append(spent(olga, page_of(me)))
-    assert found[0] == found[1] <= LIMIT
+    def measure(rows: int) -> int:
+        [me] = make_members(1)
+        for _ in range(rows):
+            make_group([me, *make_members(1)])
+        return count_queries(olga, page_of(me))
+
+    assert at_both_sizes(measure) <= LIMIT
 
 
 # The audit
@@ -409,7 +398,7 @@ def test_the_audit_has_no_links_to_pages_its_reader_may_not_see(group: Group) ->
     operator = User.objects.create_user("vera", is_staff=True)
     recorded(action="change", target="user", target_id=operator.pk)
     recorded(action="label", target="group", target_id=group.pk, app_id=APP_ID)
-    page = with_role("viewer").get("/admin/audit/auditevent/").content.decode()
+    page = browser_of("viewer").get("/admin/audit/auditevent/").content.decode()
     assert f"管理员 #{operator.pk}" in page and page_of(operator) not in page
     assert page_of(group) in page
 
@@ -427,7 +416,7 @@ def test_a_row_of_the_audit_is_in_the_readers_language(olga: Browser) -> None:
 
 
 def test_a_page_that_is_refused_has_links_back_and_out(db: None) -> None:
-    answer = with_role("viewer").get("/admin/auth/user/")
+    answer = browser_of("viewer").get("/admin/auth/user/")
     page = answer.content.decode()
     assert answer.status_code == 403 and 'href="/admin/"' in page
     assert 'action="/admin/logout/"' in page and "csrfmiddlewaretoken" in page

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group as Role
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client as Browser
 from django.utils import timezone
@@ -18,7 +16,7 @@ from audit.causes import CAUSES
 from audit.models import Attempt, AuditEvent, Watch
 from console.integration import AttemptCard
 from console.templatetags.console import code
-from tests.cast import Person, everything_stored, refused, sealed_for
+from tests.cast import ROLES, Person, browser_of, everything_stored, refused, sealed_for
 from tests.settings import APP_ID
 from wechat.sandbox import Fault, Sandbox
 
@@ -27,15 +25,6 @@ WATCH, CREDENTIALS = "/admin/check/watch/", "/admin/check/credentials/"
 SECRET = "secret-of-the-test-app"
 PASTED = {"app": "", "appid": APP_ID, "secret": SECRET}
 DOCS = Path(__file__).parent.parent / "docs"
-
-
-def operator_of(role: str) -> Browser:
-    operator = User.objects.create_user(role or "clerk", is_staff=True)
-    if role:
-        operator.groups.add(Role.objects.get(name=role))
-    browser = Browser()
-    browser.force_login(operator)
-    return browser
 
 
 def content(operator: Browser, path: str = CHECK, **query: Any) -> str:
@@ -61,9 +50,9 @@ def broken(person: Person) -> Any:
 # Permissions
 
 
-@pytest.mark.parametrize("role", ["", "viewer", "moderator", "manager"])
+@pytest.mark.parametrize("role", ROLES[:4])
 def test_moderators_watch_and_managers_test_credentials(db: None, role: str) -> None:
-    browser = operator_of(role)
+    browser = browser_of(role)
     watches, tests = role in {"moderator", "manager"}, role == "manager"
     assert browser.get(CHECK).status_code == (200 if watches else 403)
     assert browser.get(LIVE).status_code == (204 if watches else 403)

@@ -88,13 +88,6 @@ def test_the_operators_list_takes_the_same_queries_however_many_groups(olga):
     at_both_sizes(measure)
 
 
-def test_a_groups_page_takes_the_same_queries_however_many_members(olga):
-    def measure(rows: int) -> int:
-        return count_queries(olga, reverse("group-page", args=[make_group(make_members(rows)).pk]))
-
-    at_both_sizes(measure)
-
-
 def test_the_members_page_takes_the_same_queries_however_many_members(alice):
     def measure(rows: int) -> int:
         link = Link(alice.pk, make_group([*make_members(rows - 1), alice]).pk, ACTIVE_DAYS).sign()

@@ -3,12 +3,11 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group as Role
-from django.contrib.auth.models import User
 from django.test import Client as Browser
 
 from audit.models import AuditEvent
 from groups.models import VerificationFile
+from tests.cast import browser_of
 
 pytestmark = pytest.mark.django_db
 
@@ -78,10 +77,7 @@ def test_a_name_is_unique(olga: Browser) -> None:
     ("role", "status"), [("viewer", 403), ("moderator", 403), ("manager", 302)]
 )
 def test_files_are_entered_by_managers_only(role: str, status: int) -> None:
-    otto, browser = User.objects.create_user("otto", is_staff=True), Browser()
-    otto.groups.add(Role.objects.get(name=role))
-    browser.force_login(otto)
-    assert enter(browser).status_code == status
+    assert enter(browser_of(role)).status_code == status
 
 
 def test_adding_and_deleting_a_file_is_audited(olga: Browser) -> None:
