@@ -10,9 +10,10 @@ export HOST PORT EXAMPLES SEED
 VENV := .venv
 BIN := $(VENV)/bin
 KIT := miniprogram/node_modules
+PEER := benchmarks/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint e2e fuzz bench docs lock messages release clean
+.PHONY: help demo signin test lint e2e fuzz mutants bench prove docs pictures lock messages release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +21,9 @@ help: ## this list
 
 demo: $(VENV)/.runtime ## a site with invented members, on http://127.0.0.1:8000 (HOST and PORT change that)
 	@$(BIN)/python -m groupsite.demo
+
+signin: $(VENV)/.runtime ## another one-time sign-in link for operators of the demo
+	@$(BIN)/python -m groupsite.demo signin
 
 test: $(VENV)/.dev ## Python tests on SQLite; DATABASE_URL and REDIS_URL choose other services
 	@$(BIN)/python -m pytest
@@ -41,11 +45,20 @@ e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real br
 fuzz: $(VENV)/.dev ## schemathesis against the API (EXAMPLES and SEED change how many, and which)
 	@$(BIN)/python -m fuzz
 
-bench: $(VENV)/.dev ## calls compared with pgbench on the same SQL (needs postgresql; GROUPS=20000 for a million memberships)
+mutants: $(VENV)/.dev ## make faults in a copy of the code, one by one: the model of the rankings has to notice each
+	@$(BIN)/python -m scripts.mutants
+
+bench: $(VENV)/.dev $(PEER)/.dev ## calls beside pgbench and bare Node (needs postgresql, redis-server, Node 20; GROUPS=20000 for a million memberships)
 	@$(BIN)/python -m benchmarks
+
+prove: $(VENV)/.dev ## long trials: fuzz, forgery, kills, faults (TRIALS chooses; needs postgresql, mariadb-server, redis-server)
+	@$(BIN)/python -m prove --long $(TRIALS)
 
 docs: $(VENV)/.dev ## write docs/errors.md from the code
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc
+
+pictures: $(VENV)/.dev $(KIT)/.dev ## take the pictures of the READMEs anew (needs chromium and Node 20)
+	@$(BIN)/python -m scripts.pictures
 
 lock: $(VENV)/.dev ## lock requirements*.txt from pyproject.toml
 	@./scripts/lock $(BIN)/uv
@@ -57,7 +70,7 @@ release: $(VENV)/.dev ## version, dated changelog, bill of materials, commit and
 	@$(BIN)/python -m scripts.release "$(VERSION)" $(if $(DRY),--dry-run)
 
 clean: ## delete the environment and the demo's data
-	rm -rf $(VENV) $(KIT) var
+	rm -rf $(VENV) $(KIT) $(PEER) var
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "groupsite needs Python 3.11 or newer")'
@@ -78,4 +91,10 @@ $(KIT)/.dev: miniprogram/package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "The client kit's tests need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
 	@echo "Installing the tools that check the client kit"
 	@cd miniprogram && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(PEER)/.dev: benchmarks/package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "The benchmarks need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
+	@echo "Installing what the benchmarks compare with"
+	@cd benchmarks && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -2,8 +2,11 @@
 
 from typing import Any, cast
 
-from drf_spectacular.utils import OpenApiRequest, extend_schema
+from django.http import Http404
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import OpenApiParameter, OpenApiRequest
 from rest_framework import status
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -11,13 +14,14 @@ from rest_framework.response import Response
 
 from audit import attempts
 from core.context import Caller, caller
+from core.schema import extend_schema
 from core.serializers import NoInput
 from core.views import JsonView
 
-from .avatars.pictures import MAX_BYTES, TYPES
+from .avatars.pictures import FORM_OVERHEAD, MAX_BYTES, TYPES
 from .causes import LOGIN
 from .errors import PictureTooLarge
-from .models import Token, WeChatUser
+from .models import Consent, Token, WeChatUser
 from .privacy import erase
 from .serializers import (
     AvatarInput,
@@ -25,12 +29,12 @@ from .serializers import (
     ConsentsOutput,
     LoginInput,
     LoginOutput,
+    LogoutInput,
     MeInput,
     UserOutput,
 )
 from .services import consent, log_in, rename, set_avatar
-
-FORM_OVERHEAD = 16 * 1024  # what a multipart form adds to the picture in it
+from .withdrawals import withdraw
 
 
 class MemberView(JsonView):
@@ -57,11 +61,13 @@ class LoginView(JsonView):
 
 
 class LogoutView(MemberView):
-    @extend_schema(request=None, responses={204: None}, operation_id="logout")
+    @extend_schema(request=LogoutInput, responses={204: None}, operation_id="logout")
     def post(self, request: Request) -> Response:
-        """End this token. The others of the same person stay valid."""
-        self.read(NoInput)
-        cast(Token, request.auth).delete()
+        """End this token, or with `everywhere` all of mine, on all my phones."""
+        if self.read(LogoutInput).get("everywhere"):
+            self.user.tokens.all().delete()
+        else:
+            cast(Token, request.auth).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -94,7 +100,10 @@ class PictureParser(MultiPartParser):
         length = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or 0
         if int(length) > MAX_BYTES + FORM_OVERHEAD:
             raise PictureTooLarge
-        return super().parse(stream, media_type, parser_context)
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except ParseError:  # in Django's English, which is not translated
+            raise ParseError(_("The form cannot be read. Send it as wx.uploadFile does.")) from None
 
 
 class AvatarView(MemberView):
@@ -116,8 +125,39 @@ class AvatarView(MemberView):
 
 
 class ConsentView(MemberView):
+    open_to_blocked = {"GET"}
+
+    @extend_schema(responses=ConsentsOutput, operation_id="consents")
+    def get(self, request: Request) -> Response:
+        """Return all that I have agreed to, the oldest first."""
+        given = self.user.consents.order_by("given_at", "pk")
+        return self.answer(ConsentsOutput, {"consents": given})
+
     @extend_schema(request=ConsentInput, responses=ConsentsOutput, operation_id="consent")
     def post(self, request: Request) -> Response:
         """Record that I agree; all that I have agreed to. Agreeing twice keeps the first time."""
         given = consent(self.user, **self.read(ConsentInput))
         return self.answer(ConsentsOutput, {"consents": given})
+
+
+class OneConsentView(MemberView):
+    open_to_blocked = {"DELETE"}
+
+    @extend_schema(
+        request=None,
+        responses={200: ConsentsOutput},
+        operation_id="withdraw_consent",
+        parameters=[
+            OpenApiParameter("purpose", str, OpenApiParameter.PATH, enum=Consent.Purpose.values)
+        ],
+    )
+    def delete(self, request: Request, purpose: str) -> Response:
+        """Take back my consent to a purpose: what it was for is deleted at once.
+
+        `nickname` deletes my names, `avatar` my picture, `groups` leaves every group. Return what I
+        still agree to.
+        """
+        self.read(NoInput)
+        if purpose not in Consent.Purpose:
+            raise Http404
+        return self.answer(ConsentsOutput, {"consents": withdraw(self.user, purpose)})

@@ -118,6 +118,27 @@ register(
         _("See whether this server reaches api.weixin.qq.com: DNS, firewall, WECHAT_API_URL."),
     ),
     Cause(
+        "proxy",
+        "wechat_unavailable",
+        _("WECHAT_PROXY could not be reached, or made no connection to WeChat."),
+        _("See whether the proxy runs, and lets this server reach api.weixin.qq.com:443."),
+    ),
+    Cause(
+        "crowded",
+        "wechat_unavailable",
+        _("Too many calls to WeChat were under way in this process; this one was not made."),
+        _(
+            "If WeChat is slow, nothing can be done here. If it answers at once, run more "
+            "processes, or set WECHAT_MAX_IN_FLIGHT higher, below the number of threads."
+        ),
+    ),
+    Cause(
+        "resting",
+        "wechat_unavailable",
+        _("WeChat failed five times in a row, so this call was not made."),
+        _("See the failures before this one; as soon as WeChat answers, calls are made again."),
+    ),
+    Cause(
         "broken",
         "wechat_unavailable",
         _("The connection to WeChat broke off."),
@@ -190,6 +211,18 @@ register(
         _("As with a wrong key; hand `encryptedData` and `iv` of one and the same call on."),
     ),
     Cause(
+        "one_block",
+        "session_stale",
+        _("The data is too short for anything that WeChat makes."),
+        _("Only WeChat makes this data: see what the client alters."),
+    ),
+    Cause(
+        "other_data",
+        "session_stale",
+        _("The data names a group beside a profile, a phone number, steps or the like."),
+        _("Use wx.getGroupEnterInfo or wx.getShareInfo; what WeChat makes names one thing."),
+    ),
+    Cause(
         "no_watermark",
         "session_stale",
         _("The data opens, but has no watermark where one is due."),
@@ -222,7 +255,7 @@ register(
     Cause(
         "bad_group_id",
         "session_stale",
-        _("The data names a group by what cannot be an id of WeChat's."),
+        _("The data names a group by what cannot be an id of WeChat's: too short, for example."),
         _("Only WeChat makes this data: see what the client alters."),
     ),
 )

@@ -71,3 +71,9 @@ class StorageUnavailable(RetryLater):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
     default_detail = _("The picture cannot be kept at the moment. Try again shortly.")
+
+
+class TooManyPictures(RetryLater):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = _("Too many pictures are being read at the moment. Try again shortly.")

@@ -2,36 +2,41 @@
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import Case, F, Q, When
+from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audit import attempts
+from core.database import columns_of, fetch_prepared, row_of
 from core.fields import OpaqueIdField
 from core.vault import decrypt, digest_of, encrypt
 from wechat.client import Session
 from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_single_chat, unseal
 
-from .avatars.storage import avatar_path, random_key
+from .avatars.storage import SMALL, avatar_path, random_key
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField
-from .review import Reviewed, StateField
+from .review import Reviewed, SetAtField, StateField
 
 logger = logging.getLogger(__name__)
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
 STALE_LIMIT = 10
+CLOCK_SLACK = timedelta(minutes=1)  # by which the clocks of two servers may differ
 TOKEN_LIFETIME = timedelta(days=30)
+# What other apps do, by member's id, before people see some members differently, or no more.
+ON_CHANGE: list[Callable[[Collection[int]], None]] = []
 UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the farthest last
 
 
@@ -48,19 +53,43 @@ class WeChatUserManager(models.Manager["WeChatUser"]):
     def meet(self, app_id: str, openid: str) -> "WeChatUser":
         """Return the member of that openid, creating one on the first visit.
 
-        After an erasure they begin with the block and the lock they had.
+        After an erasure they begin with the block and the lock they had. Raises DoesNotExist after
+        an erasure meanwhile.
         """
-        who = {"app_id": app_id, "openid": openid}
-        if user := self.filter(**who).first():
-            return user
-        tombstone = Tombstone.objects.of(app_id, openid)
+        met = self.meet_all([WeChatUser(app_id=app_id, openid=openid)])
+        if openid not in met:
+            raise WeChatUser.DoesNotExist
+        return met[openid]
+
+    def meet_all(self, people: Sequence["WeChatUser"]) -> dict[str, "WeChatUser"]:
+        """Return the members of these openids, all of one mini-program, by openid; those who are
+        not there yet are created as given, the first of each, as `meet` does.
+        """
+        if not people:
+            return {}
+        app_id, given = people[0].app_id, {person.openid: person for person in reversed(people)}
+        rows = self.filter(app_id=app_id, openid__in=given)
+        known = {user.openid: user for user in rows}
+        # By openid, so that two calls that make the same people cannot wait for each other.
+        openids = sorted(given.keys() - known.keys())
+        if not openids:
+            return known
+        tombstones = Tombstone.objects.of_all(app_id, openids)
+        missing = [given[openid].after(tombstones.get(openid)) for openid in openids]
         # Outside of any transaction: on MariaDB racing inserts keep a shared lock on the row that
         # won, and two of those could not both take the lock that a log-in needs next.
-        defaults = tombstone.restrictions() if tombstone else {}
-        user, created = self.get_or_create(**who, defaults=defaults)
-        if created and tombstone:
-            Tombstone.objects.filter(pk=tombstone.pk).update(blocked=False)
-        return user
+        self.bulk_create(missing, ignore_conflicts=True)
+        if tombstones:
+            pks = [tombstone.pk for tombstone in tombstones.values()]
+            Tombstone.objects.filter(pk__in=pks).update(blocked=False)
+        return {user.openid: user for user in rows.all()}
+
+    def lock_all(self, pks: Iterable[int]) -> dict[int, "WeChatUser"]:
+        """Lock several members, as `lock` does, and return them by id, without those erased."""
+        # In the order of their ids, so that two who lock some of the same people cannot each wait
+        # for the other. Found by id: MariaDB locks in the order in which it reads.
+        rows = self.select_for_update().filter(pk__in=sorted(set(pks)))
+        return {user.pk: user for user in rows.order_by("pk")}
 
     def lock(self, pk: int) -> "WeChatUser":
         """Lock the member's row until the transaction ends, and return it.
@@ -68,7 +97,26 @@ class WeChatUserManager(models.Manager["WeChatUser"]):
         Everything that changes a member takes this lock first, so that changes come one after
         another. Raises DoesNotExist after an erasure.
         """
+        if connection.vendor == "postgresql":
+            return self._lock(pk)
         return self.select_for_update().get(pk=pk)
+
+    def _lock(self, pk: int) -> "WeChatUser":
+        if not connection.in_atomic_block:
+            raise TransactionManagementError("a lock outlives only a transaction")
+        found = fetch_prepared(_LOCK, {"pk": pk})
+        if not found:
+            raise WeChatUser.DoesNotExist
+        return row_of(WeChatUser, found[0])
+
+    def announce(self, pks: Collection[int]) -> None:
+        """Tell other apps that people see these members differently, or whether they see them.
+
+        The caller holds the locks on them. Others lock rows of theirs in the order of their ids, so
+        nothing of a part of these members is announced, or written there, before this.
+        """
+        for tell in ON_CHANGE:
+            tell(pks)
 
 
 class WeChatUser(Reviewed):
@@ -87,10 +135,14 @@ class WeChatUser(Reviewed):
     nickname = NicknameField(_("nickname"))
     nickname_draft = NicknameField(_("new nickname"), default="", editable=False)
     nickname_state = StateField(_("nickname's review"))
+    nickname_at = SetAtField()
+    nickname_draft_at = SetAtField()
     avatar_seed = models.CharField(max_length=22, default=random_key, editable=False)
     avatar = models.CharField(max_length=22, default="", editable=False)
     avatar_draft = models.CharField(max_length=22, default="", editable=False)
     avatar_state = StateField(_("avatar's review"))
+    avatar_at = SetAtField()
+    avatar_draft_at = SetAtField()
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
     )
@@ -143,6 +195,10 @@ class WeChatUser(Reviewed):
         return avatar_path(self.avatar, self.avatar_seed)
 
     @property
+    def small_avatar_path(self) -> str:
+        return avatar_path(self.avatar, self.avatar_seed, SMALL)
+
+    @property
     def own_avatar_path(self) -> str:
         return avatar_path(self.own("avatar"), self.avatar_seed)
 
@@ -150,19 +206,36 @@ class WeChatUser(Reviewed):
     def is_blocked(self) -> bool:
         return self.status == self.Status.BLOCKED
 
+    def announce(self) -> None:
+        WeChatUser.objects.announce([self.pk])
+
     def keep_session(self, session: Session, now: datetime) -> None:
         """Save WeChat's answer to a log-in; the previous key works for ten minutes more.
 
         A session without a key, from a team's own log-in, leaves our keys as they are.
         """
+        is_new_key = session.session_key and decrypt(self.session_key) != session.session_key
+        if not is_new_key and session.unionid in {"", self.unionid}:
+            return
         self.unionid = session.unionid or self.unionid
-        if session.session_key and decrypt(self.session_key) != session.session_key:
+        if is_new_key:
             self.previous_session_key = self.session_key
             self.session_key = encrypt(session.session_key)
             self.session_key_at = now
         self.save(
             update_fields=["unionid", "session_key", "previous_session_key", "session_key_at"]
         )
+
+    def after(self, tombstone: "Tombstone | None") -> "WeChatUser":
+        """Return the row with which a person begins after an erasure: with the block, under which
+        nothing else is taken, and the lock that they had.
+        """
+        if tombstone is None:
+            return self
+        user = WeChatUser(app_id=self.app_id, openid=self.openid) if tombstone.blocked else self
+        user.status = self.Status.BLOCKED if tombstone.blocked else self.Status.ACTIVE
+        user.stale_count, user.stale_since = tombstone.stale_count, tombstone.stale_since
+        return user
 
     def unseal_group(self, envelope: Envelope) -> GroupProof:
         """Open group data that WeChat encrypted for this user.
@@ -198,9 +271,10 @@ class WeChatUser(Reviewed):
         """Raise BindLocked while ten envelopes of the current hour did not open."""
         if self.stale_since is None or self.stale_count < STALE_LIMIT:
             return
-        wait = (self.stale_since + STALE_WINDOW - now).total_seconds()
-        if wait > 0:
-            raise BindLocked(wait)
+        wait = self.stale_since + STALE_WINDOW - now
+        # A longer one was counted while the clock was ahead, when every envelope was too old.
+        if timedelta() < wait <= STALE_WINDOW + CLOCK_SLACK:
+            raise BindLocked(wait.total_seconds())
 
     def _session_keys(self, now: datetime) -> Iterator[tuple[str, str]]:
         if key := decrypt(self.session_key):
@@ -224,7 +298,7 @@ class WeChatUser(Reviewed):
 
     def _count_stale(self, now: datetime) -> None:
         """Count an envelope that did not open. Raises BindLocked beyond ten of them an hour."""
-        this_hour = Q(stale_since__gt=now - STALE_WINDOW)
+        this_hour = Q(stale_since__gt=now - STALE_WINDOW, stale_since__lte=now + CLOCK_SLACK)
         # One conditional update, so that requests at the same moment get exactly ten between them.
         counted = (
             WeChatUser.objects.filter(pk=self.pk)
@@ -254,8 +328,18 @@ class TokenManager(models.Manager["Token"]):
 
     def valid(self, text: str, now: datetime) -> "Token | None":
         """Return the row of a token that has neither expired nor been revoked, with its user."""
+        if connection.vendor == "postgresql":
+            return self._valid(text, now)
         rows = self.select_related("user").filter(digest=digest_of(text), expires_at__gt=now)
         return rows.first()
+
+    def _valid(self, text: str, now: datetime) -> "Token | None":
+        found = fetch_prepared(_VALID, {"digest": digest_of(text), "now": now})
+        if not found:
+            return None
+        token = row_of(Token, found[0][len(WeChatUser._meta.concrete_fields) :])
+        token.user = row_of(WeChatUser, found[0])
+        return token
 
 
 class Token(models.Model):
@@ -353,12 +437,20 @@ class TombstoneKey(models.Model):
 class TombstoneManager(models.Manager["Tombstone"]):
     def of(self, app_id: str, openid: str) -> "Tombstone | None":
         """Return what is left of someone who was erased, unless it has lapsed."""
+        return self.of_all(app_id, [openid]).get(openid)
+
+    def of_all(self, app_id: str, openids: Sequence[str]) -> dict[str, "Tombstone"]:
+        """Return by openid what is left of those who were erased, in two queries."""
+        keys = TombstoneKey.objects.texts()
+        whose = {
+            digest: openid for openid in openids for digest in self.digests(app_id, openid, keys)
+        }
         lasting = Q(blocked=True) | Q(expires_at__gt=timezone.now())
-        return self.filter(lasting, digest__in=self.digests(app_id, openid)).first()
+        return {whose[row.digest]: row for row in self.filter(lasting, digest__in=whose)}
 
     def replace(self, user: WeChatUser, counts: Mapping[str, int], until: datetime) -> None:
         """Keep what `user` must not lose by an erasure, instead of what was kept before."""
-        digests = self.digests(user.app_id, user.openid)
+        digests = self.digests(user.app_id, user.openid, TombstoneKey.objects.texts())
         self.filter(digest__in=digests).delete()
         tombstone = Tombstone(
             digest=digests[0],
@@ -372,7 +464,7 @@ class TombstoneManager(models.Manager["Tombstone"]):
             tombstone.save()
 
     @staticmethod
-    def digests(app_id: str, openid: str) -> list[str]:
+    def digests(app_id: str, openid: str, keys: Iterable[str]) -> list[str]:
         """Return the HMAC-SHA256 of a person under each tombstone key, in hex.
 
         It recognises the person, and tells a reader of the database alone nothing.
@@ -380,7 +472,7 @@ class TombstoneManager(models.Manager["Tombstone"]):
         who = f"{app_id}:{openid}"
         return [
             salted_hmac("accounts.person", who, secret=key, algorithm="sha256").hexdigest()
-            for key in TombstoneKey.objects.texts()
+            for key in keys
         ]
 
 
@@ -407,11 +499,13 @@ class Tombstone(models.Model):
         """Return whether envelopes that did not open still count."""
         return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
 
-    def restrictions(self) -> dict[str, Any]:
-        """Return the columns with which the person begins again."""
-        status = WeChatUser.Status.BLOCKED if self.blocked else WeChatUser.Status.ACTIVE
-        return {
-            "status": status,
-            "stale_count": self.stale_count,
-            "stale_since": self.stale_since,
-        }
+
+# What nearly every call of the API does on PostgreSQL, of the names of columns alone.
+_LOCK = f"""
+SELECT {columns_of(WeChatUser, "u")} FROM accounts_wechatuser u WHERE u.id = %(pk)s FOR UPDATE
+"""  # noqa: S608
+_VALID = f"""
+SELECT {columns_of(WeChatUser, "u")}, {columns_of(Token, "t")}
+FROM accounts_token t JOIN accounts_wechatuser u ON u.id = t.user_id
+WHERE t.digest = %(digest)s AND t.expires_at > %(now)s
+"""  # noqa: S608

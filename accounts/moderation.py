@@ -43,6 +43,7 @@ def unblock(user: WeChatUser, actor: Actor) -> bool:
 def _set_status(user: WeChatUser, status: WeChatUser.Status) -> bool:
     if user.status == status:
         return False
+    user.announce()
     user.status = status
     user.save(update_fields=["status"])
     return True
@@ -91,7 +92,7 @@ def clear(record: Reviewed, name: str) -> bool:
     if not record.own(name):
         return False
     record.reset(name)
-    record.save(update_fields=record.columns_of(name))
+    record.save_value(name)
     return True
 
 

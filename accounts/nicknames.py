@@ -1,8 +1,8 @@
 """Nicknames that are safe to show: one line, visible, not turned round, no towers of marks.
 
 Markup such as ``<script>`` is kept: escaping is the page's job. Sources: UAX #15 (NFC),
-UAX #29 (grapheme clusters), UAX #44 (general categories, Default_Ignorable_Code_Point),
-UTS #51 (emoji sequences).
+UAX #29 (grapheme clusters), UAX #31 (joiners within words), UAX #44 (general categories,
+Default_Ignorable_Code_Point), UTS #51 (emoji sequences).
 """
 
 from typing import Final, Literal
@@ -24,23 +24,52 @@ MAX_RAW_CODE_POINTS: Final = 4096
 _BLANKS = r"\uFFFC\u2800\u303F\U00013441\U00013442\U00016FE4\U0001BC9D\U0001D159"
 
 # \p{C} is controls, formats (bidi among them), surrogates, private use and unassigned.
-# Joiner and emoji selectors wait for _LOOSE_JOINERS, which sees their neighbours.
+# Joiners, tags and emoji selectors wait for _LOOSE_JOINERS, which sees their neighbours. Selectors
+# of ideographs are dropped: most pairs look like the plain character, so one name could be
+# written in 240 ways.
 _UNSEEN = regex.compile(
     rf"[[\p{{C}}\p{{Default_Ignorable_Code_Point}}{_BLANKS}]"
-    r"--[\p{White_Space}\u200D\uFE0E\uFE0F]]+",
+    r"--[\p{White_Space}\u200C\u200D\uFE0E\uFE0F\U000E0020-\U000E007F]]+",
     regex.V1,
 )
 _SPACES = regex.compile(r"\p{White_Space}+")
+
+
+def _tags(letters: str) -> str:
+    return "".join(chr(0xE0000 + ord(letter)) for letter in letters)
+
 
 # Both properties: Emoji alone has the digits, Extended_Pictographic alone plain dingbats.
 _PICTURE = r"[\p{Emoji}&&\p{Extended_Pictographic}]"
 _TONED = rf"{_PICTURE}[\uFE0F\p{{Emoji_Modifier}}]?"
 
+# The flags of England, Scotland and Wales; other tags would hide a message.
+_FLAG = rf"\U0001F3F4(?:{'|'.join(map(_tags, ('gbeng', 'gbsct', 'gbwls')))})\U000E007F"
+
+# Where a joiner shows, after UAX #31: a non-joiner between Arabic letters that would join (Persian
+# می‌خواهم); either one behind a virama, before a letter of the same script (Sinhala ශ්‍රී); a joiner
+# that ends an old spelling (Malayalam അവന്‍), or is written before the virama (Bengali র‍্যাব).
+_ARABIC = (
+    r"(?<=[\p{Arabic}&&[\p{jt=D}\p{jt=L}]][\p{M}&&\p{jt=T}]{0,3})\u200C"
+    r"(?=[\p{Arabic}&&[\p{jt=D}\p{jt=R}]])"
+)
+_CONJUNCTS = [
+    rf"(?<=[\p{{{script}}}&&\p{{L}}][\p{{{script}}}&&\p{{M}}]{{0,2}}[\p{{{script}}}&&\p{{ccc=9}}])"
+    rf"(?:[\u200C\u200D](?=[\p{{{script}}}&&\p{{L}}]){ending})"
+    for script, ending in {
+        **dict.fromkeys(("Devanagari", "Gujarati", "Gurmukhi", "Kannada", "Oriya"), ""),
+        **dict.fromkeys(("Sinhala", "Telugu"), ""),
+        **dict.fromkeys(("Bengali", "Malayalam"), r"|\u200D(?![\p{M}\u200C\u200D])"),
+    }.items()
+]
+_BEFORE_VIRAMA = r"(?<=\u09B0)\u200D(?=\u09CD\u09AF)|(?<=\u0CB0)\u200D(?=\u0CCD\p{Kannada})"
+_IN_WORDS = "|".join((_ARABIC, *_CONJUNCTS, _BEFORE_VIRAMA))
+
 # At most four pictures a sequence (a family of four): a longer chain shows as separate
 # pictures yet counts as one grapheme. A digit keeps U+FE0F only in a keycap.
 _LOOSE_JOINERS = regex.compile(
-    rf"(?P<kept>{_PICTURE}\uFE0E|{_TONED}(?:\u200D{_TONED}){{0,3}}|[0-9\#*]\uFE0F\u20E3)"
-    r"|[\u200D\uFE0E\uFE0F]",
+    rf"(?P<kept>{_FLAG}|{_PICTURE}\uFE0E|{_TONED}(?:\u200D{_TONED}){{0,3}}|[0-9\#*]\uFE0F\u20E3"
+    rf"|{_IN_WORDS})|[\u200C\u200D\uFE0E\uFE0F\U000E0020-\U000E007F]",
     regex.V1,
 )
 
@@ -104,3 +133,20 @@ def _pass(text: str) -> str:
     text = normalize("NFC", text)
     text = _LOOSE_MARKS.sub(r"\g<kept>", text)
     return _SPACES.sub(" ", text).strip(" ")
+
+
+_HALF, _FULL = "".join(map(chr, range(0x21, 0x7F))), "".join(map(chr, range(0xFF01, 0xFF5F)))
+_TO_HALF, _TO_FULL = str.maketrans(_FULL, _HALF), str.maketrans(_HALF, _FULL)
+
+
+def spellings(text: str) -> set[str]:
+    """Return ``text`` as it may be written: as it stands, in half width, in full width.
+
+    MariaDB takes the widths for the same, the other databases do not.
+    """
+    return {text, text.translate(_TO_HALF), text.translate(_TO_FULL)}
+
+
+def folded(text: str) -> str:
+    """Return ``text`` as it compares without regard to case and width."""
+    return normalize("NFKC", text).casefold()

@@ -22,6 +22,9 @@ class LastingCount:
 # By name; the app that counts registers it, and finds it again in `Tombstone.counts`.
 LASTING_COUNTS: dict[str, Callable[[WeChatUser, datetime], LastingCount]] = {}
 
+# What other apps do first, under the lock on the person, where rows of theirs lose one.
+BEFORE_ERASURE: list[Callable[[WeChatUser], None]] = []
+
 
 def erase(user: WeChatUser) -> None:
     """Remove a person from the storage and the database, immediately and permanently.
@@ -32,9 +35,11 @@ def erase(user: WeChatUser) -> None:
     """
     for key in (user.avatar, user.avatar_draft):
         delete_avatar(key)
-    now = timezone.now()
     with transaction.atomic():
         user = WeChatUser.objects.lock(user.pk)
+        for prepare in BEFORE_ERASURE:
+            prepare(user)
+        now = timezone.now()
         lasting = {name: count(user, now) for name, count in LASTING_COUNTS.items()}
         counts = {name: each.count for name, each in lasting.items()}
         until = max([now + STALE_WINDOW, *(each.until for each in lasting.values())])

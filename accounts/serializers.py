@@ -7,11 +7,18 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.serializers import StrictCharField, StrictSerializer, TimestampField
+from core.gates import Crowded
+from core.serializers import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictSerializer,
+    TimestampField,
+    absolute,
+)
 from wechat.crypto import OPAQUE_ID
 
 from .avatars.pictures import MAX_BYTES, UnacceptablePicture, avatar_files
-from .errors import PictureTooLarge
+from .errors import PictureTooLarge, TooManyPictures
 from .fields import acceptable_nickname
 from .models import Consent, WeChatUser
 from .review import State
@@ -44,13 +51,15 @@ class PictureField(serializers.FileField):
             return avatar_files(file.read())
         except UnacceptablePicture as error:
             self.fail(error.reason)
+        except Crowded:
+            raise TooManyPictures(wait=3) from None
 
 
 class AvatarURLField(serializers.CharField):
     """The absolute address of a WebP that needs no token."""
 
     def to_representation(self, value: str) -> str:
-        return str(self.context["request"].build_absolute_uri(value))
+        return absolute(self.context["request"], value)
 
 
 class UserOutput(serializers.Serializer[WeChatUser]):
@@ -90,6 +99,12 @@ class LoginOutput(serializers.Serializer[Any]):
     token = serializers.CharField()
     expiresAt = TimestampField(source="expires_at")
     user = UserOutput()
+
+
+class LogoutInput(StrictSerializer):
+    """Which tokens end: this one, or all of mine."""
+
+    everywhere = StrictBooleanField(required=False)
 
 
 class MeInput(StrictSerializer):

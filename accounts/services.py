@@ -1,6 +1,6 @@
 """What members do that crosses WeChat, the storage and the database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -8,16 +8,20 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from rest_framework.exceptions import APIException, NotFound
 
 from audit import attempts
+from core.database import update_rows
 from wechat.client import Session, Suggestion, Verdict, client_for
-from wechat.errors import InactiveUserError
+from wechat.errors import RiskyContentError, UnknownUserError
 from wechat.push import MediaVerdict
 
 from .avatars.storage import avatar_path, delete_avatar, store_avatar
 from .errors import RiskyName, UserBlocked
 from .models import AvatarCheck, Consent, Token, WeChatUser
 from .review import Reviewed, State
+
+PIECE = 50  # members who are locked at once
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,6 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
     A nickname is taken or reviewed as by `rename`. Raises as `log_in`, and RiskyName; nothing is
     changed then.
     """
-    now = timezone.now()
     suggestion = None
     if nickname:
         who = {"app_id": app_id, "openid": session.openid}
@@ -59,6 +62,7 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
         user = WeChatUser.objects.lock(met.pk)
         if user.is_blocked:
             raise UserBlocked
+        now = timezone.now()
         user.keep_session(session, now)
         if suggestion:
             write_name(user, "nickname", nickname, suggestion)
@@ -67,14 +71,81 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
     return LogIn(user, text, row.expires_at)
 
 
+@dataclass(frozen=True)
+class UserRow:
+    """Someone known to a team's own server; an empty unionid or nickname changes nothing."""
+
+    openid: str
+    unionid: str = ""
+    nickname: str = ""
+
+
+def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIException]:
+    """Make members of these people, without a session, or take their unionids and nicknames over.
+
+    Return, in their order, the members as they now are, or UserBlocked for those who are blocked,
+    where nothing is changed. A handful of statements for every fifty who change.
+    """
+    newcomers = []
+    for person in people:
+        user = WeChatUser(app_id=app_id, openid=person.openid)
+        _take_over(user, person)
+        newcomers.append(user)
+    met = WeChatUser.objects.meet_all(newcomers)
+    # All rows of a person with a row that changes something: a later one may change it back.
+    changing = {person.openid for person in people if _differs(met.get(person.openid), person)}
+    rows = [person for person in people if person.openid in changing]
+    for start in range(0, len(rows), PIECE):
+        piece = rows[start : start + PIECE]
+        with transaction.atomic():
+            locked = WeChatUser.objects.lock_all(met[person.openid].pk for person in piece)
+            met |= {user.openid: user for user in locked.values()}
+            for person in piece:
+                if _differs(met[person.openid], person):
+                    _take_over(met[person.openid], person)
+            WeChatUser.objects.announce([pk for pk, user in locked.items() if user.looks_new])
+            update_rows(locked.values(), ["unionid", *WeChatUser.columns_of("nickname")])
+    return [_as_registered(met.get(person.openid)) for person in people]
+
+
+def _as_registered(user: WeChatUser | None) -> WeChatUser | APIException:
+    if user is None:
+        return NotFound()  # erased meanwhile
+    return UserBlocked() if user.is_blocked else user
+
+
+def _differs(user: WeChatUser | None, person: UserRow) -> bool:
+    """Return whether a person's row changes anything; never of someone who is blocked."""
+    if user is None or user.is_blocked:
+        return False
+    new_name = person.nickname not in {"", user.own("nickname")}
+    return new_name or person.unionid not in {"", user.unionid}
+
+
+def _take_over(user: WeChatUser, person: UserRow) -> None:
+    """Set what a team's server says of a member; the caller holds the lock, and saves.
+
+    WeChat is not asked about the name: 500 calls would take minutes, and it says nothing about
+    people it has not seen for two hours. So an operator has to look, as `judge_name` has it.
+    """
+    user.unionid = person.unionid or user.unionid
+    name = person.nickname
+    if name in {"", user.own("nickname")}:
+        return
+    if settings.CONTENT_SAFETY and name != user.nickname:
+        user.propose("nickname", name)
+    else:
+        user.approve("nickname", name)
+
+
 def consent(user: WeChatUser, purposes: list[str], version: str) -> list[Consent]:
     """Record that `user` agrees to these purposes in that version of the terms.
 
     Return all their consents, the oldest first. Agreeing twice keeps the first time.
     """
-    now = timezone.now()
     with transaction.atomic():
         WeChatUser.objects.lock(user.pk)
+        now = timezone.now()
         for purpose in purposes:
             Consent.objects.get_or_create(
                 user=user, purpose=purpose, version=version, defaults={"given_at": now}
@@ -100,14 +171,14 @@ def rename(user: WeChatUser, nickname: str) -> WeChatUser:
 def judge_name(user: WeChatUser, column: str, name: str, known: str) -> Suggestion:
     """Return WeChat's PASS or REVIEW of a name; an empty or `known` one passes without a call.
 
-    WeChat says nothing about people it has not seen for two hours: an operator has to look.
-    Raises RiskyName.
+    WeChat says nothing about people it does not know, or has not seen for two hours: an operator
+    has to look. Raises RiskyName.
     """
     if name in {"", known} or not settings.CONTENT_SAFETY:
         return Suggestion.PASS
     try:
         suggestion = client_for(user.app_id).check_text(user.openid, name).suggestion
-    except InactiveUserError:
+    except UnknownUserError:
         return Suggestion.REVIEW
     if suggestion is Suggestion.RISKY:
         raise RiskyName(column)
@@ -120,7 +191,7 @@ def write_name(record: Reviewed, column: str, name: str, suggestion: Suggestion)
         record.approve(column, name)
     else:
         record.propose(column, name)
-    record.save(update_fields=record.columns_of(column))
+    record.save_value(column)
 
 
 # Avatars
@@ -154,7 +225,7 @@ def _ask_about_avatar(user: WeChatUser, address: str) -> str:
     """Return the trace_id of the verdict to come; "" if an operator has to look instead."""
     try:
         return client_for(user.app_id).check_media(user.openid, address)
-    except InactiveUserError:
+    except (UnknownUserError, RiskyContentError):
         return ""
 
 
@@ -166,7 +237,7 @@ def _take_avatar(user: WeChatUser, key: str, trace_id: str | None) -> None:
         user.approve("avatar", key)
     else:
         user.propose("avatar", key)
-    user.save(update_fields=user.columns_of("avatar"))
+    user.save_value("avatar")
     if trace_id:
         # The verdict may have come first, and stands there without a user then.
         about = {"user": user, "avatar": key}
@@ -211,10 +282,10 @@ def decide(record: Reviewed, column: str, *, approved: bool) -> None:
         return
     draft, shown = getattr(record, f"{column}_draft"), getattr(record, column)
     if approved:
-        record.approve(column, draft)
+        record.approve_draft(column)
     else:
         record.refuse(column)
-    record.save(update_fields=record.columns_of(column))
+    record.save_value(column)
     if column == "avatar":
         delete_after_commit(shown if approved else draft)
 

@@ -6,26 +6,35 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from wechat.push import PushError, channel_for, media_verdict
+from wechat.push import PushError, channel_for, media_verdict, withdrawal
 
-from .avatars.drawn import default_avatar
-from .avatars.storage import FOLDER, seed_in
+from .avatars.storage import FOLDER, LARGE, seed_in
+from .errors import StorageUnavailable
 from .services import save_verdict
+from .withdrawals import obey
+
+LONGEST_NAME = 100  # ours have 26 characters
 
 
 @require_safe
 @cache_control(public=True, max_age=365 * 24 * 3600, immutable=True)
-def default_avatar_view(request: HttpRequest, signed: str) -> HttpResponse:
-    """Return the picture of a member without an avatar, drawn from a secret seed: WebP, 192 px."""
+def default_avatar_view(request: HttpRequest, signed: str, size: int = LARGE) -> HttpResponse:
+    """Return the picture of a member without an avatar, drawn from a secret seed: a WebP."""
+    from .avatars.drawn import (
+        default_avatar,  # Pillow takes 5 MB, and a CDN may ask for all of them
+    )
+
     if (seed := seed_in(signed)) is None:
         raise Http404
-    return HttpResponse(default_avatar(seed), content_type="image/webp")
+    return HttpResponse(default_avatar(seed, size), content_type="image/webp")
 
 
 @require_safe
 @cache_control(public=True, max_age=24 * 3600)
 def avatar_view(request: HttpRequest, name: str) -> HttpResponse:
     """Return an uploaded avatar from this machine's disk; other storages serve their own files."""
+    if len(name) > LONGEST_NAME:  # or the file system fails at it
+        raise Http404
     try:
         picture = Path(default_storage.path(f"{FOLDER}/{name}.webp")).read_bytes()
     except (FileNotFoundError, NotImplementedError):
@@ -39,17 +48,24 @@ def avatar_view(request: HttpRequest, name: str) -> HttpResponse:
 def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
     """Answer the platform's callbacks (消息推送): GET proves the address, POST brings an event.
 
-    An event that is not a verdict on an avatar is acknowledged and ignored.
+    Verdicts on avatars and withdrawn consents are obeyed; any other event is acknowledged and
+    ignored, as is a withdrawal that came unsealed: nothing proves who wrote it.
     """
     try:
         channel = channel_for(appid)
         if request.method != "POST":
             return HttpResponse(channel.echo(request.GET), content_type="text/plain")
-        heard = media_verdict(channel.read(request.GET, request.body))
+        event = channel.read(request.GET, request.body)
+        verdict, withdrawn = media_verdict(event), withdrawal(event)
     except KeyError:
         raise Http404 from None
     except PushError:
         return HttpResponse("refused", content_type="text/plain", status=403)
-    if heard:
-        save_verdict(appid, heard)
+    if verdict:
+        save_verdict(appid, verdict)
+    if withdrawn and channel.aes_key:
+        try:
+            obey(appid, withdrawn)
+        except StorageUnavailable:
+            return HttpResponse("try again", content_type="text/plain", status=503)
     return HttpResponse("success", content_type="text/plain")

@@ -13,10 +13,15 @@ from .models import AuditEvent
 
 @dataclass(frozen=True)
 class Actor:
-    """An operator who does something, for a reason; `operator` is None on a command line."""
+    """An operator who does something, for a reason.
+
+    `operator` is None where none of them does it: then `who` is a command, or MEMBER or WECHAT of
+    audit/models.py.
+    """
 
     operator: User | None
     reason: str = ""
+    who: str = "manage.py"
 
     def record(
         self,
@@ -40,7 +45,7 @@ class Actor:
         )
         return AuditEvent.objects.create(
             operator=self.operator,
-            operator_name=self.operator.get_username() if self.operator else "manage.py",
+            operator_name=self.operator.get_username() if self.operator else self.who,
             action=action,
             app_id=app_id,
             target=name,

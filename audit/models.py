@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from core.fields import OpaqueIdField
 
@@ -18,10 +19,15 @@ MAX_REASON = 200  # characters
 WATCH_LIFETIME = timedelta(minutes=30)
 
 
+MEMBER, WECHAT = "member", "WeChat"
+NOT_OPERATORS = {MEMBER: pgettext_lazy("audit", "the member"), WECHAT: _("WeChat")}
+
+
 class AuditEvent(models.Model):
     """One thing an operator did. `target` is a model's name, in lower case.
 
-    Numbers instead of foreign keys, since the rows they point at may be gone.
+    Numbers instead of foreign keys, since the rows they point at may be gone. Where no operator did
+    it, `operator_name` is one of NOT_OPERATORS, or a command.
     """
 
     at = models.DateTimeField(_("when"), default=timezone.now, db_index=True)
@@ -45,6 +51,12 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target} #{self.target_id}"
+
+    @property
+    def who(self) -> str:
+        """Return who did it, in the reader's language where it was no operator."""
+        known = NOT_OPERATORS if self.operator_id is None else {}
+        return str(known.get(self.operator_name, self.operator_name))
 
 
 class Attempt(models.Model):

@@ -1,373 +1,567 @@
-"""`make bench`: the site's calls beside pgbench with the very SQL they run, in one run.
+"""`make bench`: the site beside a floor and a peer, call by call, in one run.
 
-Ratios travel between machines, requests a second do not. Environment: GROUPS (300), ROUNDS (2),
-SECONDS a measurement (3), CLIENTS (4), and DATABASE_URL, or else a PostgreSQL of its own.
-docs/benchmarks.md says how to read the table.
+The site is served as docs/deploy.md says. The floor is pgbench with the best SQL for the call, the
+peer is peer.mjs, bare Node with that SQL. Environment: GROUPS (300) by Zipf's law besides those
+that are asked, ROUNDS (2), SECONDS a measurement (2), CLIENTS (8), and DATABASE_URL with REDIS_URL,
+or else servers of its own. docs/benchmarks.md says how to read what it prints and writes.
 """
 
-import http.client
 import json
+import logging
 import os
 import random
 import re
+import resource
+import secrets
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 from . import APP_ID, SESSION_KEY
+from .load import STAYS_FRESH, Line, LoadResult, Walk, ask, ask_at_a_rate
+from .report import (
+    FLOOR,
+    LOG_INS,
+    NODE,
+    SITE,
+    Comparison,
+    Figures,
+    Growth,
+    Measurement,
+    Start,
+    Waiting,
+    printed,
+    write_results,
+)
+from .serving import (
+    THREADS,
+    ServerProcess,
+    cpu_seconds,
+    find_pgbench,
+    gunicorn,
+    node,
+    parent_of,
+    pss_megabytes,
+    sandbox_process,
+    say,
+    services,
+    set_environment,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
 GROUPS, ROUNDS = int(os.environ.get("GROUPS", "300")), int(os.environ.get("ROUNDS", "2"))
-SECONDS, CLIENTS = int(os.environ.get("SECONDS", "3")), int(os.environ.get("CLIENTS", "4"))
-SAMPLES = 24  # requests whose SQL pgbench repeats, and which the site is asked again and again
+SECONDS, CLIENTS = float(os.environ.get("SECONDS", "2")), int(os.environ.get("CLIENTS", "8"))
 SEED = 2018
+WARM_UP = 1.0  # seconds before each first measurement
+ENDING = 0.3  # seconds in which the backends of a pgbench end, and are counted where they ended
+HELD = 0.05  # share of the time from which a rate is said to be held back
+CACHED = 10  # groups that are asked again and again
+UPSTREAM, WAITING = 0.1, 3.0  # seconds: that WeChat takes for a log-in, and of measuring meanwhile
+BATCH, SERVERS = 500, 2  # rows, and how many servers send them at once
+KEYS = 40  # each with a limit of its own by rows
+SQL = Path(__file__).with_name("sql")
+BUSY = os.getloadavg()[0]  # before the run
 
-SERVER = """
-from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
-from groupsite.wsgi import application
+# What pgbench computes of the numbers that it draws, in place of what a request would bring.
+COMPUTED = {
+    ":digest": "encode(sha256(convert_to('bench-viewer-' || :viewer || '-of-' || :group, 'UTF8'))"
+    ", 'hex')",
+    ":open_gid": "'tG-benchmark-group-' || lpad(CAST(:group AS text), 9, '0')",
+    ":openid": "left('o' || translate(encode(sha256(convert_to("
+    f"'[\"o\", \"{APP_ID}\", \"demo-person-' || :person || '\"]', 'UTF8')), 'base64'), "
+    "'+/', '-_'), 28)",
+    ":new_digest": "encode(sha256(convert_to("
+    "CAST(random() AS text) || CAST(clock_timestamp() AS text), 'UTF8')), 'hex')",
+}
 
-ThreadedWSGIServer.request_queue_size = 64
-WSGIRequestHandler.log_message = lambda *arguments: None
-server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
-server.set_app(application)
-print("port", server.server_port, flush=True)
-server.serve_forever()
-"""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Call:
-    """One request, made anew each time: method, path, body, headers."""
-
-    method: str
-    path: str
-    token: str
-    body: Callable[[], dict[str, Any]] | None = None
-
-    def parts(self) -> tuple[str, str, bytes | None, dict[str, str]]:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        body = None if self.body is None else json.dumps(self.body()).encode()
-        return self.method, self.path, body, headers
-
-
-@dataclass
-class Measured:
-    """What is measured: a name, the requests, and what came of it round by round."""
+    """A call: how the site and the peer are asked for it, and the files of the floor's SQL with
+    what it draws. `again` asks the same few groups again and again."""
 
     name: str
-    calls: list[Call]
-    goal: str
-    queries: int = 0
-    scripts: list[Path] = field(default_factory=list)
-    site: list[float] = field(default_factory=list)
-    pgbench: list[float] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-
-    @property
-    def ratios(self) -> list[float]:
-        return [site / bench for site, bench in zip(self.site, self.pgbench, strict=True)]
+    walk: Walk
+    again: Walk | None = None
+    sql: tuple[str, ...] = ()
+    draws: dict[str, tuple[int, int]] = field(default_factory=dict)
+    clients: int = CLIENTS
 
 
 def main() -> int:
-    if (pgbench := find_pgbench()) is None:
-        say("pgbench is missing. Install it: apt install postgresql. 缺少 pgbench。")
-        return 1 if os.environ.get("CI") == "true" else 0
+    for tool, found in {"pgbench": find_pgbench(), "node": shutil.which("node")}.items():
+        if found is None:
+            say(f"{tool} is missing. Install it: apt install postgresql nodejs. 缺少 {tool}。")
+            return 1 if os.environ.get("CI") == "true" else 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        database = stack.enter_context(postgresql(folder / "services"))
+        database, redis = stack.enter_context(services(folder / "services"))
         set_environment(database, folder)
+        # As in production, behind a proxy: so that everyone has an address of their own.
+        os.environ |= {"REDIS_URL": redis, "THROTTLES": "", "NUM_PROXIES": "1", "LOG_LEVEL": "INFO"}
+        wechat = stack.enter_context(sandbox_process(folder))
         import django
 
         django.setup()
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        seed_database()
-        paths = measured()
-        for path in paths:
-            record(path, folder)
-        site = stack.enter_context(serving(folder))
-        for number in range(ROUNDS):
-            for path in paths:
-                say(f"  round {number + 1}/{ROUNDS}: {path.name}")
-                ask_site(path, site)
-                ask_pgbench(path, pgbench, database)
-        report(paths)
-        report_sizes()
+        people = seed_database()
+        with gunicorn(folder, 1, THREADS) as site, node(folder) as peer:
+            bench = Bench(site, peer, wechat, database, redis, folder)
+            calls = list(all_calls(people, site))
+            check_alike(calls, bench)
+            check_floor(calls[0], bench, 500)
+            for number in range(ROUNDS):
+                for call in calls:
+                    say(f"  round {number + 1}/{ROUNDS}: {call.name}")
+                    bench.measure(call)
+            growth = [bench.grow(size, walk) for size, walk in walks_by_size()]
+            waiting = bench.wait_for_wechat(calls)
+            starts = [bench.start(SITE, site), bench.start(NODE, peer)]
+        text = printed(bench.figures, ROWS, starts, waiting, growth, facts(database))
+        say(text)
+        say(f"\nWritten: {write_results(bench.figures, ROWS, text)}")
         report_console()
     return 0
 
 
-def find_pgbench() -> str | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
-    return shutil.which("pgbench") or (str(found[-1]) if found else None)
-
-
-@contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Yield the URL of the database given, or of one of our own that ends with the run."""
-    given = os.environ.get("DATABASE_URL", "")
-    if given.startswith("postgres"):
-        yield given
-        return
-    services = ROOT / "scripts" / "services"
-    folder.parent.chmod(0o755)  # PostgreSQL runs as a user of its own
-    try:
-        printed = subprocess.run(
-            [services, "start", folder], check=True, capture_output=True, text=True
-        ).stdout
-        yield re.findall("POSTGRESQL_URL=(.+)", printed)[0]
-    finally:
-        subprocess.run([services, "stop", folder], check=False)
-
-
-def set_environment(database: str, folder: Path) -> None:
-    os.environ |= {
-        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
-        "DEBUG": "False",
-        "SECRET_KEY": "benchmarks-only-benchmarks-only-benchmarks-only-0123456789",
-        "FIELD_KEYS": urlsafe_b64encode(b"benchmarks-only-benchmarks-only!").decode(),
-        "ALLOWED_HOSTS": "127.0.0.1,testserver",
-        "DATABASE_URL": database,
-        "REDIS_URL": "",
-        "WECHAT_APPS": f"{APP_ID}:secret",
-        "WECHAT_API_URL": "http://127.0.0.1:9",
-        "ALLOW_SANDBOX": "True",
-        "CONTENT_SAFETY": "False",
-        "THROTTLES": "off",
-        "LOG_LEVEL": "ERROR",
-        "OPERATOR_TOTP": "False",
-        "MEDIA_ROOT": str(folder / "media"),
-    }
-
-
-def seed_database() -> None:
-    from benchmarks.seed import seed
+def seed_database() -> int:
+    """Invent people and groups, unless an earlier run has; return how many people there are."""
+    from accounts.models import WeChatUser
+    from benchmarks.seed import SIZED, seed
     from groups.models import Group
 
+    count = GROUPS + sum(SIZED.values())
     if Group.objects.exists():
-        say("The database has groups already: they are measured as they are.")
-        return
-    say(f"Inventing {GROUPS:,} groups, seed {SEED} 生成数据")
-    seed(GROUPS, random.Random(SEED), progress)
+        assert Group.objects.count() == count, "DATABASE_URL has the groups of something else"
+    else:
+        say(f"Inventing {count:,} groups, {GROUPS:,} of them by Zipf's law 生成数据")
+        seed(GROUPS, random.Random(SEED), progress)
+    return WeChatUser.objects.count()
 
 
 def progress(what: str, done: int, total: int) -> None:
     say(f"  {what}: {done:,}/{total:,}")
 
 
-def measured() -> list[Measured]:
-    """Return the paths, each with requests by members of many groups."""
-    from django.db.models import Count
+# Requests
 
+
+def request(
+    method: str, path: str, who: str, address: int, body: dict[str, Any] | None = None
+) -> bytes:
+    """Write a request as a proxy passes it on, from a client with that address."""
+    host = f"10.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"X-Forwarded-For: {host}"]
+    head += ["X-Forwarded-Proto: https", *([f"Authorization: {who}"] if who else [])]
+    sent = b"" if body is None else json.dumps(body).encode()
+    if body is not None:
+        head += ["Content-Type: application/json", f"Content-Length: {len(sent)}"]
+    return "\r\n".join([*head, "", ""]).encode() + sent
+
+
+def viewers(size: int) -> int:
+    from benchmarks.seed import VIEWERS
+
+    return min(size, VIEWERS)
+
+
+def groups_of(size: int) -> range:
+    from benchmarks.seed import numbers_of
+
+    return numbers_of(size, GROUPS)
+
+
+def going_round(
+    size: int, make: Callable[[int, int, str], bytes], last: int = 0
+) -> Callable[[int], bytes]:
+    """Return what makes requests by members of the groups of a size, one group after the other,
+    each time by another member. `last`: only of so many groups."""
     from benchmarks.seed import token_of
-    from groups.models import Membership
+
+    groups = groups_of(size)[-last:]
+
+    def made(turn: int) -> bytes:
+        again, place = divmod(turn, len(groups))
+        number, viewer = groups[place], again % viewers(size)
+        return make(number, number * 64 + viewer, f"Bearer {token_of(number, viewer)}")
+
+    return made
+
+
+def getting(path: str) -> Callable[[int, int, str], bytes]:
+    from benchmarks.seed import open_gid
+
+    return lambda number, address, who: request(
+        "GET", f"/api/v1/groups/{open_gid(number)}/{path}?board=points", who, address
+    )
+
+
+def reading(name: str, size: int, path: str = "ranking") -> Call:
+    """Return a call that reads a ranking."""
+    make, groups = getting(path), groups_of(size)
+    return Call(
+        name,
+        Walk(going_round(size, make), len(groups)),
+        Walk(going_round(size, make, CACHED)) if path == "ranking" else None,
+        ("by_token", "standings") if path == "ranking" else (),
+        {"group": (groups[0], groups[-1]), "viewer": (0, viewers(size) - 1)},
+    )
+
+
+def all_calls(people: int, site: ServerProcess) -> Iterator[Call]:
+    from benchmarks.seed import open_gid, strangers
+
+    groups, alone = groups_of(50), strangers(people)
+    drawn = {"group": (groups[0], groups[-1]), "viewer": (0, viewers(50) - 1)}
+    yield reading("ranking 500", 500)
+    yield reading("around 500", 500, "ranking/around")
+    pages = links(site)
+    yield Call(
+        "page 500",
+        Walk(lambda turn: pages[turn % len(pages)], len(pages)),
+        Walk(lambda turn: pages[-1 - turn % CACHED]),
+    )
+    yield reading("ranking 50", 50)
+
+    def bind(number: int, address: int, who: str) -> bytes:
+        return request("POST", "/api/v1/groups/bind", who, address, envelope(open_gid(number)))
+
+    yield Call("bind", Walk(going_round(50, bind)), None, ("bind",), drawn)
+    yield Call("log in", log_ins(people), None, ("login",), {"person": (alone[0], alone[-1])})
+
+    def score(_number: int, address: int, who: str) -> bytes:
+        body = {"board": "points", "value": 1}
+        return request("POST", "/api/v1/scores", who, address, body)
+
+    yield Call("score", Walk(going_round(50, score)), None, ("score",), drawn)
+    yield Call("batch of 500 scores", Walk(batches(people)), clients=SERVERS)
+
+
+def walks_by_size() -> Iterator[tuple[int, Walk]]:
+    from benchmarks.seed import SIZED
+
+    for size, groups in SIZED.items():
+        yield size, Walk(going_round(size, getting("ranking")), groups)
+
+
+def links(site: ServerProcess) -> list[bytes]:
+    """Return requests of the pages of the groups of 500, by links that the site makes."""
+    from benchmarks.seed import open_gid, token_of
+
+    line, found = Line(site.port), []
+    for number in groups_of(500):
+        path, who = f"/api/v1/groups/{open_gid(number)}/link", f"Bearer {token_of(number, 0)}"
+        answer = line.ask(request("POST", path, who, number * 64, {"board": "points"}))
+        page = urlsplit(json.loads(answer.body)["url"]).path
+        found.append(request("GET", page, "", number * 64))
+    line.close()
+    return found
+
+
+def envelope(open_gid: str) -> dict[str, str]:
     from wechat.crypto import seal
 
-    sized = Membership.objects.values("group").annotate(size=Count("pk"))
-    large = list(sized.order_by("-size").values_list("group", flat=True)[:SAMPLES])
-    middle = sized.filter(size__gte=40, size__lte=60).values_list("group", flat=True)[:SAMPLES]
-
-    def calls(groups: Any, make: Callable[[str, int], Call]) -> list[Call]:
-        found = []
-        for group in groups:
-            membership = Membership.objects.filter(group=group).select_related("group").first()
-            assert membership is not None
-            found.append(make(membership.group.open_gid, membership.user_id))
-        return found
-
-    def get(path: str) -> Callable[[str, int], Call]:
-        return lambda group, user: Call(
-            "GET", f"/api/v1/groups/{group}/{path}?board=points", token_of(user)
-        )
-
-    def submit(group: str, user: int) -> Call:
-        return Call(
-            "POST", "/api/v1/scores", token_of(user), lambda: {"board": "points", "value": 1}
-        )
-
-    def bind(group: str, user: int) -> Call:
-        def envelope() -> dict[str, Any]:
-            mark = {"appid": APP_ID, "timestamp": int(time.time())}
-            return dict(seal(SESSION_KEY, {"openGId": group, "watermark": mark}))
-
-        return Call("POST", "/api/v1/groups/bind", token_of(user), envelope)
-
-    return [
-        Measured("ranking, the largest groups", calls(large, get("ranking")), "≥ .5"),
-        Measured("ranking, groups of 50", calls(middle, get("ranking")), "≥ .35"),
-        Measured("around, the largest groups", calls(large, get("ranking/around")), ""),
-        Measured("submit", calls(large, submit), ""),
-        Measured("bind", calls(large, bind), ""),
-    ]
+    mark = {"appid": APP_ID, "timestamp": int(time.time())}
+    return seal(SESSION_KEY, {"openGId": open_gid, "watermark": mark})
 
 
-def record(path: Measured, folder: Path) -> None:
-    """Make each request once, and keep the SQL that it ran as a pgbench script."""
-    from django.db import connection
-    from django.test import Client
-    from django.test.utils import CaptureQueriesContext
+def log_ins(people: int) -> Walk:
+    """Return log-ins, each of another person, whose key is new the first time."""
+    from benchmarks.seed import code_of, strangers
 
-    for number, call in enumerate(path.calls):
-        method, address, body, headers = call.parts()
-        with CaptureQueriesContext(connection) as queries:
-            answer = Client().generic(
-                method, address, body or b"", "application/json", headers=headers
-            )
-        assert answer.status_code in {200, 201}, (address, answer.content)
-        statements = [query["sql"] for query in queries.captured_queries]
-        path.queries = len(statements)
-        name = re.sub(r"\W+", "-", path.name)
-        script = folder / f"{name}-{number}.sql"
-        script.write_text("".join(f"{statement};\n" for statement in statements))
-        path.scripts.append(script)
+    numbers = strangers(people)
+
+    def made(turn: int) -> bytes:
+        person = numbers[turn % len(numbers)]
+        return request("POST", "/api/v1/login", "", person, {"code": code_of(person)})
+
+    return Walk(made)
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve the site in a process of its own; yield its address."""
-    with (
-        (folder / "server.log").open("w") as log,
-        subprocess.Popen(
-            [sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as server,
-    ):
-        try:
-            assert server.stdout is not None
-            said = next((line for line in server.stdout if line.startswith("port ")), None)
-            assert said, (folder / "server.log").read_text()
-            yield f"127.0.0.1:{said.split()[1]}"
-        finally:
-            server.kill()
-
-
-def ask_site(path: Measured, address: str) -> None:
-    """Ask over CLIENTS open connections for SECONDS; return requests a second and times."""
-    end = time.monotonic() + SECONDS
-
-    def client(number: int) -> list[float]:
-        line = http.client.HTTPConnection(address, timeout=60)
-        times: list[float] = []
-        for call in cycle(path.calls[number:] + path.calls[:number]):
-            if (begun := time.monotonic()) >= end:
-                line.close()
-                return times
-            line.request(*call.parts())
-            answer = line.getresponse()
-            answer.read()
-            assert answer.status in {200, 201}, answer.status
-            times.append(time.monotonic() - begun)
-        return times
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        times = [one for found in pool.map(client, range(CLIENTS)) for one in found]
-    path.site.append(len(times) / SECONDS)
-    path.times += times
-
-
-def ask_pgbench(path: Measured, pgbench: str, database: str) -> None:
-    url = urlsplit(database)
-    command = [pgbench, "-n", "-M", "simple", "-c", str(CLIENTS), "-j", "1", "-T", str(SECONDS)]
-    command += ["-h", url.hostname or "", "-p", str(url.port or 5432), "-U", url.username or ""]
-    for script in path.scripts:
-        command += ["-f", str(script)]
-    run = subprocess.run([*command, url.path[1:]], capture_output=True, text=True, check=False)
-    found = re.search(r"tps = ([\d.]+)", run.stdout)
-    assert run.returncode == 0 and found, run.stdout + run.stderr
-    path.pgbench.append(float(found[1]))
-
-
-def report(paths: list[Measured]) -> None:
-    say(f"\n{os.cpu_count()} cores, Python {sys.version.split()[0]}, {CLIENTS} clients, Django's")
-    say("threaded development server; pgbench repeats the recorded SQL. Ratios travel.\n")
-    say(f"  {'':<28}{'queries':>8}{'site/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'pgbench/s':>11}  ratio")
-    for path in paths:
-        ratios, times = path.ratios, sorted(path.times)
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
-        p50, p99 = (1000 * times[int(len(times) * part)] for part in (0.5, 0.99))
-        goal = f"   goal {path.goal}" if path.goal else ""
-        say(
-            f"  {path.name:<28}{path.queries:>8}{statistics.median(path.site):>9.0f}"
-            f"{p50:>8.1f}{p99:>8.1f}{statistics.median(path.pgbench):>11.0f}  {spread}{goal}"
-        )
-
-
-def report_sizes() -> None:
-    """Print what a ranking costs by the size of its group, as a ratio to the smallest."""
-    from django.db.models import Count
+def batches(people: int) -> Callable[[int], bytes]:
+    """Return what makes batches of scores, by many servers, for neighbours among the people."""
     from django.utils import timezone
 
-    from groups import ranking
-    from groups.models import Board, Group, Membership
+    from benchmarks.seed import code_of
+    from groups.models import ServerKey
+    from wechat.sandbox import openid_of
 
-    board = Board.objects.get(key="points")
-    sized = Membership.objects.values_list("group").annotate(size=Count("pk")).order_by("size")
-    every = list(sized)
-    say("\n  top 50 of a group, in the process, without HTTP:")
-    first = None
-    for group, size in (every[0], every[len(every) // 2], every[-len(every) // 10], every[-1]):
-        row = Group.objects.get(pk=group)
-        begun = time.perf_counter()
-        for _ in range(20):
-            ranking.standings(row, board, timezone.now())
-        spent = (time.perf_counter() - begun) / 20
-        first = first or spent
-        say(f"    {size:>4} members: {spent / first:.1f} × the smallest")
+    now = timezone.now()
+    keys = [ServerKey.objects.issue(APP_ID, f"bench-{n}", now)[0] for n in range(KEYS)]
+
+    def made(turn: int) -> bytes:
+        rows = [
+            {
+                "openid": openid_of(APP_ID, code_of(1 + (turn * BATCH + place) % people)),
+                "board": "points",
+                "value": 1,
+                "idempotencyKey": secrets.token_hex(8),
+            }
+            for place in range(BATCH)
+        ]
+        path, who = "/api/v1/server/scores", f"Key {keys[turn % KEYS]}"
+        return request("POST", path, who, turn % KEYS, {"scores": rows})
+
+    return made
+
+
+# The peer answers what the site answers
+
+
+def check_alike(calls: list[Call], bench: "Bench") -> None:
+    """Ask site and peer the same, and stop where the answers differ."""
+    for call in calls:
+        for turn in (0, 1, 7):
+            servers = (bench.site, bench.peer)
+            found = [Line(server.port).ask(call.walk.make(turn)) for server in servers]
+            assert all(each.status in {200, 201} for each in found), (call.name, found)
+            ours, theirs = [comparable(call.name, each.body) for each in found]
+            assert ours == theirs, f"{call.name}: the peer answers something else\n{ours}\n{theirs}"
+
+
+def check_floor(call: Call, bench: "Bench", size: int) -> None:
+    """Run a floor's SQL that reads once, and stop where it does not find the whole group."""
+    import psycopg
+
+    values = bench.constants | {name: low for name, (low, _high) in call.draws.items()}
+    text = re.sub(r":([a-z]\w*)", lambda name: f"'{values[name[1]]}'", floor_sql(call))
+    with psycopg.connect(bench.database) as connection:
+        found = connection.execute(text.encode()).fetchall()
+    assert len(found) == size, f"{call.name}: the floor reads {len(found)} of {size} members"
+
+
+# What differs between two answers of the same: moments, signatures of moments, and a sum's turn.
+DIFFERENT = {"serverTime", "next", "verifiedAt", "token", "expiresAt", "value"}
+
+
+def comparable(name: str, body: bytes) -> Any:
+    """Return the part of an answer that is the same for everyone who asks the same."""
+    if name.startswith("page"):
+        return re.findall(r'<li class="[^"]+"|<bdi>[^<]+|<img src="[^"]+|>[\d,]+<', body.decode())
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(each) for key, each in value.items() if key not in DIFFERENT}
+        return [kept(each) for each in value] if isinstance(value, list) else value
+
+    return kept(json.loads(body))
+
+
+# Measuring
+
+
+class Bench:
+    """The servers that are measured, and what came of it."""
+
+    def __init__(
+        self,
+        site: ServerProcess,
+        peer: ServerProcess,
+        wechat: str,
+        database: str,
+        redis: str,
+        folder: Path,
+    ) -> None:
+        import psycopg
+
+        self.site, self.peer, self.wechat, self.folder = site, peer, wechat, folder
+        self.database = database
+        with psycopg.connect(database) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+            self.data_pids = {SITE: [parent_of(row[0])], NODE: [parent_of(row[0])]}
+        if redis:
+            from redis import Redis
+
+            found: Any = Redis.from_url(redis).info("server")
+            self.data_pids[SITE].append(found["process_id"])
+        self.figures: Figures = {}
+        self.constants = constants()
+
+    def measure(self, call: Call) -> None:
+        """Measure a call of the site, the floor and the peer, in this order."""
+        self.ask(call.name, SITE, call.walk, call.clients)
+        if call.sql:
+            self.run_floor(call)
+        walk = Walk(call.walk.make) if call.walk.groups else call.walk  # it remembers nothing
+        self.ask(call.name, NODE, walk, call.clients)
+        if call.again:
+            self.ask(f"{call.name} cached", SITE, call.again)
+            time.sleep(STAYS_FRESH)  # so that the next call finds nothing remembered
+
+    def ask(self, name: str, who: str, walk: Walk, clients: int = CLIENTS) -> Measurement:
+        server = self.site if who == SITE else self.peer
+        known = self.figures.setdefault((name, who), [])
+        if not known:
+            ask(server.port, walk, WARM_UP, clients)
+        before = self.spent(server, who)
+        load = ask(server.port, walk, SECONDS, clients)
+        known.append(figure(load, before, self.spent(server, who)))
+        return known[-1]
+
+    def spent(self, server: ServerProcess, who: str) -> tuple[float, float]:
+        """Return the CPU seconds so far, of the application and of what keeps its data."""
+        return cpu_seconds(server.pid), sum(map(cpu_seconds, self.data_pids[who]))
+
+    def run_floor(self, call: Call) -> None:
+        """Let pgbench run the best SQL for a call."""
+        draws = [
+            f"\\set {name} random({low}, {high})\n" for name, (low, high) in call.draws.items()
+        ]
+        script = self.folder / "floor.sql"
+        script.write_text("".join(draws) + floor_sql(call))
+        url = urlsplit(self.database)
+        command = [find_pgbench() or "", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1"]
+        command += ["-T", str(max(1, round(SECONDS))), "-f", str(script)]
+        for name, value in self.constants.items():
+            command += ["-D", f"{name}={value}"]
+        command += ["-h", url.hostname or "", "-p", str(url.port or 5432), "-U", url.username or ""]
+        postmaster = self.data_pids[NODE][0]
+        # Or each connection plans its first five runs one by one, which Node's have behind them.
+        environment = os.environ | {"PGOPTIONS": "-c plan_cache_mode=force_generic_plan"}
+        if url.password:
+            environment["PGPASSWORD"] = url.password
+        before = (children_spent(), cpu_seconds(postmaster))
+        run = subprocess.run(
+            [*command, url.path[1:]], capture_output=True, text=True, check=False, env=environment
+        )
+        time.sleep(ENDING)
+        after = (children_spent(), cpu_seconds(postmaster))
+        rate = re.search(r"tps = ([\d.]+)", run.stdout)
+        done = re.search(r"actually processed: (\d+)", run.stdout)
+        assert run.returncode == 0 and rate and done, run.stdout + run.stderr
+        load = LoadResult(int(done[1]), int(done[1]) / float(rate[1]), [])
+        self.figures.setdefault((call.name, FLOOR), []).append(figure(load, before, after))
+
+    def grow(self, size: int, walk: Walk) -> Growth:
+        """Measure rankings of groups of a size."""
+        return Growth(size, self.ask(f"growth {size}", SITE, walk))
+
+    def wait_for_wechat(self, calls: list[Call]) -> Waiting:
+        """Measure rankings alone, and while log-ins wait for WeChat; in turns."""
+        by_name = {call.name: call.walk for call in calls}
+        rankings, alone, beside, reached = by_name["ranking 50"], [], [], []
+        fault = {"path": "/sns/jscode2session", "fault": {"delay": UPSTREAM}, "times": 10**9}
+        for _turn in range(2):
+            alone.append(ask(self.site.port, rankings, WAITING, CLIENTS))
+            requests.post(f"{self.wechat}/phone/faults", json=fault, timeout=5)
+            with ThreadPoolExecutor(1) as pool:
+                there = (self.site.port, by_name["log in"], WAITING, LOG_INS, CLIENTS * 2)
+                crowd = pool.submit(ask_at_a_rate, *there)
+                beside.append(ask(self.site.port, rankings, WAITING, CLIENTS))
+                reached.append(crowd.result())
+            requests.post(f"{self.wechat}/phone/faults", json=fault | {"times": 0}, timeout=5)
+        rates = [
+            statistics.mean(load.answers / load.seconds for load in loads)
+            for loads in (alone, beside, reached)
+        ]
+        return Waiting(*rates)
+
+    def start(self, who: str, server: ServerProcess) -> Start:
+        return Start(who, pss_megabytes(server.pid), server.cold_start)
+
+
+def floor_sql(call: Call) -> str:
+    """Return the best SQL for a call, with what pgbench can compute in the place of its inputs."""
+    text = "".join((SQL / f"{name}.sql").read_text() for name in call.sql)
+    for name, expression in COMPUTED.items():
+        text = re.sub(rf"{name}\b", expression, text)
+    return text
+
+
+def figure(
+    load: LoadResult, before: tuple[float, float], after: tuple[float, float]
+) -> Measurement:
+    app, data = (1000 * (b - a) / load.answers for a, b in zip(before, after, strict=True))
+    return Measurement(load.answers / load.seconds, app, data, load.times, load.idle > HELD)
+
+
+def children_spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def constants() -> dict[str, Any]:
+    """Return what the floor's SQL is given for a whole run."""
+    from django.utils import timezone
+
+    from core.vault import encrypt
+    from groups.models import Board
+    from groups.periods import Period, Window
+
+    periods = {window: Period.current(window, timezone.now()) for window in Window}
+    week = periods[Window.WEEK]
+    assert week.previous is not None
+    return {
+        **{window.value: period.key for window, period in periods.items()},
+        "board": Board.objects.get(app_id=APP_ID, key="points").pk,
+        "period": week.key,
+        "before": week.previous.key,
+        "app_id": APP_ID,
+        "unionid": "ocM-of-the-floor",
+        "sealed": encrypt("another key, as long as one=="),
+        "value": 1,
+    }
+
+
+# What is written of it
+
+ROWS = [
+    Comparison("ranking 500", "ranking 500", "ranking 500", 0.6, 0.9),
+    Comparison("ranking 50", "ranking 50", "ranking 50", 0.35, 0.8),
+    Comparison("ranking 500 cached", "ranking 500", "ranking 500", 3, 4),
+    Comparison("ranking 50 cached", "ranking 50", "ranking 50", 0.8, 1.5),
+    Comparison("around 500", "ranking 500", "around 500"),
+    Comparison("page 500", "ranking 500", "page 500", None, 0.8),
+    Comparison("page 500 cached", "ranking 500", "page 500", None, 3),
+    Comparison("bind", "bind", "bind", None, 0.4),
+    Comparison("log in", "log in", "log in", None, 0.5),
+    Comparison("score", "score", "score", None, 0.4),
+    Comparison("batch of 500 scores", None, "batch of 500 scores"),
+]
+
+
+def facts(database: str) -> dict[str, str]:
+    """Return what was measured, where and how."""
+    import platform
+
+    import psycopg
+
+    from groups.models import Group, Membership
+
+    with psycopg.connect(database) as connection:
+        version = connection.info.server_version // 10_000
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "machine": f"{os.cpu_count()} cores, {model[1] if model else platform.machine()}",
+        "versions": f"Python {platform.python_version()}, PostgreSQL {version}, Node "
+        + subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip(),
+        "data": f"{Group.objects.count():,} groups, {Membership.objects.count():,} memberships",
+        "measured": f"{ROUNDS} rounds of {SECONDS:g} s a call, {CLIENTS} clients",
+        "load": f"load average before the run {BUSY:.1f}",
+    }
 
 
 def report_console() -> None:
-    """Measure a moderator's pages: each list of the console, searches, the largest group."""
-    from django.contrib.auth.models import Group as Role
-    from django.contrib.auth.models import User
-    from django.db import connection
-    from django.db.models import Count
-    from django.test import Client
-    from django.test.utils import CaptureQueriesContext
+    from .console import pages
 
-    from groups.models import Membership
-
-    browser = Client()
-    moderator = User.objects.create_user(f"bench-{time.time_ns()}", is_staff=True)
-    moderator.groups.add(Role.objects.get(name="moderator"))
-    browser.force_login(moderator)
-    memberships = Membership.objects.values("group").annotate(size=Count("pk")).order_by("-size")
-    largest = memberships.values_list("group", flat=True)[0]
-    lists = ("accounts/wechatuser", "groups/membership", "groups/score")
-    paths = ["/admin/"]
-    paths += [f"/admin/{path}/" for path in (*lists, "audit/auditevent", "groups/board")]
-    paths += ["/admin/accounts/wechatuser/?q=成员777", "/admin/review/"]
-    paths += [
-        "/groups/",
-        "/groups/?sort=members",
-        "/groups/?q=成员777",
-        f"/groups/{largest}/?unlisted=1",
-    ]
-    say(f"\n  the console, for a moderator, {Membership.objects.count():,} memberships:")
-    for path in paths:
-        browser.get(path, secure=True)
-        with CaptureQueriesContext(connection) as queries:
-            begun = time.perf_counter()
-            answer = browser.get(path, secure=True)
-            spent = 1000 * (time.perf_counter() - begun)
-        assert answer.status_code == 200, (path, answer.status_code)
-        say(f"    {path:<36}{len(queries):>3} queries{spent:>8.0f} ms")
-
-
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    logging.disable(logging.INFO)
+    say("\nThe console, for a moderator, in the process:")
+    for path, queries, spent in pages():
+        say(f"  {path:<36}{queries:>3} queries{spent:>8.0f} ms")
 
 
 if __name__ == "__main__":

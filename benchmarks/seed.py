@@ -1,4 +1,8 @@
-"""Invented groups in bulk: sizes by Zipf from 3 to 500, so 20,000 groups have 1 M memberships."""
+"""Invented groups in bulk.
+
+Many by Zipf's law, from 3 to 500 members, so 20,000 of them have 1 M memberships; and besides them
+groups of exact sizes, the ones that are asked: their first members have tokens.
+"""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,12 +16,20 @@ from accounts.models import Token, WeChatUser
 from core.vault import digest_of, encrypt
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
+from wechat.sandbox import openid_of
 
 from . import APP_ID, SESSION_KEY
 
 SMALLEST, LARGEST, EXPONENT = 3, 500, 0.6
 MEMBERSHIPS_A_PERSON = 5
-PROGRESS_EVERY = 50_000
+# How many groups there are of each exact size. Enough that a walk through those of 50 or of 500
+# comes back to a group only after the seconds for which a cache may remember it.
+SIZED = {5: 200, 50: 2000, 500: 500, 2000: 40}
+VIEWERS = 50  # of each of them who have a token
+STRANGERS = 10_000  # people in no group: they log in, which changes the key that opens envelopes
+SCORED, SCORED_BEFORE = 0.9, 0.8  # of the people: in the current periods, and of these last week
+SEEN_FROM = timedelta(days=60)
+PROGRESS_EVERY = 100_000
 
 Progress = Callable[[str, int, int], None]
 
@@ -28,13 +40,41 @@ def sizes(count: int, chance: random.Random) -> list[int]:
     return [min(LARGEST, int(size)) for size in drawn]
 
 
-def token_of(user: int) -> str:
-    """Return the text of the one token that a seeded person has."""
-    return f"bench-token-of-{user}"
+def numbers_of(size: int, groups: int, sized: Mapping[int, int] = SIZED) -> range:
+    """Return the numbers of the groups of an exact size, which follow the `groups` by Zipf."""
+    first = groups + 1
+    for each, count in sized.items():
+        if each == size:
+            return range(first, first + count)
+        first += count
+    raise KeyError(size)
 
 
-def seed(groups: int, chance: random.Random, progress: Progress) -> None:
-    """Write people, groups, memberships, tokens and scores into an empty database."""
+def open_gid(number: int) -> str:
+    """Return the openGId of the group of that number."""
+    return f"tG-benchmark-group-{number:09}"
+
+
+def token_of(number: int, viewer: int) -> str:
+    """Return the text of the token that a viewer of the group of that number has."""
+    return f"bench-viewer-{viewer}-of-{number}"
+
+
+def strangers(people: int) -> range:
+    """Return the numbers of the people who are in no group."""
+    return range(people - STRANGERS + 1, people + 1)
+
+
+def code_of(person: int) -> str:
+    """Return a log-in code of a person, which the sandbox always accepts."""
+    return f"demo-person-{person}"
+
+
+def seed(
+    groups: int, chance: random.Random, progress: Progress, sized: Mapping[int, int] = SIZED
+) -> int:
+    """Write people, groups, memberships, tokens and scores into an empty database; return how many
+    people there are."""
     board = Board.objects.create(
         app_id=APP_ID,
         key="points",
@@ -45,22 +85,32 @@ def seed(groups: int, chance: random.Random, progress: Progress) -> None:
         writer=Board.Writer.CLIENT,
     )
     now = timezone.now()
-    big = sizes(groups, chance)
-    people = max(LARGEST * 2, sum(big) // MEMBERSHIPS_A_PERSON)
+    crowds = sizes(groups, chance)
+    all_sizes = crowds + [size for size, count in sized.items() for _group in range(count)]
+    joined = max(2 * max(all_sizes), sum(all_sizes) // MEMBERSHIPS_A_PERSON)
+    people = joined + STRANGERS
     write(WeChatUser, make_people(people, now), people, progress)
-    write(Group, make_groups(groups, now), groups, progress)
-    users, first = numbers_of(WeChatUser, people), numbers_of(Group, groups).start
-    members = {first + place: chance.sample(users, size) for place, size in enumerate(big)}
-    write(Token, make_tokens(users, now), people, progress)
-    write(Membership, make_memberships(members, now), sum(big), progress)
-    write(Score, make_scores(board, users, now, chance), people * len(Window), progress)
+    write(Group, make_groups(len(all_sizes), now), len(all_sizes), progress)
+    users, first = keys_of(WeChatUser, people), keys_of(Group, len(all_sizes)).start
+    members = {
+        first + place: chance.sample(users[:joined], size) for place, size in enumerate(all_sizes)
+    }
+    asked = {
+        number: members[first + number - 1][:VIEWERS]
+        for number in range(groups + 1, len(all_sizes) + 1)
+    }
+    write(Token, make_tokens(asked, now), sum(map(len, asked.values())), progress)
+    write(Membership, make_memberships(members, now), sum(all_sizes), progress)
+    write(Score, make_scores(board, users, now, chance), 0, progress)
+    entered = {group: members[group] for group in range(first, first + groups)}
     active_days = Board.objects.active_days()
-    write(Score, make_days(active_days, members, now), sum(big) * len(Window), progress)
+    write(Score, make_days(active_days, entered, now), sum(crowds) * len(Window), progress)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE" if connection.get_autocommit() else "ANALYZE")
+    return people
 
 
-def numbers_of(model: Any, count: int) -> range:
+def keys_of(model: Any, count: int) -> range:
     """Return the primary keys just written: consecutive, but not from 1 in a used database."""
     last = model.objects.latest("pk").pk
     return range(last - count + 1, last + 1)
@@ -71,7 +121,7 @@ def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
     for number in range(1, count + 1):
         yield WeChatUser(
             app_id=APP_ID,
-            openid=f"person-{number}",
+            openid=openid_of(APP_ID, code_of(number)),
             nickname=f"成员{number}",
             created_at=now,
             session_key=key,
@@ -79,15 +129,19 @@ def make_people(count: int, now: datetime) -> Iterator[WeChatUser]:
         )
 
 
-def make_tokens(users: Iterable[int], now: datetime) -> Iterator[Token]:
-    for user in users:
-        digest, ends = digest_of(token_of(user)), now + timedelta(days=30)
-        yield Token(user_id=user, digest=digest, created_at=now, expires_at=ends)
+def make_tokens(asked: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Token]:
+    ends = now + timedelta(days=30)
+    for number, viewers in asked.items():
+        for place, user in enumerate(viewers):
+            digest = digest_of(token_of(number, place))
+            yield Token(user_id=user, digest=digest, created_at=now, expires_at=ends)
 
 
 def make_groups(count: int, now: datetime) -> Iterator[Group]:
     for number in range(1, count + 1):
-        yield Group(app_id=APP_ID, open_gid=f"group-{number}", created_at=now)
+        yield Group(
+            app_id=APP_ID, open_gid=open_gid(number), created_at=now, seen_from=now - SEEN_FROM
+        )
 
 
 def make_memberships(members: Mapping[int, Sequence[int]], now: datetime) -> Iterator[Membership]:
@@ -100,10 +154,21 @@ def make_memberships(members: Mapping[int, Sequence[int]], now: datetime) -> Ite
 def make_scores(
     board: Board, users: Iterable[int], now: datetime, chance: random.Random
 ) -> Iterator[Score]:
+    """Let nine in ten have a score now, most of them last week too."""
     periods = current_periods(now)
+    week = Period.current(Window.WEEK, now).previous
+    assert week is not None
+    before = {"window": Window.WEEK, "period": week.key}
     for user in users:
-        value, at = chance.randrange(10_000), now - timedelta(seconds=chance.randrange(86_400))
+        if chance.random() >= SCORED:
+            continue
+        at = now - timedelta(seconds=chance.randrange(86_400))
+        value = chance.randrange(10_000)
+        had = [before] if chance.random() < SCORED_BEFORE else []
         for each in periods:
+            yield Score(board=board, **each, user_id=user, value=value, achieved_at=at)
+        for each in had:
+            value = chance.randrange(10_000)
             yield Score(board=board, **each, user_id=user, value=value, achieved_at=at)
 
 
@@ -124,14 +189,20 @@ def current_periods(now: datetime) -> list[dict[str, str]]:
 
 
 def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> None:
-    """Write rows, by COPY where the database has it: a million in seconds."""
+    """Write rows, by COPY where the database has it: a million in seconds.
+
+    A `total` of 0 is not known before.
+    """
     fields = [f for f in model._meta.concrete_fields if not f.primary_key]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     table = connection.ops.quote_name(model._meta.db_table)
-    name = str(model._meta.db_table)
+    name, done = str(model._meta.db_table), 0
+    names = [field.attname for field in fields]
     statement = f"COPY {table} ({columns}) FROM STDIN"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for done, row in enumerate(rows, start=1):
-            copy.write_row([getattr(row, field.attname) for field in fields])
-            if done % PROGRESS_EVERY == 0 or done == total:
-                progress(name, done, total)
+            copy.write_row([getattr(row, attname) for attname in names])
+            if done % PROGRESS_EVERY == 0:
+                progress(name, done, total or done)
+    if done % PROGRESS_EVERY:
+        progress(name, done, total or done)

@@ -34,12 +34,34 @@ class Place(Enum):
     OWN_PAGE = "on the row's own page alone"
 
 
+class Tone(Enum):
+    """How heavy an action is; the value is the class of its button."""
+
+    CALM = "calm"  # takes something back
+    FIRM = "firm"  # takes something away, until it is taken back
+    HARSH = "harsh"  # shuts a person out, or deletes
+
+
+# Reasons of one click.
+CHEATING, ADVERTISING = _("Cheating"), _("Advertising")
+AGAINST_THE_LAW, ABUSIVE, IMPERSONATION = (
+    _("Against the law"),
+    _("Vulgar or abusive"),
+    _("Impersonation"),
+)
+REPORTED, ON_REQUEST = _("Reported by members"), _("At the member's own request")
+TEST_DATA, NOT_NEEDED = _("Test data"), _("No longer needed")
+MISCONDUCT = (CHEATING, ADVERTISING, ABUSIVE, REPORTED)
+CONTENT = (ADVERTISING, AGAINST_THE_LAW, ABUSIVE, IMPERSONATION)
+RELENTING = (_("Done by mistake"), _("Appeal accepted"), _("Checked, nothing wrong"))
+
+
 @dataclass(frozen=True)
 class Action:
     """One thing that an operator with `permission` can do to a row of `model`.
 
     `run` does it and records it; `fits` says whether it makes sense for a row; `undo` is the key of
-    the action that takes it back, where there is one.
+    the action that takes it back, where there is one; `presets` are reasons to choose from.
     """
 
     key: str
@@ -53,11 +75,8 @@ class Action:
     place: Place = Place.MENU
     undo: str | None = None
     needs_reason: bool = True
-
-    @property
-    def is_harsh(self) -> bool:
-        """Return whether nothing brings back what the action takes."""
-        return self.undo is None and self.needs_reason
+    tone: Tone = Tone.HARSH
+    presets: tuple[Text, ...] = ()
 
     def allowed(self, operator: User) -> bool:
         return operator.has_perm(self.permission)
@@ -72,132 +91,149 @@ ACTIONS: dict[str, Action] = {
             "block",
             pgettext_lazy("action", "Block"),
             _("The member can do nothing and is in no ranking until you unblock them."),
-            _("Blocked."),
+            pgettext_lazy("done", "Blocked"),
             WeChatUser,
             MODERATE,
             people.block,
             lambda user: not user.is_blocked,
             place=Place.ROW,
             undo="unblock",
+            presets=(*MISCONDUCT, AGAINST_THE_LAW),
         ),
         Action(
             "unblock",
             pgettext_lazy("action", "Unblock"),
             _("The member is back in their groups, with their scores."),
-            _("Unblocked."),
+            pgettext_lazy("done", "Unblocked"),
             WeChatUser,
             MODERATE,
             people.unblock,
             lambda user: user.is_blocked,
             place=Place.ROW,
             undo="block",
+            tone=Tone.CALM,
+            presets=RELENTING,
         ),
         Action(
             "reset_nickname",
             _("Reset the nickname"),
             _("The nickname and the one that awaits review are deleted. Members can set another."),
-            _("The nickname is gone."),
+            pgettext_lazy("done", "Nickname reset"),
             WeChatUser,
             MODERATE,
             people.reset_nickname,
             lambda user: bool(user.nickname or user.nickname_draft),
+            presets=CONTENT,
         ),
         Action(
             "reset_avatar",
             _("Reset the avatar"),
             _("The avatar, also one that awaits review, is deleted; a drawn one is shown."),
-            _("The avatar is gone."),
+            pgettext_lazy("done", "Avatar reset"),
             WeChatUser,
             MODERATE,
             people.reset_avatar,
             lambda user: bool(user.avatar or user.avatar_draft),
+            presets=CONTENT,
         ),
         Action(
             "erase",
             pgettext_lazy("action", "Erase"),
             _("Everything held about the member is deleted at once and cannot be restored."),
-            _("Erased."),
+            pgettext_lazy("done", "Erased"),
             WeChatUser,
             "accounts.delete_wechatuser",
             people.erase,
             lambda user: True,
             place=Place.OWN_PAGE,
+            presets=(ON_REQUEST, AGAINST_THE_LAW, TEST_DATA),
         ),
         Action(
             "hide",
             pgettext_lazy("action", "Hide"),
             _("The member is not in this group's ranking until you show them again."),
-            _("Hidden."),
+            pgettext_lazy("done", "Hidden"),
             Membership,
             "groups.change_membership",
             groups.hide,
             lambda membership: not membership.withheld,
             place=Place.ROW,
             undo="show",
+            tone=Tone.FIRM,
+            presets=(*MISCONDUCT, ON_REQUEST),
         ),
         Action(
             "show",
             pgettext_lazy("action", "Show"),
             _("The member is listed again, unless they hide themselves."),
-            _("Shown."),
+            pgettext_lazy("done", "Shown"),
             Membership,
             "groups.change_membership",
             groups.show,
             lambda membership: membership.withheld,
             place=Place.ROW,
             undo="hide",
+            tone=Tone.CALM,
+            presets=RELENTING,
         ),
         Action(
             "reset_alias",
             _("Reset the name in this group"),
             _("The member's name in this group is deleted; their nickname is shown."),
-            _("The name is gone."),
+            pgettext_lazy("done", "Name in the group reset"),
             Membership,
             "groups.change_membership",
             groups.reset_alias,
             lambda membership: bool(membership.alias or membership.alias_draft),
+            presets=CONTENT,
         ),
         Action(
             "remove_score",
             _("Remove the score"),
             _("This one score is deleted and cannot be restored; those of other periods stay."),
-            _("The score is gone."),
+            pgettext_lazy("done", "Score removed"),
             Score,
             "groups.delete_score",
             groups.remove_score,
             lambda score: True,
+            presets=(CHEATING, _("Sent by mistake"), TEST_DATA),
         ),
         Action(
             "hide_group",
             _("Hide the group"),
             _("Until you show the group again, its members do not see it and cannot enter it."),
-            _("Hidden."),
+            pgettext_lazy("done", "Hidden"),
             Group,
             "groups.change_group",
             groups.hide_group,
             lambda group: not group.hidden,
             undo="show_group",
+            tone=Tone.FIRM,
+            presets=(AGAINST_THE_LAW, REPORTED, TEST_DATA),
         ),
         Action(
             "show_group",
             _("Show the group"),
             _("Its members see it again, and can enter."),
-            _("Shown."),
+            pgettext_lazy("done", "Shown"),
             Group,
             "groups.change_group",
             groups.show_group,
             lambda group: group.hidden,
             undo="hide_group",
+            tone=Tone.CALM,
+            presets=RELENTING,
         ),
         Action(
             "revoke",
             _("Revoke"),
             _("Calls with this key are refused from now on. You can make another key."),
-            _("Revoked."),
+            pgettext_lazy("done", "Revoked"),
             ServerKey,
             "groups.change_serverkey",
             groups.revoke,
             lambda key: key.revoked_at is None,
+            presets=(_("Leaked"), NOT_NEEDED),
         ),
     )
 }
@@ -269,12 +305,25 @@ DECISIONS: dict[str, Action] = {
             groups.refuse_alias,
             lambda membership: membership.alias_state == State.PENDING,
         ),
+        Action(
+            "dismiss_reports",
+            _("Dismiss the reports"),
+            _("The reports are closed; nothing else changes."),
+            _("Dismissed."),
+            Membership,
+            "groups.change_membership",
+            groups.dismiss_reports,
+            lambda membership: membership.reports.open().exists(),
+            needs_reason=False,
+        ),
     )
 }
 
 # Everything the audit records, with the words that its readers see.
 RECORDED: dict[str, Text] = {
     **{action.key: action.label for action in (*ACTIONS.values(), *DECISIONS.values())},
+    "withdraw_consent": _("Withdraw a consent"),
+    "close_account": _("Close the WeChat account"),
     "label": _("Label a group"),
     "change_score": _("Correct a score"),
     "add": _("Add"),
@@ -284,10 +333,12 @@ RECORDED: dict[str, Text] = {
     "export": _("Export"),
     "see_openid": _("See an openid"),
     "sign_in": _("Sign in"),
+    "sign_in_link": _("Make a sign-in link"),
     "change_password": _("Change one's password"),
     "enrol_totp": _("Set up a second factor"),
     "backup_codes": _("Make backup codes"),
     "reset_totp": _("Reset the second factor"),
+    "end_sessions": _("End sessions"),
     "watch": _("Follow log-ins and binds"),
     "unwatch": _("Stop following"),
     "test_credentials": _("Test credentials"),

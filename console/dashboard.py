@@ -2,26 +2,40 @@
 
 Each part is for who may see what it counts. All of them are five queries:
 
-- what there is of each, in one: groups, members, who was active in the last seven days and proofs
-  without a watermark (a range of the index `latest_entries`), log-ins that failed because of WeChat
-  (a day of the index on `Attempt.at`);
-- new members by day, and what became of them: one range of `members_by_first_seen`, with a look
-  at the memberships and scores of each of these people;
-- proven entries by day: one range of the scores' unique index;
+- what there is of each, in one: groups, boards, members, new members by day (a range of
+  `members_by_first_seen` each), proven entries by day (a range of the scores' unique index each),
+  proofs of the last seven days without a watermark, log-ins that failed because of WeChat (a day of
+  the index on `Attempt.at`); on a site without members one more, of its tests;
+- who was active in the last seven days, and what became of the new members: two queries that look
+  at the memberships and scores of each of these people, or, where there are more than SAMPLE, of
+  one in so many, by their ids: the page then says "about";
 - what awaits review: see console/review.py;
 - the audit's last rows, by primary key.
 
 Days are those of Asia/Shanghai and computed here, since a database may not know the zone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Case, Count, Exists, OuterRef, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Mod
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -30,29 +44,38 @@ from django.utils.translation import ngettext
 from accounts.models import WeChatUser
 from audit import attempts
 from audit.models import AuditEvent
-from groups.models import ACTIVE_DAYS, EVERY_APP, Group, Membership, Score
+from groups.models import ACTIVE_DAYS, EVERY_APP, Board, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
+from .access import operator_of
 from .actions import RECORDED, Text
 from .audit_targets import target_name
-from .review import KINDS, union, waiting, waiting_time
-from .roles import may_view
+from .paging import EXACT_UP_TO, RowCount
+from .review import QUEUE, waiting_for, waiting_time
+from .roles import holds, may_view
 
 DAYS = 30
 LATELY = timedelta(days=7)
 RETURN_DAYS = 7
 AUDIT_ROWS = 8
+IN_USE = 3  # groups: from then on the first steps are known
+SAMPLE = EXACT_UP_TO  # people whose memberships and scores are looked at
 BAR, GAP, HEIGHT = 8, 2, 80  # of a chart, in its own units
 
 
 @dataclass(frozen=True)
 class Figure:
-    """How much there is of something; `link` leads to what is counted."""
+    """How much there is of something, `about` so much; `link` leads to what is counted."""
 
     title: str
     value: int
     link: str = ""
     note: str = ""
+    about: bool = False
+
+    @property
+    def text(self) -> str:
+        return str(RowCount(self.value, self.about))
 
 
 @dataclass(frozen=True)
@@ -94,11 +117,18 @@ class Chart:
 
 @dataclass(frozen=True)
 class FunnelStep:
-    """How many got this far, and which share of the first step's that is, in percent."""
+    """How many got this far, `about` so many, and which share of the first step's that is, in
+    percent.
+    """
 
     title: str
     value: int
     share: int
+    about: bool = False
+
+    @property
+    def text(self) -> str:
+        return str(RowCount(self.value, self.about))
 
 
 @dataclass(frozen=True)
@@ -117,9 +147,22 @@ class Alert:
     link: str = ""
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """One of the steps from an empty site to a group's ranking; `is_next` is the first to do."""
+
+    title: str
+    note: str
+    link: str
+    is_done: bool
+    is_next: bool
+
+
 @dataclass
 class Dashboard:
-    """The front page as one operator may see it."""
+    """The front page as one operator may see it; `steps` are there on a new site."""
+
+    steps: list[FirstStep] = field(default_factory=list)
 
     figures: list[Figure] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
@@ -128,17 +171,23 @@ class Dashboard:
     alerts: list[Alert] = field(default_factory=list)
 
 
-def read(operator: User, now: datetime) -> Dashboard:
-    """Read the front page as `operator` may see it at `now`."""
+def read(request: HttpRequest, now: datetime) -> Dashboard:
+    """Read the front page as the operator may see it at `now`."""
+    operator = operator_of(request)
     found, days = Dashboard(alerts=_of_settings()), days_until(now)
-    _add_counts(found, operator, now)
-    _add_waiting(found, operator, now)
+    numbers = _numbers(operator, days, now)
+    _add_counts(found, operator, numbers, now)
+    _add_waiting(found, request, now)
     if may_view(operator, WeChatUser):
-        _add_newcomers(found, days)
+        note = _("On the day they were first seen")
+        found.charts.append(
+            _chart("newcomers", _("New members"), note, days, _by_day_of("newcomers", numbers))
+        )
+        _add_funnel(found, days, found.charts[-1].total)
     if may_view(operator, Score):
-        by_day = _active_days(days).values_list("period").annotate(count=Count("pk"))
         note = _("The first of each member into each group a day")
-        found.charts.append(_chart("entries", _("Proven entries"), note, days, dict(by_day)))
+        by_day = _by_day_of("entries", numbers)
+        found.charts.append(_chart("entries", _("Proven entries"), note, days, by_day))
     if may_view(operator, AuditEvent):
         found.audit = [
             AuditLine(
@@ -170,27 +219,82 @@ def _list(model: Any, **filters: Any) -> str:
 # Numbers
 
 
-def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
+class CountRows(Subquery):
+    """The number of rows that a query finds."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
+
+    def __init__(self, rows: QuerySet[Any, Any]) -> None:
+        super().__init__(rows.order_by(), output_field=IntegerField())
+
+
+def _numbers(operator: User, days: Sequence[date], now: datetime) -> dict[str, int]:
+    """Count each of what `operator` may see, in one query; what is counted by day once a day."""
+    failed = attempts.wechat_failures(now - timedelta(days=1))
+    wanted: dict[str, QuerySet[Any]] = {
+        "groups": Group.objects.all(),
+        "members": WeChatUser.objects.all(),
+        "unmarked": _lately(now).filter(watermarked=False),
+        "failed": failed,
+        "boards": Board.objects.exclude(app_id=EVERY_APP),
+    }
+    for day in days:
+        span = Q(created_at__gte=_period(day).start, created_at__lt=_period(day).end)
+        wanted[_key("newcomers", day)] = WeChatUser.objects.filter(span)
+        wanted[_key("entries", day)] = _entries(period=_period(day).key)
+    wanted = {name: rows for name, rows in wanted.items() if may_view(operator, rows.model)}
+    counts = [CountRows(rows.values("pk")) for rows in wanted.values()]
+    found = User.objects.filter(pk=operator.pk).values_list(*counts) if counts else []
+    return dict.fromkeys(wanted, 0) | {
+        name: count for row in found for name, count in zip(wanted, row, strict=True)
+    }
+
+
+def _lately(now: datetime) -> QuerySet[Membership]:
+    return Membership.objects.filter(verified_at__gte=now - LATELY)
+
+
+def _key(chart: str, day: date) -> str:
+    return f"{chart} {_period(day).key}"
+
+
+def _by_day_of(chart: str, numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers of a chart by the day's key."""
+    return {
+        key.removeprefix(f"{chart} "): number
+        for key, number in numbers.items()
+        if key.startswith(f"{chart} ")
+    }
+
+
+def _entries(**more: Any) -> QuerySet[Score]:
+    """Return the scores that count entries: one for each member, group and period."""
+    board = Board.objects.filter(app_id=EVERY_APP, key=ACTIVE_DAYS)
+    return Score.objects.filter(board=Subquery(board.values("pk")[:1]), **more)
+
+
+def sampled(people: QuerySet[WeChatUser], total: int) -> tuple[QuerySet[WeChatUser], int]:
+    """Return all people, or one in so many of them, at most about SAMPLE; and that number."""
+    step = -(-total // SAMPLE) or 1
+    return (people.alias(part=Mod("pk", step)).filter(part=0) if step > 1 else people), step
+
+
+def _add_counts(
+    found: Dashboard, operator: User, numbers: Mapping[str, int], now: datetime
+) -> None:
     """Add the counts, each with where it leads, as figures or as alerts."""
     since = now - LATELY
-    lately = Membership.objects.filter(verified_at__gte=since)
-    unmarked = lately.filter(watermarked=False)
-    failed = attempts.wechat_failures(now - timedelta(days=1))
-    numbers = _numbers(
-        operator,
-        groups=(Group.objects.all(), Count("pk")),
-        members=(WeChatUser.objects.all(), Count("pk")),
-        active=(lately, Count("user", distinct=True)),
-        unmarked=(unmarked, Count("pk")),
-        failed=(failed, Count("pk")),
-    )
+    found.steps = _first_steps(operator, numbers)
     if "groups" in numbers:
         found.figures.append(Figure(_("Groups"), numbers["groups"], reverse("group-list")))
     if "members" in numbers:
         found.figures.append(Figure(_("Members"), numbers["members"], _list(WeChatUser)))
-    if "members" in numbers and "active" in numbers:
+    if "members" in numbers and "unmarked" in numbers:
         link = _list(Membership, verified_at__gte=since.isoformat())
-        found.figures.append(Figure(_("Active in 7 days"), numbers["active"], link))
+        people, step = sampled(WeChatUser.objects.all(), numbers["members"])
+        active = people.filter(Exists(_lately(now).filter(user=OuterRef("pk")))).count()
+        title = _("Active in 7 days")
+        found.figures.append(Figure(title, active * step, link, about=step > 1))
     if count := numbers.get("unmarked"):
         text = ngettext(
             "%(count)d membership was last proven without WeChat's watermark (7 days).",
@@ -208,36 +312,59 @@ def _add_counts(found: Dashboard, operator: User, now: datetime) -> None:
         found.alerts.append(Alert(text % {"count": count}, reverse("check")))
 
 
-def _numbers(operator: User, **wanted: tuple[QuerySet[Any], Count]) -> dict[str, int]:
-    """Count each of what `operator` may see, in one query."""
-    seen = {name: each for name, each in wanted.items() if may_view(operator, each[0].model)}
-    rows = [
-        queryset.order_by().values(name=Value(name)).annotate(n=count).values_list("name", "n")
-        for name, (queryset, count) in seen.items()
+def _first_steps(operator: User, numbers: Mapping[str, int]) -> list[FirstStep]:
+    """Return the steps to a first ranking; none once all are done, or the site is used."""
+    members, groups = numbers.get("members", 0), numbers.get("groups", 0)
+    if "groups" not in numbers or (groups and (numbers.get("boards") or groups >= IN_USE)):
+        return []
+    steps = [
+        (
+            _("Test the credentials"),
+            _("Whether WeChat takes the AppID and the AppSecret from this server."),
+            reverse("check-credentials") if operator.has_perm("audit.test_credentials") else "",
+            bool(members) or _are_credentials_tested(),
+        ),
+        (
+            _("See the first log-in"),
+            _("Open the mini-program; the integration check shows each step, and what failed."),
+            reverse("check") if holds(operator, "audit.view_attempt") else "",
+            bool(members),
+        ),
+        (
+            _("See the first group"),
+            _("Share the mini-program's card into a group and tap it there."),
+            reverse("check") if holds(operator, "audit.view_attempt") else "",
+            bool(groups),
+        ),
+        (
+            _("Make the first board"),
+            _("Days of activity are ranked already; a game needs a board of its own."),
+            reverse("admin:groups_board_add") if operator.has_perm("groups.add_board") else "",
+            bool(numbers.get("boards")),
+        ),
     ]
-    return dict.fromkeys(seen, 0) | dict(union(rows) if rows else [])
+    first = next(place for place, step in enumerate(steps) if not step[3])
+    return [FirstStep(*step, is_next=place == first) for place, step in enumerate(steps)]
 
 
-def _add_waiting(found: Dashboard, operator: User, now: datetime) -> None:
-    kinds = [kind for kind in KINDS.values() if may_view(operator, kind.model)]
+def _are_credentials_tested() -> bool:
+    """Return whether a test succeeded; asked on sites without members, whose audit is short."""
+    tests = AuditEvent.objects.filter(action="test_credentials", details__outcome="ok")
+    return tests.exists()
+
+
+def _add_waiting(found: Dashboard, request: HttpRequest, now: datetime) -> None:
+    operator = operator_of(request)
+    kinds = [kind for kind in QUEUE.values() if may_view(operator, kind.model)]
     if not kinds:
         return
-    counts = waiting(kinds).values()
+    counts = waiting_for(request).values()
     age = waiting_time(min((each.since for each in counts if each.since), default=None), now)
     note = _("the first for %(age)s") % {"age": age} if age else ""
     theirs = any(kind.decided_by(operator) for kind in kinds)
     link = reverse("review-queue") if theirs else ""
     total = sum(each.count for each in counts)
     found.figures.append(Figure(_("Awaiting review"), total, link, note))
-
-
-def _active_days(days: Iterable[date]) -> Any:
-    """Return a score for each member, group and day of these on which the member entered it."""
-    return Score.objects.filter(
-        board__app_id=EVERY_APP,
-        board__key=ACTIVE_DAYS,
-        period__in=[_period(day).key for day in days],
-    )
 
 
 def _chart(
@@ -256,34 +383,41 @@ def _chart(
 # People who are new
 
 
-@dataclass(frozen=True)
-class Cohort:
-    """Who was first seen on one day: how many, how many of them have been in a group, and how
-    many entered one again on a later day, at most RETURN_DAYS later."""
-
-    people: int
-    bound: int
-    back: int
-
-
-def newcomers(days: Sequence[date]) -> dict[str, Cohort]:
-    """Count by day, in one query whose days are ranges of moments."""
-    memberships = Membership.objects.filter(user=OuterRef("pk"))
-    entries = _active_days(days).filter(
-        user=OuterRef("pk"), period__gt=OuterRef("day"), period__lte=OuterRef("last_day")
+def _add_funnel(found: Dashboard, days: Sequence[date], total: int) -> None:
+    """Add how many of the `total` new members have been in a group, and how many entered one again
+    on a later day, at most RETURN_DAYS later.
+    """
+    newcomers = WeChatUser.objects.filter(
+        created_at__gte=_period(days[0]).start, created_at__lt=_period(days[-1]).end
     )
+    people, step = sampled(newcomers, total)
+    entries = _entries(
+        period__in=[_period(day).key for day in days],
+        user=OuterRef("pk"),
+        period__gt=OuterRef("day"),
+        period__lte=OuterRef("last_day"),
+    )
+    today = _period(days[-1]).start
     rows = (
-        WeChatUser.objects.filter(created_at__gte=_period(days[0]).start)
-        .annotate(day=_by_day(days, 0), last_day=_by_day(days, RETURN_DAYS))
-        .values("day")
-        .annotate(
-            people=Count("pk"),
-            bound=Count("pk", filter=Exists(memberships)),
-            back=Count("pk", filter=Exists(entries)),
-        )
+        people.alias(day=_by_day(days, 0), last_day=_by_day(days, RETURN_DAYS))
+        .annotate(bound=Exists(Membership.objects.filter(user=OuterRef("pk"))))
+        # Who came today has no later day, so their entries are not looked for.
+        .annotate(back=Case(When(Q(Exists(entries), created_at__lt=today), then=1), default=0))
+        .values_list("bound", "back")
+        .annotate(people=Count("pk"))
     )
-    found = rows.values_list("day", "people", "bound", "back")
-    return {day: Cohort(*numbers) for day, *numbers in found}
+    looked_at = bound = back = 0
+    for is_bound, is_back, number in rows:
+        looked_at += number
+        bound += number if is_bound else 0
+        back += number if is_back else 0
+    found.funnel = [
+        FunnelStep(_("Logged in"), total, 100 if total else 0),
+        *(
+            FunnelStep(title, number * step, 100 * number // (looked_at or 1), about=step > 1)
+            for title, number in ((_("Bound a group"), bound), (_("Came back"), back))
+        ),
+    ]
 
 
 def _by_day(days: Sequence[date], later: int) -> Case:
@@ -295,23 +429,6 @@ def _by_day(days: Sequence[date], later: int) -> Case:
             for day in reversed(days)
         )
     )
-
-
-def _add_newcomers(found: Dashboard, days: Sequence[date]) -> None:
-    cohorts = newcomers(days)
-    by_day = {key: cohort.people for key, cohort in cohorts.items()}
-    note = _("On the day they were first seen")
-    found.charts.append(_chart("newcomers", _("New members"), note, days, by_day))
-    people = sum(cohort.people for cohort in cohorts.values())
-    reached = {
-        _("Logged in"): people,
-        _("Bound a group"): sum(cohort.bound for cohort in cohorts.values()),
-        _("Came back"): sum(cohort.back for cohort in cohorts.values()),
-    }
-    found.funnel = [
-        FunnelStep(title, value, 100 * value // people if people else 0)
-        for title, value in reached.items()
-    ]
 
 
 # What was done, and what needs attention

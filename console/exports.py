@@ -5,8 +5,9 @@ only when asked for. Every download is in the audit.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from django.http import (
     HttpResponseBase,
     StreamingHttpResponse,
 )
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -31,6 +32,8 @@ from django.views.decorators.http import require_safe
 from accounts.models import WeChatUser
 from audit.actors import Actor
 from audit.models import AuditEvent
+from core.database import unbound_connection
+from core.gates import Crowded, Gate
 from groups import ranking
 from groups.errors import InvalidField
 from groups.models import Board, Group, Score
@@ -38,10 +41,16 @@ from groups.models import Board, Group, Score
 from .access import operator_of, operators_only
 from .actions import RECORDED
 from .paging import OPENIDS_VAR
+from .roles import may_view
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
 CHUNK = 1000  # rows read at once
+MOST_DOWNLOADS = 2  # of lists, at once in a process
 NO_FILTERS = {OPENIDS_VAR, "p", "all", "o"}  # parameters that choose no rows
+
+
+# A download holds a thread, and a database connection of its own, for as long as it is read.
+_gate = Gate(lambda: MOST_DOWNLOADS, patience=0, waiting=0)
 
 
 class ExportField(NamedTuple):
@@ -98,7 +107,7 @@ EXPORTS = {
         AuditEvent,
         (
             ExportField(_("when"), attrgetter("at"), MOMENT),
-            ExportField(_("operator"), attrgetter("operator_name")),
+            ExportField(_("operator"), attrgetter("who")),
             ExportField(
                 _("action"), lambda event: str(RECORDED.get(event.action, event.action)), NAME
             ),
@@ -128,6 +137,20 @@ RANKING = (
 
 @operators_only()
 @require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """Show what can be downloaded: `/admin/export/`."""
+    operator = operator_of(request)
+    found = {name: each for name, each in EXPORTS.items() if may_view(operator, each.model)}
+    if not found:
+        raise PermissionDenied
+    context = {**admin.site.each_context(request), "title": _("Downloads")}
+    admins = {name: admin.site.get_model_admin(each.model) for name, each in found.items()}
+    context |= {"lists": admins}
+    return TemplateResponse(request, "console/exports.html", context)
+
+
+@operators_only()
+@require_safe
 def choose(request: HttpRequest, what: str) -> HttpResponse:
     """Say how many rows it will be, and ask for the format: `/admin/export/members/?…`."""
     source, rows = _listed(request, what)
@@ -152,16 +175,20 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     source, rows = _listed(request, what)
     if form not in WRITERS:
         raise Http404
-    count = rows.count()
-    if form == "xlsx" and count > XLSX_MOST_ROWS:
-        messages.error(request, str(_("This is too long for Excel. Take CSV.")))
-        return redirect("export-choose", what=what)
     fields = source.fields + (source.openids if with_openids else ())
     kind = str(source.model._meta.model_name)
-    facts: dict[str, Any] = {"format": form, "rows": count, "openids": with_openids}
+    facts: dict[str, Any] = {"format": form, "openids": with_openids}
     facts |= {"filters": sorted(set(request.GET) - NO_FILTERS)}
-    Actor(operator_of(request)).record("export", kind, **facts)
-    answer = StreamingHttpResponse(_written(form, fields, _in_chunks(rows)))
+    record = partial(Actor(operator_of(request)).record, "export", kind, **facts)
+    parts = _stream(form, fields, rows, record)
+    try:
+        next(parts)
+    except Crowded:
+        return _refused(request)
+    except _TooLong:
+        messages.error(request, str(_("This is too long for Excel. Take CSV.")))
+        return redirect("export-choose", what=what)
+    answer = StreamingHttpResponse(parts)
     answer["X-Accel-Buffering"] = "no"  # nginx: hand it on as it comes
     return _as_download(answer, f"{what}-{timezone.localdate()}", form)
 
@@ -215,6 +242,34 @@ def _openid_of_member(found: ranking.Ranking) -> ExportField:
     rows = WeChatUser.objects.filter(pk__in=members).values_list("pk", "openid")
     openids: dict[int, str] = dict(rows)
     return ExportField("openid", lambda standing: openids.get(standing.member.id), OPENID)
+
+
+def _refused(request: HttpRequest) -> HttpResponse:
+    """Say that others are downloading."""
+    context = {"detail": _("Too many downloads are under way. Try again when one has ended.")}
+    answer = render(request, "503.html", context, status=503)
+    answer["Retry-After"] = "10"
+    return answer
+
+
+class _TooLong(Exception):
+    """More rows than a sheet has."""
+
+
+def _stream(
+    form: str, fields: tuple[ExportField, ...], rows: QuerySet[Any], record: Callable[..., object]
+) -> Generator[bytes, None, None]:
+    """Yield nothing once, when the download has its place and is in the audit; then its parts.
+
+    Closing it gives the place back. Raises Crowded where there is none, and _TooLong.
+    """
+    with _gate.place(), unbound_connection():
+        count = rows.count()
+        if form == "xlsx" and count > XLSX_MOST_ROWS:
+            raise _TooLong
+        record(rows=count)
+        yield b""
+        yield from _written(form, fields, _in_chunks(rows))
 
 
 def _in_chunks(rows: QuerySet[Any]) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """The page of one group: its ranking, who is not listed and why, and what can be done to each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -8,6 +8,7 @@ from typing import Any, Self
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -18,21 +19,23 @@ from django.utils.http import urlencode
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods
 
-from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
+from accounts.nicknames import folded, shown
 from audit.actors import Actor
-from groups import moderation
+from groups import moderation, ranking
 from groups.errors import InvalidField
 from groups.models import Absence, Board, Group, Membership, Score, choose, is_current
 from groups.periods import Period
-from groups.ranking import Ranking, Standing, standings
+from groups.ranking import Ranking, Roster, Standing
 
 from .access import operator_of, operators_only
 from .action_page import Button, buttons, row_buttons
 from .audit_targets import audit_url
 from .groups import LabelField
+from .paging import LONGEST_SEARCH, is_plain
 from .roles import may_view
 
+ROWS_PER_PAGE = 50
 UNLISTED_SHOWN = 100
 
 
@@ -44,15 +47,21 @@ class MemberRow:
     standing: Standing | None
     absences: list[Absence]
     buttons: list[Button]
+    place_url: str
+    is_found: bool = False
 
     @property
     def name(self) -> str:
         return self.membership.alias or self.membership.user.display_name
 
     @property
+    def nickname(self) -> str:
+        """Return the nickname where the group sees another name."""
+        return self.membership.user.nickname if self.membership.alias else ""
+
+    @property
     def face(self) -> str:
-        user = self.membership.user
-        return avatar_path(user.avatar, user.avatar_seed, SMALL)
+        return self.membership.user.small_avatar_path
 
 
 @dataclass(frozen=True)
@@ -66,62 +75,107 @@ class PickerLink:
 
 @dataclass(frozen=True)
 class GroupPage:
-    """Everything the page shows; each part is read when the template asks for it."""
+    """Everything the page shows of the group's roster."""
 
     request: HttpRequest
     group: Group
     boards: Sequence[Board]
-    ranking: Ranking
+    roster: Roster
 
     @classmethod
     def of(cls, request: HttpRequest, group: Group) -> Self:
-        """Read the ranking asked for. Raises Http404 for a board, period or cursor there is not."""
+        """Read the ranking asked for. Raises Http404 for a board or period that there is not."""
         boards, asked = Board.objects.of_app(group.app_id), request.GET
         try:
             board = choose(boards, group.app_id, asked.get("board"))
-            period, cursor = asked.get("period"), asked.get("cursor")
-            found = standings(group, board, timezone.now(), period, cursor=cursor)
+            found = ranking.roster(group, board, timezone.now(), asked.get("period"))
         except (Board.DoesNotExist, InvalidField):
             raise Http404 from None
         return cls(request, group, boards, found)
 
+    @property
+    def ranking(self) -> Ranking:
+        return self.roster.ranking
+
+    @property
+    def text(self) -> str:
+        """Return what is searched in the group: `?q=`."""
+        return shown(self.request.GET.get("q", "")[:LONGEST_SEARCH])
+
+    @property
+    def member(self) -> int:
+        """Return the id of the member that the address leads to, `?member=`; 0 without one."""
+        asked = self.request.GET.get("member", "")
+        return int(asked) if is_plain(asked) and asked.isdecimal() else 0
+
+    @cached_property
+    def page(self) -> Page[Standing]:
+        """Return the page of the ranking asked for: by number, or that of `member`."""
+        pages = Paginator(self.ranking.entries, ROWS_PER_PAGE)
+        ids = [standing.member.id for standing in self.ranking.entries]
+        if self.member in ids and "page" not in self.request.GET:
+            return pages.page(ids.index(self.member) // ROWS_PER_PAGE + 1)
+        try:
+            return pages.page(self.request.GET.get("page", 1))
+        except InvalidPage:
+            raise Http404 from None
+
     @cached_property
     def listed(self) -> list[MemberRow]:
-        """Read the members on this page of the ranking, in its order."""
-        places = {standing.member.id: standing for standing in self.ranking.entries}
-        members = self._members().filter(user__in=places)
-        rows = {row.membership.user_id: row for row in self._rows(members, places)}
-        return [rows[user_id] for user_id in places if user_id in rows]
+        """Return the members on this page of the ranking, in its order."""
+        return [self._row(standing.member.id, standing) for standing in self.page.object_list]
+
+    @cached_property
+    def found(self) -> list[MemberRow]:
+        """Return those who are called what is searched, the listed first, and one more."""
+        listed = [(standing.member.id, standing) for standing in self.ranking.entries]
+        everyone = [*listed, *((pk, None) for pk in self._absent)]
+        wanted = folded(self.text)
+        rows = [
+            (pk, standing)
+            for pk, standing in everyone
+            if any(wanted in folded(name) for name in self._names(pk))
+        ]
+        return [self._row(pk, standing) for pk, standing in rows[: UNLISTED_SHOWN + 1]]
+
+    def _names(self, user_id: int) -> tuple[str, str]:
+        membership = self.roster.memberships[user_id]
+        return membership.alias, membership.user.display_name
+
+    @cached_property
+    def _absent(self) -> list[int]:
+        """Return the ids of those who are not listed: the one asked for, then the latest."""
+        listed = {standing.member.id for standing in self.ranking.entries}
+        absent = [each for pk, each in self.roster.memberships.items() if pk not in listed]
+        absent.sort(key=lambda each: (each.verified_at, -each.pk), reverse=True)
+        return sorted((each.user_id for each in absent), key=lambda pk: pk != self.member)
+
+    @property
+    def unlisted_count(self) -> int:
+        return len(self._absent)
 
     @cached_property
     def unlisted(self) -> list[MemberRow] | None:
-        """Read the members that others do not see, and one more; None unless asked for."""
-        if not self.request.GET.get("unlisted"):
+        """Return the members that others do not see, and one more; None unless asked for."""
+        if not (self.request.GET.get("unlisted") or self.member in self._absent):
             return None
-        members = self._members().unlisted(self.ranking.server_time).order_by("-verified_at", "pk")
-        return self._rows(members[: UNLISTED_SHOWN + 1], {})
+        return [self._row(pk, None) for pk in self._absent[: UNLISTED_SHOWN + 1]]
 
-    def _members(self) -> Any:
-        """Select the memberships of the group, each with the key of its score in this ranking."""
-        members = Membership.objects.filter(group=self.group).select_related("user", "group")
-        return members.with_score(self.ranking.board, self.group, self.ranking.period.key)
-
-    def _rows(self, members: Iterable[Any], places: dict[int, Standing]) -> list[MemberRow]:
-        rows = []
-        for membership in members:
-            # What comes first is offered first.
-            about = [membership, membership.user]
-            about = about[::-1] if membership.user.is_blocked else about
-            about += [Score(pk=membership.score_pk)] if membership.score_pk else []
-            rows.append(
-                MemberRow(
-                    membership,
-                    places.get(membership.user_id),
-                    membership.absences(self.ranking.server_time),
-                    row_buttons(self.request, *about),
-                )
-            )
-        return rows
+    def _row(self, user_id: int, standing: Standing | None) -> MemberRow:
+        membership = self.roster.memberships[user_id]
+        # What comes first is offered first.
+        about: list[Any] = [membership, membership.user]
+        about = about[::-1] if membership.user.is_blocked else about
+        score = self.roster.score_pks.get(user_id)
+        about += [Score(pk=score)] if score else []
+        return MemberRow(
+            membership,
+            standing,
+            membership.absences(self.ranking.server_time),
+            row_buttons(self.request, *about),
+            f"{self._url(q=None, member=str(user_id))}#member-{user_id}",
+            is_found=user_id == self.member,
+        )
 
     @property
     def board_links(self) -> list[PickerLink]:
@@ -144,7 +198,7 @@ class GroupPage:
 
     @property
     def earlier(self) -> PickerLink | None:
-        return self._period_link(self.ranking.period.previous)
+        return self._period_link(self.ranking.previous_period)
 
     @property
     def later(self) -> PickerLink | None:
@@ -156,14 +210,21 @@ class GroupPage:
         return PickerLink(period.title(self.ranking.server_time), self._url(period=period.key))
 
     @property
-    def first_url(self) -> str:
-        return self._url() if self.request.GET.get("cursor") else ""
+    def previous_url(self) -> str:
+        return self._page_url(self.page.number - 1) if self.page.has_previous() else ""
 
     @property
     def next_url(self) -> str:
+        return self._page_url(self.page.number + 1) if self.page.has_next() else ""
+
+    def _page_url(self, number: int) -> str:
         # The period's own key: the walk stays in it, whatever the window's current one becomes.
-        period, cursor = self.ranking.period.key, self.ranking.next
-        return self._url(period=period, cursor=cursor) if cursor else ""
+        return self._url(period=self.ranking.period.key, page=str(number))
+
+    @property
+    def whole_url(self) -> str:
+        """Return this page without the search."""
+        return self._url(q=None)
 
     @property
     def unlisted_url(self) -> str:
@@ -172,7 +233,7 @@ class GroupPage:
 
     def _url(self, **changes: str | None) -> str:
         """Return this page's address with something else chosen; None takes a choice back."""
-        kept = {key: self.request.GET.get(key) for key in ("board", "period", "unlisted")}
+        kept = {key: self.request.GET.get(key) for key in ("board", "period", "unlisted", "q")}
         return f"?{urlencode({key: value for key, value in (kept | changes).items() if value})}"
 
     @property
@@ -224,5 +285,5 @@ def group_page(request: HttpRequest, pk: int) -> HttpResponse:
     page = GroupPage.of(request, group)
     context = {**admin.site.each_context(request), "title": page.ranking.group.title, "page": page}
     context |= {"form": form, "may_label": may_label, "unmarked": group.unmarked}
-    context |= {"unlisted_shown": UNLISTED_SHOWN}
+    context |= {"shown": f":{UNLISTED_SHOWN}", "more_than_shown": f"{UNLISTED_SHOWN}:"}
     return TemplateResponse(request, "console/group.html", context)

@@ -75,7 +75,8 @@ class GuessLimitMiddleware:
         if not (wait := limiter().wait(counts)):
             _counted.set(tuple(counts))
             return None
-        page = render(request, "429_guesses.html", {"minutes": ceil(wait / 60)}, status=429)
+        context = {"minutes": ceil(wait / 60), "command": settings.SIGN_IN_COMMAND}
+        page = render(request, "429_guesses.html", context, status=429)
         page["Retry-After"] = str(ceil(wait))
         return page
 
@@ -101,7 +102,9 @@ def _counts(request: HttpRequest, username: str) -> list[Count]:
     if request.get_signed_cookie(KNOWN_DEVICE, "", salt=name, max_age=KNOWN_FOR) != "known":
         identities["guess-name"] = name
     limits = limits_in(settings.THROTTLES)
-    return [(limits[scope], scope, who) for scope, who in identities.items() if scope in limits]
+    return [
+        Count(limits[scope], scope, who) for scope, who in identities.items() if scope in limits
+    ]
 
 
 def _digest(username: str) -> str:

@@ -1,11 +1,15 @@
-"""What only the console keeps: the operators' second factors."""
+"""What only the console keeps: the operators' second factors and sessions."""
 
 import secrets
 from base64 import b32decode, b32encode
+from importlib import import_module
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 from django_otp.oath import TOTP
 
@@ -95,6 +99,20 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
 
     def get_throttle_factor(self) -> int:
         return 1
+
+
+class OperatorSession(AbstractBaseSession):
+    """A session that knows whose it is and when it was last used: see console/sessions.py."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="sessions")
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        return import_module(settings.SESSION_ENGINE).SessionStore
 
 
 def new_key() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import DateTimeField, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
@@ -18,6 +18,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from .access import operator_of
+from .dates import moment
 from .mini_programs import chosen_app
 
 OPENIDS_VAR = "openids"  # asks an export for openids
@@ -82,6 +83,17 @@ def count_found(rows: QuerySet[Any]) -> RowCount:
     return RowCount(min(number, COUNTED_UP_TO), at_least=number > COUNTED_UP_TO)
 
 
+class MomentColumn:
+    """A column of times in the console's one style."""
+
+    def __init__(self, field: DateTimeField[Any, Any]) -> None:
+        self.__name__ = self.admin_order_field = field.name
+        self.short_description = field.verbose_name
+
+    def __call__(self, row: Model) -> str:
+        return moment(getattr(row, self.__name__))
+
+
 class MiniProgramChangeList(ChangeList):
     """A list that keeps to the mini-program its operator has chosen.
 
@@ -92,8 +104,35 @@ class MiniProgramChangeList(ChangeList):
     def __init__(self, request: HttpRequest, model: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, model, *args, **kwargs)
         self.opts = self.model_admin.opts
-        self.title = capfirst(str(self.opts.verbose_name_plural))
-        self.list_display = [getattr(self, f"{name}_column", name) for name in self.list_display]
+        plural = getattr(self.model_admin, "list_title", "") or self.opts.verbose_name_plural
+        self.title = capfirst(str(plural))
+        self.list_display = [self._column(name) for name in self.list_display]
+
+    def _column(self, name: Any) -> Any:
+        """Return what shows a column: a method here, a time in the console's style, or `name`."""
+        if (column := getattr(self, f"{name}_column", None)) is not None:
+            return column
+        fields = {field.name: field for field in self.model._meta.fields}
+        field = fields.get(name)
+        return MomentColumn(field) if isinstance(field, DateTimeField) else name
+
+    @property
+    def is_narrow(self) -> bool:
+        """Return whether some rows are left out."""
+        return bool(self.query) or self.has_active_filters
+
+    @property
+    def count(self) -> RowCount:
+        return RowCount(self.result_count)
+
+    @property
+    def first_page(self) -> str | None:
+        return self.get_query_string(remove=[PAGE_VAR]) if self.page_num > 1 else None
+
+    @property
+    def next_page(self) -> str | None:
+        more = self.result_count > self.page_num * self.list_per_page
+        return self.get_query_string({PAGE_VAR: self.page_num + 1}) if more else None
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         rows = super().get_queryset(request, *args, **kwargs)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -26,13 +27,24 @@ class ReasonField(forms.CharField):
 
 
 class ReasonForm(forms.Form):
-    """The reason alone, as the page of an action asks for it."""
+    """A reason in words, one of the offered reasons, or both; `reason` is then all of it."""
 
     reason = ReasonField()
+    preset = ReasonField(required=False)
 
     def __init__(self, *args: Any, required: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reason"].required = required
+        chosen = self.data.get("preset", "").strip()
+        self.fields["reason"].required = required and not chosen
+        self.fields["reason"].widget.attrs["autofocus"] = True
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "reason" in data and "preset" in data:
+            data["reason"] = " · ".join(filter(None, [data["preset"], data["reason"]]))
+            if len(data["reason"]) > MAX_REASON:
+                raise ValidationError({"reason": _("Give a shorter reason.")})
+        return data
 
 
 def read_reason(request: HttpRequest) -> str:

@@ -14,8 +14,8 @@ def next_url(request: HttpRequest) -> str:
     return url if local else ""
 
 
-def next_or_list(request: HttpRequest, row: Model, deleted_url: str = "") -> str:
-    """Return where `next` asks to go, else the list that `row` is in.
+def next_or_list(request: HttpRequest, row: Model | type[Model], deleted_url: str = "") -> str:
+    """Return where `next` asks to go, else the list that `row`, or a row of that model, is in.
 
     `deleted_url` is the page of a row that has been deleted: `next` must not lead there.
     """

@@ -1,10 +1,12 @@
 """Three ready roles: Django groups whose permissions are kept as they stand here.
 
 A viewer reads. A moderator keeps groups clean as well. A manager also makes boards and keys, sees
-openids and erases. Other roles may be made in the admin; these three are put right at each migrate.
+openids and erases. Other roles may be made in the console; these three no one changes there, and
+they are put right at each migrate.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -12,7 +14,10 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Case, Model, Q, QuerySet, Value, When
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 READ = {
     "accounts": ("wechatuser",),
@@ -45,7 +50,41 @@ OPERATORS = [
     for verb in ("add", "change", "delete", "view")
     for model in ("user", "group")
 ]
-ROLES = {"viewer": VIEWER, "moderator": MODERATOR, "manager": MANAGER}
+
+
+@dataclass(frozen=True)
+class ReadyRole:
+    """A role that every site has; `name` and `allows` are what the console shows of it."""
+
+    permissions: list[str]
+    name: str | Promise
+    allows: str | Promise
+
+
+ROLES = {
+    "viewer": ReadyRole(
+        VIEWER,
+        pgettext_lazy("role", "Viewer"),
+        _("Sees groups, members, boards, scores and the audit; exports them without openids."),
+    ),
+    "moderator": ReadyRole(
+        MODERATOR,
+        pgettext_lazy("role", "Moderator"),
+        _(
+            "What a viewer may, and: reviews names and avatars, blocks and hides members, hides "
+            "groups, removes scores, sees why log-ins and binds fail."
+        ),
+    ),
+    "manager": ReadyRole(
+        MANAGER,
+        pgettext_lazy("role", "Manager"),
+        _(
+            "What a moderator may, and: makes boards and server keys, corrects scores, sees and "
+            "exports openids, erases members. Not: operators and roles."
+        ),
+    ),
+}
+SUPERUSER = ReadyRole([], _("Superuser"), _("May do everything, and makes operators and roles."))
 
 
 # Without any of these a superuser is no more one who can put things right.
@@ -80,11 +119,26 @@ def held_by(operator: User) -> QuerySet[Permission]:
     return Permission.objects.filter(Q(user=operator) | Q(group__user=operator))
 
 
+def outranking(operator: User) -> QuerySet[User]:
+    """Select who may do something that `operator` may not: no one outranks a superuser."""
+    if operator.is_superuser:
+        return User.objects.none()
+    more = Permission.objects.exclude(pk__in=held_by(operator))
+    found = Q(is_superuser=True) | Q(user_permissions__in=more) | Q(groups__permissions__in=more)
+    return User.objects.filter(found)
+
+
 def outranks(other: User, operator: User) -> bool:
     """Return whether `other` may do something that `operator` may not."""
-    if operator.is_superuser or other.is_superuser:
-        return not operator.is_superuser
-    return held_by(other).exclude(pk__in=held_by(operator)).exists()
+    return other.pk != operator.pk and outranking(operator).filter(pk=other.pk).exists()
+
+
+def is_beyond(role: Role, operator: User) -> bool:
+    """Return whether a role allows more than `operator` may, or is held by who outranks them."""
+    if operator.is_superuser:
+        return False
+    more = role.permissions.exclude(pk__in=held_by(operator)).exists()
+    return more or outranking(operator).filter(groups=role).exists()
 
 
 def grantable(operator: User) -> QuerySet[Permission]:
@@ -92,9 +146,16 @@ def grantable(operator: User) -> QuerySet[Permission]:
     return asked_for() if operator.is_superuser else asked_for().filter(pk__in=held_by(operator))
 
 
+def ordered_roles() -> QuerySet[Role]:
+    """Select all roles: the ready ones from the lowest to the highest, then the others by name."""
+    places = [When(name=name, then=Value(place)) for place, name in enumerate(ROLES)]
+    place = Case(*places, default=Value(len(ROLES)))
+    return Role.objects.annotate(place=place).order_by("place", "name")
+
+
 def grantable_roles(operator: User) -> QuerySet[Role]:
     """Select the roles with nothing beyond what the operator holds."""
-    roles = Role.objects.order_by("name")
+    roles = ordered_roles()
     if operator.is_superuser:
         return roles
     return roles.exclude(permissions__in=Permission.objects.exclude(pk__in=held_by(operator)))
@@ -117,9 +178,9 @@ def ensure(using: str = "default") -> None:
     """Make the roles, or give them exactly the permissions above."""
     for app in READ:  # Django makes them after each app's own turn, which may still be to come
         create_permissions(apps.get_app_config(app), verbosity=0, using=using)
-    for name, permissions in ROLES.items():
+    for name, ready in ROLES.items():
         role, _created = Role.objects.using(using).get_or_create(name=name)
-        role.permissions.set(_rows(permissions, using))
+        role.permissions.set(_rows(ready.permissions, using))
 
 
 def _rows(permissions: Iterable[str], using: str) -> QuerySet[Permission]:

@@ -1,5 +1,7 @@
 """One-time sign-in links for operators, so that there is never a default password."""
 
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
@@ -7,6 +9,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -21,13 +25,22 @@ class SignInTokenGenerator(PasswordResetTokenGenerator):
 
     key_salt = "console.sign-in"
 
+    def moment(self) -> int:
+        """Return now, as a token names it."""
+        return self._num_seconds(self._now())
+
+    def token_of(self, operator: User, moment: int) -> str:
+        """Return the token of that moment: the same, as long as it works."""
+        return self._make_token_with_timestamp(operator, moment, self.secret)
+
 
 sign_in_tokens = SignInTokenGenerator()
 
 
-def sign_in_path(operator: User) -> str:
-    """Return the path of a link that signs this operator in once."""
-    return reverse("sign-in", args=[operator.pk, sign_in_tokens.make_token(operator)])
+def sign_in_path(operator: User, moment: int | None = None) -> str:
+    """Return the path of a link that signs this operator in once, made now or at a moment."""
+    made = sign_in_tokens.moment() if moment is None else moment
+    return reverse("sign-in", args=[operator.pk, sign_in_tokens.token_of(operator, made)])
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -40,9 +53,14 @@ def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
             User.objects.select_for_update().filter(pk=pk, is_active=True, is_staff=True).first()
         )
         if operator is None or not sign_in_tokens.check_token(operator, token):
-            return render(request, "console/sign_in.html", {"usable": False}, status=410)
+            context = {"usable": False, "command": settings.SIGN_IN_COMMAND}
+            return render(request, "console/sign_in.html", context, status=410)
         if request.method != "POST":
             return render(request, "console/sign_in.html", {"usable": True, "operator": operator})
         login(request, operator)
         Actor(operator).record("sign_in", operator, way="link")
+    if not operator.has_usable_password():
+        text = _("You have no password yet: without one each sign-in needs a new link.")
+        url, label = reverse("admin:password_change"), _("Set a password")
+        messages.info(request, format_html('{} <a href="{}">{}</a>', text, url, label))
     return redirect("group-list")

@@ -3,30 +3,36 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.views import LogoutView, PasswordChangeView
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
-from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from audit.actors import Actor
 
 from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
+from .navigation import Navigation
 
-# The sidebar: what operators look at most comes first. What is named nowhere stands in the last.
-SECTIONS = (
-    (_("Groups and members"), ("groups.Group", "accounts.WeChatUser", "groups.Membership")),
-    (_("Rankings"), ("groups.Board", "groups.Score")),
-    (_("Console"), ("audit.AuditEvent", "auth.User", "auth.Group", "groups.ServerKey")),
-)
+
+class SignInForm(AdminAuthenticationForm):
+    """Name and password, refused in our words."""
+
+    error_messages = {  # as Django's own
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": _("The name or the password is wrong. Both are case-sensitive."),
+    }
 
 
 class ConsoleSite(admin.AdminSite):
@@ -34,7 +40,8 @@ class ConsoleSite(admin.AdminSite):
 
     site_header = _("Group rankings")
     site_title = _("Group rankings")
-    index_title = _("Console")
+    login_form = SignInForm
+    index_title = pgettext_lazy("navigation", "Overview")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -65,24 +72,45 @@ class ConsoleSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Change one's password, audited; a wrong old one counts as a guess, as at the log-in."""
-        if request.method != "POST":
-            return super().password_change(request, extra_context)
+        """Change one's password, or set the first one, audited.
+
+        A wrong old one counts as a guess, as at the log-in.
+        """
         operator = operator_of(request)
+        view = PasswordChangeView.as_view(
+            form_class=PasswordChangeForm if operator.has_usable_password() else SetPasswordForm,
+            template_name="console/password.html",
+            success_url=reverse("console-account"),
+            extra_context={**self.each_context(request), "title": _("Password")},
+        )
+        if request.method != "POST":
+            return view(request)
         with transaction.atomic():
-            response: Any = super().password_change(request, extra_context)
+            response: Any = view(request)
             if response.status_code == 302:
                 Actor(operator).record("change_password", operator)
+                messages.success(request, _("Your password has been changed."))
                 return response
         if response.context_data["form"].has_error("old_password", "password_incorrect"):
             who = {"username": operator.get_username()}
             user_login_failed.send(type(self), credentials=who, request=request)
         return response
 
+    def password_change_done(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Redirect to the account's page, which has said it."""
+        return HttpResponseRedirect(reverse("console-account"))
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Sign out, and lead to where one signs in."""
+        return LogoutView.as_view(next_page=reverse("admin:login"))(request)
+
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
-        """Show what is going on above Django's list of everything there is."""
-        found = dashboard.read(operator_of(request), timezone.now())
-        return super().index(request, {**(extra_context or {}), "dashboard": found})
+        """Show what is going on, or on a new site what to do first."""
+        context = {**self.each_context(request), "title": self.index_title}
+        context |= {"dashboard": dashboard.read(request, timezone.now())}
+        return TemplateResponse(request, "admin/index.html", context)
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """Refuse: nothing of ours asks for it."""
@@ -95,33 +123,16 @@ class ConsoleSite(admin.AdminSite):
         return HttpResponseRedirect(reverse("admin:index"))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        switch = {"mini_programs": mini_programs(), "mini_program": chosen_app(request)}
-        return {**super().each_context(request), **switch}
-
-    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """List by subject instead of by app, under the names on the pages themselves."""
-        found = {
-            model["model"]._meta.label: model
-            | {"name": capfirst(str(self._registry[model["model"]].opts.verbose_name_plural))}
-            for app in self._build_app_dict(request).values()
-            for model in app["models"]
+        """Return what the frame of every page shows, in place of Django's list of all models."""
+        opens = self.has_permission(request)
+        return {
+            "site_header": self.site_header,
+            "site_title": self.site_title,
+            "has_permission": opens,
+            "is_popup": False,
+            "is_nav_sidebar_enabled": False,
+            "navigation": Navigation(request) if opens else None,
+            "mini_programs": mini_programs(),
+            "mini_program": chosen_app(request),
+            "languages": settings.LANGUAGES,
         }
-        if "groups.Group" in found:
-            found["groups.Group"]["admin_url"] = reverse("group-list")
-        sections: list[Any] = [
-            [name, [found.pop(x) for x in wanted if x in found]] for name, wanted in SECTIONS
-        ]
-        sections[-1][1] += found.values()
-        return [_section(name, models) for name, models in sections if models]
-
-
-def _section(name: Any, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a section in the shape that Django's templates expect of an app."""
-    first = models[0]
-    return {
-        "name": name,
-        "app_label": first["model"]._meta.app_label,
-        "app_url": first["admin_url"] or "",
-        "has_module_perms": True,
-        "models": models,
-    }

@@ -7,11 +7,16 @@ from django.utils.translation import gettext_noop as _
 from django.utils.translation import ngettext_lazy
 
 WORDS = (
+    _(":"),
     _("Error:"),
+    _("The {name} “{obj}” was added successfully."),
+    _("The {name} “{obj}” was changed successfully."),
+    _("The %(name)s “%(obj)s” was deleted successfully."),
     _("Model name"),
     _("Add link"),
     _("Add %s"),
     _("Add %(name)s"),
+    _("Cannot delete %(name)s"),
     _("Change %s"),
     _("View %s"),
     _(" By %(filter_title)s "),

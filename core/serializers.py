@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,17 +12,21 @@ from rest_framework.fields import empty
 
 # An error names this many unknown keys, and this much of each: no long echo of what was sent.
 MAX_UNKNOWN, MAX_ECHO = 20, 64
-IGNORED_KEYS = {"errMsg"}  # `wx` adds it to every result, which clients then send on whole
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Input that refuses keys it does not know, instead of ignoring a client's typing error."""
+    """Input that refuses keys it does not know, instead of ignoring a client's typing error.
+
+    But for the `ignored` ones, which `wx` adds to results that clients then send on whole.
+    """
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"errMsg"})
 
     def run_validation(self, data: Any = empty) -> Any:
         if not isinstance(data, dict):
             sentence = _("The body must be a JSON object.")
             raise serializers.ValidationError({"non_field_errors": [sentence]})
-        unknown = [key for key in data if key not in self.fields and key not in IGNORED_KEYS]
+        unknown = [key for key in data if key not in self.fields and key not in self.ignored]
         if unknown:
             named = {key[:MAX_ECHO]: [_("Unknown field.")] for key in unknown[:MAX_UNKNOWN]}
             raise serializers.ValidationError(named)
@@ -93,4 +97,29 @@ class TimestampField(serializers.DateTimeField):
     """Milliseconds and `+08:00`, the one spelling that every phone's `new Date()` reads."""
 
     def to_representation(self, value: datetime) -> str:
-        return timezone.localtime(value).isoformat(timespec="milliseconds")
+        return timestamp(value)
+
+
+def timestamp(value: datetime) -> str:
+    """Write a moment as `TimestampField` does."""
+    return timezone.localtime(value).isoformat(timespec="milliseconds")
+
+
+def absolute(request: Any, path: str) -> str:
+    """Return the address of one of our paths for the client of `request`.
+
+    What Django's `build_absolute_uri` returns, for many paths in one answer; a path that is an
+    address already, of a CDN, stays as it is.
+    """
+    if not path.startswith("/") or path.startswith("//"):
+        return str(request.build_absolute_uri(path))
+    return f"{origin(request)}{path}"
+
+
+def origin(request: Any) -> str:
+    """Return the scheme and host by which the client of `request` reached us."""
+    request = getattr(request, "_request", request)  # DRF's has Django's
+    found = getattr(request, "groupsite_origin", None)
+    if found is None:
+        found = request.groupsite_origin = f"{request.scheme}://{request.get_host()}"
+    return str(found)

@@ -17,18 +17,25 @@ class UnreadableSignature(ValueError):
         self.expired = expired
 
 
-def sign(values: Sequence[Any], salt: str) -> str:
-    """Return `values`, which JSON can hold, as a text that only `unsign` with `salt` opens."""
-    return signing.dumps(list(values), salt=salt)
+def sign(values: Sequence[Any], salt: str, *, dated: bool = False) -> str:
+    """Return `values`, which JSON can hold, as a text that only `unsign` with `salt` opens.
+
+    The same values give the same text, unless it is dated, for a `max_age`.
+    """
+    signer = signing.TimestampSigner if dated else signing.Signer
+    return signer(salt=salt).sign_object(list(values))
 
 
 def unsign(text: str, salt: str, max_age: timedelta | None = None) -> list[Any]:
     """Return the values in a text that `sign` wrote with the same salt.
 
-    Raises UnreadableSignature if it was altered, or written more than `max_age` ago.
+    One with a `max_age` has to be dated. Raises UnreadableSignature if it was altered, or written
+    more than `max_age` ago.
     """
     try:
-        return list(signing.loads(text, salt=salt, max_age=max_age))
+        if max_age is None:
+            return list(signing.Signer(salt=salt).unsign_object(text))
+        return list(signing.TimestampSigner(salt=salt).unsign_object(text, max_age=max_age))
     except signing.SignatureExpired:
         raise UnreadableSignature(expired=True) from None
     except signing.BadSignature:

@@ -1,6 +1,7 @@
 """The base of every call of the API."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -10,6 +11,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 Serializer = type[serializers.Serializer[Any]]
+
+
+def _validated(serializer: Serializer, data: Any) -> dict[str, Any]:
+    checked = serializer(data=data)
+    checked.is_valid(raise_exception=True)
+    return dict(checked.validated_data)
+
+
+@lru_cache(maxsize=200)
+def _validated_query(serializer: Serializer, *items: tuple[str, str]) -> dict[str, Any]:
+    """Validate a query string, which many send alike; what is refused is not remembered."""
+    return _validated(serializer, dict(items))
 
 
 class JsonView(APIView):
@@ -27,16 +40,11 @@ class JsonView(APIView):
 
     def read(self, serializer: Serializer) -> dict[str, Any]:
         """Return the validated body. Raises ValidationError."""
-        return self._validated(serializer, self.request.data)
+        return _validated(serializer, self.request.data)
 
     def query(self, serializer: Serializer) -> dict[str, Any]:
         """Return the validated query string. Raises ValidationError."""
-        return self._validated(serializer, self.request.query_params.dict())
-
-    def _validated(self, serializer: Serializer, data: Any) -> dict[str, Any]:
-        checked = serializer(data=data)
-        checked.is_valid(raise_exception=True)
-        return dict(checked.validated_data)
+        return dict(_validated_query(serializer, *self.request.query_params.dict().items()))
 
     def answer(
         self, serializer: Serializer, value: Any, code: int = status.HTTP_200_OK

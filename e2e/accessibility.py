@@ -44,9 +44,11 @@ def faint_texts(page: Page) -> list[str]:
 
 def assert_readable(page: Page) -> None:
     assert fits(page)
-    assert faint_texts(page) == []
+    assert not (faint := faint_texts(page)), faint
 
 
-def assert_accessible(page: Page) -> None:
+def assert_accessible(page: Page, but: str = "none") -> None:
+    """Assert that no rule is violated, `but` the one of that name."""
     assert fits(page)
-    assert violations(page) == []
+    violated = [line for line in violations(page) if not line.startswith(f"{but}:")]
+    assert not violated, violated

@@ -169,7 +169,12 @@ class Crowd:
     def __init__(self, label: str = "", board: Board | None = None) -> None:
         self.now = timezone.now()
         open_gid = f"tGxBrowserTests_{Group.objects.count():012}"
-        self.group = Group.objects.create(app_id=APP_ID, open_gid=open_gid, label=label)
+        self.group = Group.objects.create(
+            app_id=APP_ID,
+            open_gid=open_gid,
+            label=label,
+            seen_from=self.now - timedelta(days=100),
+        )
         self.board = board or Board.objects.active_days()
         self.members: list[WeChatUser] = []
 

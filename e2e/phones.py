@@ -22,10 +22,9 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import connections
 from playwright.sync_api import Browser, Locator, expect
 
-from core import limits
 from groupsite.wsgi import application
-from tests.servers import find_program
-from tests.settings import APP_ID, REDIS_URL
+from tests.servers import find_program, forget_counts
+from tests.settings import APP_ID
 from wechat.sandbox import Phone, Sandbox, open_gid_of
 
 MINIPROGRAM = Path(__file__).resolve().parent.parent / "miniprogram"
@@ -133,9 +132,7 @@ def port() -> int:
 def backend(
     port: int, wechat: Sandbox, settings: LazySettings, transactional_db: None
 ) -> Iterator[Backend]:
-    limits.limiter_on.cache_clear()
-    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
-        shared.storage.reset()
+    forget_counts()
     backend = Backend(port)
     channel = settings.WECHAT_PUSH[APP_ID]
     push_url = f"{backend.url}/wechat/push/{APP_ID}/"

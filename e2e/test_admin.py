@@ -55,7 +55,7 @@ def test_an_operator_hides_a_member_from_the_groups_page(
     page.fill("[name=reason]", "举报属实")
     visitor.photograph(f"admin-act-390-{scheme}", whole=True)
     visitor.assert_accessible()
-    page.click(".submit-row button")
+    page.locator(".why button").click()
     expect(page.locator(".standings li").first).not_to_contain_text("郑辰嘉")
     assert Membership.objects.get(user=family.members[0], group=family.group).withheld
 
@@ -92,6 +92,7 @@ def test_lists_follow_the_chosen_mini_program(
     crowd("一群").add("小明", 1)
     visitor = visit(width, operator=olga)
     page = visitor.open("/groups/")
+    page.get_by_role("button", name="olga").click()
     page.select_option("[name=mini_program]", OTHER_APP_ID)
     page.locator("#mini-program button").click()
     expect(page.locator("table.groups")).to_have_count(0)

@@ -11,6 +11,8 @@ from groups.models import Membership
 
 from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, BrowserPhone, MakePhone, installed
 
+pytestmark = pytest.mark.xdist_group("article")
+
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 STEPS = ["login", "/login", "getShareInfo", "/resolve", "/bind", "/ranking"]
 

@@ -1,6 +1,7 @@
 """Test the integration check in a browser, while a phone logs in and binds."""
 
 import json
+import re
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -9,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
+from console.models import OperatorSession
 from tests.settings import APP_ID
 from wechat.crypto import seal
 from wechat.sandbox import Phone, Sandbox
@@ -65,6 +67,35 @@ def test_an_operator_sees_live_at_which_step_a_bind_fails(
 
     visitor.photograph(f"check-{width}-{scheme}", whole=True)
     assert_accessible(page)
+
+
+@every_width
+def test_the_page_says_that_it_updates_until_the_session_ends(
+    visit, olga: User, live_server, width: int
+) -> None:
+    visitor = visit(width, operator=olga)
+    page = visitor.open("/admin/check/")
+    expect(page.get_by_text("自动更新中")).to_be_visible()
+    with page.expect_response("**/admin/check/live/**"):
+        pass
+    assert_accessible(page)
+    context = page.context
+    context.set_offline(True)
+    expect(page.get_by_text("网站没有响应")).to_be_visible()
+    context.set_offline(False)
+    expect(page.get_by_text("自动更新中")).to_be_visible()
+    visitor.problems.clear()  # the calls that failed while offline
+    OperatorSession.objects.all().delete()
+    expect(page.get_by_text("登录已失效")).to_be_visible()
+    expect(page.get_by_text("自动更新中")).to_be_hidden()
+    visitor.photograph(f"check-ended-{width}")
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(request.url))
+    page.wait_for_timeout(2500)
+    assert calls == [], "it does not ask any more"
+    assert_accessible(page)
+    page.get_by_role("link", name="重新登录").click()
+    expect(page).to_have_url(re.compile("/admin/login/[?]next=%2Fadmin%2Fcheck%2F"))
 
 
 @every_width

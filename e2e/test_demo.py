@@ -27,20 +27,24 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@contextmanager
-def demo(clone: Path, port: int) -> Iterator[str]:
-    """Run `make demo`, yield what it printed, and end it as Ctrl-C does."""
-    environment = {
+def newcomer() -> dict[str, str]:
+    """Return an environment without what a `make` that runs these tests hands on."""
+    return {
         name: value
         for name, value in os.environ.items()
         if name in {"PATH", "HOME", "LANG"} or name.startswith("PIP_")
     }
+
+
+@contextmanager
+def demo(clone: Path, port: int) -> Iterator[str]:
+    """Run `make demo`, yield what it printed, and end it as Ctrl-C does."""
     log = clone / "demo.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             ["make", "demo", f"PORT={port}"],
             cwd=clone,
-            env=environment,
+            env=newcomer(),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -63,6 +67,17 @@ def addresses(printed: str) -> list[str]:
     return found
 
 
+def use(link: str) -> int:
+    """Press the button of a sign-in link; return the status of what is answered."""
+    with requests.Session() as browser:
+        page = browser.get(link, timeout=10).text
+        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        if token is None:
+            return browser.get(link, timeout=10).status_code
+        body = {"csrfmiddlewaretoken": token[1]}
+        return browser.post(link, body, timeout=10, allow_redirects=False).status_code
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -75,8 +90,16 @@ def test_make_demo_serves_what_it_prints_and_can_be_run_again(clone: Path) -> No
         sign_in, ranking, docs = addresses(printed)
         assert requests.get(sign_in, timeout=10).status_code == 200
         assert "<button" in requests.get(sign_in, timeout=10).text  # a GET does not use it up
-        assert "产品设计交流群" in requests.get(ranking, timeout=10).text
+        assert "五百人大群" in requests.get(ranking, timeout=10).text
         assert "swagger-ui" in requests.get(docs, timeout=10).text
+        made = subprocess.run(
+            ["make", "signin"], cwd=clone, env=newcomer(), capture_output=True, text=True
+        )
+        assert made.returncode == 0, made.stderr
+        another = made.stdout.split()[-1]
+        assert another.startswith(f"http://127.0.0.1:{port}/sign-in/") and another != sign_in
+        assert use(sign_in) == 302 and use(another) == 410  # the first ends all made before
+        assert "make signin" in requests.get(sign_in, timeout=10).text
         [curl] = re.findall(r"^ +(curl .+)$", printed, re.MULTILINE)
         for _again in range(2):
             completed = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True)

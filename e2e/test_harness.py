@@ -11,6 +11,8 @@ from wechat.sandbox import Fault, Sandbox, open_gid_of
 
 from .phones import APP_ID, MINIPROGRAM, BrowserPhone, MakePhone, installed, run
 
+pytestmark = pytest.mark.xdist_group("harness")
+
 TINY = MINIPROGRAM / "harness" / "tiny"
 
 # Call `wx[name]` and wait for a callback; `returned` is the type of what the call itself returned.

@@ -29,6 +29,8 @@ from .phones import (
     run,
 )
 
+pytestmark = pytest.mark.xdist_group("miniprogram")
+
 FAMILY, WORK = "一家人", "同事"
 NICKNAMES = ["李雷", "韩梅梅", "查理", "大卫", "伊芙", "方糖", "格子", "海蓝", "艾文", "金橘"]
 SPURIOUS = {"errCode": 40097, "reason": "invalid scene"}

@@ -1,9 +1,11 @@
 """Test the web pages of operators and members on small phones, phones and desktops."""
 
+from itertools import pairwise
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from console.sign_in import sign_in_path
 from groups.models import Group, Membership
@@ -11,6 +13,7 @@ from tests.settings import APP_ID
 
 from .accessibility import assert_readable, fits
 from .cast import HOSTILE_NAMES, NAMES, both_schemes, chinese, paint
+from .phones import SCREENSHOTS
 
 WIDTHS = (320, 360, 1280)
 LONGEST_SCORE = 2**53 - 1
@@ -278,6 +281,102 @@ def test_my_row_sticks_to_the_bottom_and_then_to_the_top(visit, crowd, points) -
     assert box["y"] == pytest.approx(0, abs=1)
 
 
+SHORT_NAMES = ["郑强", "韩梅梅", "欧阳娜娜", "Olivia", "Bob"]
+
+
+@both_schemes
+@pytest.mark.parametrize("top", [9781, 98765, 9_999_999, -12_345_678_901], ids=lambda top: f"{top}")
+def test_short_names_stay_whole_on_a_small_phone(
+    visit, crowd, points, scheme: str, top: int
+) -> None:
+    group = crowd("产品设计交流群", points)
+    for number in range(45):
+        before = top - 700 * (number * 7 % 45) if number % 5 else None
+        group.add(SHORT_NAMES[number % len(SHORT_NAMES)], top - 600 * number, before)
+    visitor = visit(320, scheme)
+    page = visitor.open(group.path_for(group.members[2 if scheme == "dark" else 13]))
+    visitor.photograph(f"short-names-{top}-320-{scheme}", whole=True)
+    cut = page.eval_on_selector_all(
+        "bdi",
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)",
+    )
+    assert cut == []
+    assert_readable(page)
+
+
+def test_long_ranks_and_moves_keep_apart_on_a_small_phone(visit, crowd) -> None:
+    group = crowd("产品设计交流群")
+    for number in range(125):
+        group.add(SHORT_NAMES[number % len(SHORT_NAMES)], 999 - number, number)
+    visitor = visit(320)
+    page = visitor.open(group.path_for(group.members[122]) + "?around")
+    visitor.photograph("long-ranks-320")
+    boxes = page.locator(".rows .rank, .rows .move")
+    assert boxes.last.inner_text().strip().endswith("124")
+    is_wide = (
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert boxes.evaluate_all(is_wide) == []
+
+
+def test_my_row_leads_to_my_place_and_back(visit, crowd, points) -> None:
+    group = crowd("产品设计交流群", points)
+    for number in range(120):
+        group.add(NAMES[number % len(NAMES)], 9781 - number * 67, 9781 - number)
+    visitor = visit(360)
+    page = visitor.open(group.path_for(group.members[63]))
+    page.locator(".mine a").click()
+    mine = page.locator(".rows .me")
+    expect(mine).to_contain_text("64")
+    ranks = page.locator(".rows .rank").all_inner_texts()
+    assert [rank.split()[-1] for rank in ranks] == [str(rank) for rank in range(39, 90)]
+    visitor.photograph("around-360")
+    expect(page.locator(".mine")).to_have_count(0)
+    assert_in_the_middle(page)
+    assert_readable(page)
+    visitor.assert_accessible()
+    page.evaluate("scrollTo(0, 0)")
+    mine.locator("a").click()
+    assert_in_the_middle(page)
+    page.get_by_role("link", name=chinese("Next page")).click()
+    expect(page.locator(".rows .rank").first).to_contain_text("90")
+    page.go_back()
+    page.get_by_role("link", name=chinese("Back to the top")).click()
+    expect(page.locator(".podium li")).to_have_count(3)
+    assert "around" not in page.url
+
+
+def test_my_row_on_the_first_page_leads_to_itself(visit, crowd) -> None:
+    group = crowd("产品设计交流群")
+    for number in range(45):
+        group.add(NAMES[number % len(NAMES)], 9000 - number)
+    visitor = visit(360)
+    for place in (3, 30, 44):
+        page = visitor.open(group.path_for(group.members[place]))
+        page.locator(".rows .me a").click()
+        assert page.url.endswith("#me")
+        if place == 30:
+            assert_in_the_middle(page)
+            page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            page.locator(".rows .me a").click()
+            assert_in_the_middle(page)
+
+
+def assert_in_the_middle(page: Page) -> None:
+    """Assert that my row is in its place between its neighbours, in the middle of the view."""
+    page.wait_for_timeout(100)
+    boxes = page.evaluate(
+        """() => {
+          const me = document.querySelector('.rows .me');
+          return [me.previousElementSibling, me, me.nextElementSibling]
+            .map(row => row.getBoundingClientRect().top);
+        }"""
+    )
+    before, mine, after = boxes
+    assert (mine - before, after - mine) == (pytest.approx(56, abs=1.1),) * 2
+    assert 0.3 < mine / 740 < 0.6
+
+
 @both_schemes
 def test_an_expired_link_says_how_to_get_a_new_one(visit, crowd, settings, scheme: str) -> None:
     group = crowd()
@@ -313,7 +412,7 @@ def test_a_sign_in_link_works_once_and_only_with_its_button(visit, olga: User, s
     stranger.open(path)
     olgas.page.get_by_role("button").click()
     olgas.page.wait_for_url("**/groups/")
-    expect(olgas.page.get_by_role("heading", level=1)).to_have_text(chinese("Groups"))
+    expect(olgas.page.get_by_role("heading", level=1)).to_have_text(chinese("Groups and rankings"))
 
     stranger.page.get_by_role("button").click()
     expect(stranger.page.get_by_role("heading")).to_have_text(chinese("This link no longer works"))
@@ -330,15 +429,33 @@ def test_the_list_of_groups_fits_a_small_phone_in_english(visit, olga: User) -> 
     assert fits(page)
 
 
-def test_an_operator_signs_out_from_the_bar(visit, olga: User) -> None:
-    visitor = visit(operator=olga)
-    visitor.open("/groups/").locator("#logout-form button").click()
-    assert visitor.open("/groups/").url.startswith(f"{visitor.base_url}/admin/login/")
-
-
 def test_the_api_docs_work_without_another_host(visit, transactional_db) -> None:
     visitor = visit(1280)
     page = visitor.open("/api/docs/")
     expect(page.locator(".opblock").first).to_be_visible()
     expect(page.locator(".opblock-summary-path", has_text="ranking").first).to_be_visible()
     visitor.photograph("api-docs-1280")
+
+
+@both_schemes
+def test_the_page_prints_without_what_only_a_screen_needs(
+    visit, crowd, points, scheme: str
+) -> None:
+    group = crowd("产品设计交流群", points)
+    for number in range(60):
+        group.add(NAMES[number % len(NAMES)], 9781 - number * 67, 9781 - number)
+    for member in (group.members[8], group.members[55]):
+        visitor = visit(700, scheme)
+        page = visitor.open(group.path_for(member))
+        page.emulate_media(media="print")
+        visitor.photograph(f"print-{member.pk}-{scheme}", whole=True)
+        page.pdf(path=SCREENSHOTS / f"print-{member.pk}-{scheme}.pdf")
+        for hidden in page.locator(".tabs, .pager").all():
+            expect(hidden).not_to_be_visible()
+        boxes = page.eval_on_selector_all(
+            ".rows li", "all => all.map(row => row.getBoundingClientRect().toJSON())"
+        )
+        assert all(below["top"] >= above["bottom"] - 1 for above, below in pairwise(boxes))
+        assert_readable(page)
+        exact = "all => all.map(one => getComputedStyle(one).printColorAdjust)"
+        assert set(page.eval_on_selector_all(".podium .rank, .podium img, .me", exact)) == {"exact"}

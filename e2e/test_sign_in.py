@@ -49,7 +49,7 @@ def test_an_operator_sets_up_a_second_factor_and_signs_in(
     code = page.locator(".codes code").first.inner_text()
     page.locator("a.default").click()
     page.wait_for_url("**/admin/")
-    expect(page.locator("#user-tools")).to_be_visible()
+    expect(page.locator(".me-button")).to_be_visible()
 
     visitor.open("/admin/otp/")
     visitor.photograph(f"otp-renew-{width}-{scheme}", whole=True)

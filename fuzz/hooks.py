@@ -105,6 +105,7 @@ def filter_body(context: HookContext, body: Any) -> bool:
 # Calls that use their caller up: each is made by another person than Alice.
 CALLERS: dict[str, Callable[[Case[Any]], Newcomer]] = {
     "logout": lambda case: Newcomer(),
+    "withdraw_consent": lambda case: Newcomer(),
     "erase_me": lambda case: Newcomer(),
     "leave": leaver,
     "resolve": sender,

@@ -1,24 +1,28 @@
 """The calls about groups: prove, bind, list, rank, link, leave."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import MemberView
+from accounts.models import Token
 from audit import attempts
+from core.schema import extend_schema
 from core.serializers import NoInput
 
 from . import privacy, ranking
+from .answers import ranking_answer
 from .causes import BIND, REDEEM, RESOLVE
 from .links import Link
-from .models import Board, Group, Membership, ScoreSource
+from .models import Board, Group, Membership, ScoreSource, choose
 from .serializers import (
     AroundQuery,
     BindEnvelopeInput,
@@ -36,6 +40,7 @@ from .serializers import (
     PageQuery,
     RankingOutput,
     RankingQuery,
+    ReportInput,
     ResolvedOutput,
     ScoreInput,
     ScoreOutput,
@@ -50,10 +55,12 @@ from .services import (
     groups_of,
     leave,
     redeem,
+    report,
     resolve,
     submit_score,
     ticket_for,
 )
+from .visits import Visit, visit_by_token
 
 
 class GroupView(MemberView):
@@ -176,24 +183,52 @@ class MembershipView(GroupView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class RankingView(GroupView):
-    @extend_schema(parameters=[RankingQuery], responses=RankingOutput, operation_id="ranking")
-    def get(self, request: Request, openGId: str) -> Response:
+class VisitView(GroupView):
+    """A call that a whole group makes at the same moment: one query says who asks and may they."""
+
+    visit: Visit
+
+    def valid_token(self, text: str, now: datetime) -> Token | None:
+        """Return the row of a valid token, and keep what it lets its owner see."""
+        token, visit = visit_by_token(text, self.kwargs["openGId"], now)
+        if visit:
+            self.visit = visit
+        return token
+
+    def group(self, open_gid: str) -> Group:
+        """Return the group in the address."""
+        if self.visit.group is None:
+            raise Http404
+        return self.visit.group
+
+    def board(self, key: str | None) -> Board:
+        try:
+            return choose(self.visit.boards, self.user.app_id, key)
+        except Board.DoesNotExist:
+            raise Http404 from None
+
+
+RANKING = {200: RankingOutput, 304: None}  # None: the client has it already
+
+
+class RankingView(VisitView):
+    @extend_schema(parameters=[RankingQuery], responses=RANKING, operation_id="ranking")
+    def get(self, request: Request, openGId: str) -> HttpResponseBase:
         """Return a group's ranking, from the top or after a cursor."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.standings(group, board, self.now, viewer=self.user, **asked)
-        return self.answer(RankingOutput, found)
+        return ranking_answer(request, found)
 
 
-class AroundView(GroupView):
-    @extend_schema(parameters=[AroundQuery], responses=RankingOutput, operation_id="around")
-    def get(self, request: Request, openGId: str) -> Response:
+class AroundView(VisitView):
+    @extend_schema(parameters=[AroundQuery], responses=RANKING, operation_id="around")
+    def get(self, request: Request, openGId: str) -> HttpResponseBase:
         """Return the part of the ranking around me."""
         asked = self.query(AroundQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.around(group, board, self.now, self.user, **asked)
-        return self.answer(RankingOutput, found)
+        return ranking_answer(request, found)
 
 
 class LinkView(GroupView):
@@ -207,6 +242,20 @@ class LinkView(GroupView):
             "expires_at": self.now + timedelta(seconds=settings.LINK_MAX_AGE),
         }
         return self.answer(LinkOutput, answer)
+
+
+class ReportsView(GroupView):
+    costly = {"POST"}
+
+    @extend_schema(request=ReportInput, responses={204: None}, operation_id="report")
+    def post(self, request: Request, openGId: str) -> Response:
+        """Report the name and face of another member of this group to the operators.
+
+        Once a member and what they show; the answer is the same whatever is meant.
+        """
+        group, body = self.group(openGId), self.read(ReportInput)
+        report(self.user, group, int(body["member"]), body["reason"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ScoresView(GroupView):

@@ -36,10 +36,23 @@ class GroupsConfig(AppConfig):
     verbose_name = pgettext_lazy("WeChat", "Groups")
 
     def ready(self) -> None:
-        from accounts.privacy import LASTING_COUNTS
+        from accounts.models import ON_CHANGE
+        from accounts.privacy import BEFORE_ERASURE, LASTING_COUNTS
+        from accounts.withdrawals import on_withdrawal
 
         from . import causes  # noqa: F401
-        from .services import FOUNDINGS, lasting_foundings
+        from .services import (
+            FOUNDINGS,
+            drop_aliases,
+            lasting_foundings,
+            leave_all,
+            show_change,
+            show_erasure,
+        )
 
+        ON_CHANGE.append(show_change)
+        BEFORE_ERASURE.append(show_erasure)
         LASTING_COUNTS[FOUNDINGS] = lasting_foundings
+        on_withdrawal("nickname", drop_aliases)
+        on_withdrawal("groups", leave_all)
         post_migrate.connect(ensure_active_days, sender=self)

@@ -1,3 +1,4 @@
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
@@ -17,6 +18,7 @@ class KeyAuthentication(BaseAuthentication):
         key = ServerKey.objects.valid(text.strip().decode("latin-1"))
         if key is None:
             raise InvalidToken
+        key.used(timezone.now())
         caller.set(Caller(app_id=key.app_id))
         return key, key
 

@@ -1,5 +1,6 @@
 """Refusals of this app, as DRF's coded exceptions; `cause` as in accounts/errors.py."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -46,7 +47,6 @@ class FoundedTooMany(RetryLater):
 API_NAMES = {"group": "openGId", "key": "idempotencyKey"}
 
 NOT_A_CURSOR = _("Not a cursor of this list. Begin again without it.")
-NOT_A_PERIOD = _("Not a period: day, week, month, all, or a key such as 2026-W47 that has begun.")
 
 
 class InvalidField(ValidationError):
@@ -55,3 +55,11 @@ class InvalidField(ValidationError):
     def __init__(self, field: str, sentence: Any) -> None:
         super().__init__({API_NAMES.get(field, field): [sentence]})
         self.field = field
+
+
+class RowNotFound(NotFound):
+    """What a row of a batch names is not there; `fields` says which of it, in the API's words."""
+
+    def __init__(self, fields: Mapping[str, list[Any]] | None = None) -> None:
+        super().__init__()
+        self.fields = fields or {}

@@ -21,7 +21,7 @@ class Link:
 
     def sign(self) -> str:
         """Return the text that stands in the address."""
-        return sign([self.user_id, self.group_id, self.board], SALT)
+        return sign([self.user_id, self.group_id, self.board], SALT, dated=True)
 
     @classmethod
     def open(cls, text: str) -> Self:

@@ -13,7 +13,7 @@ from accounts.models import WeChatUser
 from accounts.moderation import clear, settle
 from audit.actors import Actor
 
-from .models import Group, Membership, Score, ScoreSource, ServerKey
+from .models import Group, Membership, Report, Score, ScoreSource, ServerKey
 
 
 def hide(membership: Membership, actor: Actor) -> bool:
@@ -32,6 +32,7 @@ def _withhold(membership: Membership, actor: Actor, action: str, withheld: bool)
         rows = Membership.objects.filter(pk=membership.pk, withheld=not withheld)
         done = bool(rows.update(withheld=withheld))
         if done:
+            Group.objects.raise_versions([membership.group_id])
             _record(actor, action, membership)
     return done
 
@@ -63,6 +64,17 @@ def _review(
     return done
 
 
+def dismiss_reports(membership: Membership, actor: Actor) -> bool:
+    """Close the reports about a member in a group; nothing else changes."""
+    with transaction.atomic():
+        WeChatUser.objects.lock(membership.user_id)
+        now = timezone.now()
+        done = bool(Report.objects.settle(membership, Report.Outcome.DISMISSED, now))
+        if done:
+            _record(actor, "dismiss_reports", membership)
+    return done
+
+
 def _record(actor: Actor, action: str, membership: Membership) -> None:
     app_id, member = membership.user.app_id, membership.user_id
     actor.record(action, membership, app_id=app_id, member=member, group=membership.group_id)
@@ -74,6 +86,7 @@ def remove_score(score: Score, actor: Actor) -> bool:
         user = WeChatUser.objects.lock(score.user_id)
         done = bool(Score.objects.filter(pk=score.pk).delete()[0])
         if done:
+            _show_score(score)
             _record_score(actor, "remove_score", score, user)
     return done
 
@@ -88,9 +101,19 @@ def change_score(score: Score, value: int, actor: Actor) -> bool:
         before = Score.objects.values_list("value", flat=True).get(pk=score.pk)
         done = before != value
         if done:
+            _show_score(score)
             Score.objects.filter(pk=score.pk).update(value=value, source=ScoreSource.OPERATOR)
             _record_score(actor, "change_score", score, user)
     return done
+
+
+def _show_score(score: Score) -> None:
+    """Raise the versions of the groups in which a score counts: what an operator does to it shows
+    at once, unlike a score that is sent."""
+    if score.scope:
+        Group.objects.raise_versions([score.scope])
+    else:
+        Membership.objects.filter(user=score.user_id).raise_versions()
 
 
 def _record_score(actor: Actor, action: str, score: Score, user: WeChatUser) -> None:

@@ -85,7 +85,7 @@ def day_of(moment: datetime) -> date:
 
 
 class UnreadablePeriod(ValueError):
-    """Neither a window's name nor the key of a period that has begun."""
+    """Neither a window's name nor the key of a period, or of one that has not begun."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,14 @@ class Period:
 
         Raises UnreadablePeriod, for one that has not begun too.
         """
+        period = cls.named(text, now)
+        if period.start and period.start > now:
+            raise UnreadablePeriod(text)
+        return period
+
+    @classmethod
+    def named(cls, text: str, now: datetime) -> "Period":
+        """Do as `parse`, for periods that have not begun too."""
         if text in Window.values:
             return cls.current(Window(text), now)
         for window, row in DATED.items():
@@ -122,7 +130,7 @@ class Period:
                     first = row.first_day(text)
                 except ValueError:
                     break
-                if FIRST_YEAR <= first.year <= LAST_YEAR and _midnight(first) <= now:
+                if FIRST_YEAR <= first.year <= LAST_YEAR:
                     return cls(window, first)
         raise UnreadablePeriod(text)
 

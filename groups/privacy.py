@@ -26,6 +26,7 @@ def data_about(user: WeChatUser) -> dict[str, Any]:
         "memberships": user.memberships.select_related("group").order_by("joined_at", "pk"),
         "scores": _scores_of(user),
         "idempotency_keys": user.idempotency_keys.order_by("created_at", "pk"),
+        "reports": user.reports.select_related("membership__group").order_by("created_at", "pk"),
         "attempts": user.attempts.order_by("pk"),
         "watches": user.watches.order_by("pk"),
     }

@@ -1,52 +1,75 @@
 """The only file that knows ranks; the API, the pages and the console all ask here.
 
-A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole, the
-members and their scores in a query each. Ranks, pages, my place, the part around me, movement and
-totals are arithmetic on one sorted list, so they cannot contradict each other.
+A WeChat group holds at most 500 people (WeCom: 2,000), so a ranking reads its group whole: see
+groups/standings.py, which also keeps the table that is made of it for two seconds. Ranks, pages, my
+place, the part around me, movement and totals are arithmetic on one sorted list, so they cannot
+contradict each other.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
-from zlib import crc32
 
-from django.db.models import Case, F, FilteredRelation, Q, When
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    F,
+    Max,
+    OrderBy,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models import Window as Over
-from django.db.models.functions import RowNumber
-from django.utils.translation import gettext
+from django.db.models.functions import Coalesce, DenseRank, NullIf, Rank, RowNumber
+from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.avatars.storage import SMALL, avatar_path
 from accounts.models import WeChatUser
 from core.signed import UnreadableSignature, sign, unsign
 
-from .errors import NOT_A_CURSOR, NOT_A_PERIOD, InvalidField
-from .models import (
-    NAMES_IN_A_TITLE,
-    Board,
-    Group,
-    GroupCard,
-    Membership,
-    Score,
-    choose,
+from .errors import NOT_A_CURSOR, InvalidField
+from .models import NAMES_IN_A_TITLE, Board, Group, GroupCard, Membership, Score, is_current
+from .periods import CALENDAR, Period, UnreadablePeriod, Window
+from .samples import sampled_rows
+from .standings import (
+    COLUMNS,
+    SCORE_COLUMNS,
+    Recent,
+    own_score,
+    read_rows,
+    score_of,
+    with_scores,
 )
-from .periods import Period, UnreadablePeriod, Window
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 DEFAULT_AROUND, MAX_AROUND = 5, 25
-PREVIEW, SAMPLE_LEVELS = 10, 7
+PREVIEW = 10
+SETTLING = timedelta(seconds=60)  # from the end of a period until its winners are known
+PLACES = 3  # of a group in a list of groups
 
-# What `_member` reads: an id and a seed, then pairs of what is approved and what is drafted.
-MEMBER_COLUMNS = (
-    "user_id",
-    "user__avatar_seed",
-    "alias",
-    "alias_draft",
-    "user__nickname",
-    "user__nickname_draft",
-    "user__avatar",
-    "user__avatar_draft",
+# What no list of operators reads: long, or secret.
+UNREAD = tuple(
+    f"user__{name}"
+    for name in (
+        *("session_key", "previous_session_key", "session_key_at"),
+        *("openid", "unionid", "stale_count", "stale_since", "review_since"),
+    )
+)
+
+# What a summary reads: the narrower the rows, the sooner the database has sorted them.
+SUMMARIZED = (
+    *("alias", "alias_draft", "joined_at", "verified_at", "left_at", "hidden", "withheld"),
+    *("user__nickname", "user__status", "user__avatar", "user__avatar_seed"),
+    *("group__label", "group__open_gid", "group__app_id", "group__hidden", "group__created_at"),
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,9 +77,6 @@ MICROSECOND = timedelta(microseconds=1)
 
 Movement = int | Literal["new"] | None
 SortKey = tuple[int, ...]
-
-# From a user's id and a period's key to value and time, or to the default without a score.
-_Scores = Callable[[tuple[int, str | None], tuple[None, None]], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +115,17 @@ class Ranking:
     absent: Literal["hidden"] | None
     next: str | None
 
+    # What was written of the entries of others, by the ids of members, and by how and where to it
+    # was written: kept as long as these standings are.
+    written: dict[Any, dict[int, Any]] = field(compare=False, repr=False)
+
     @property
     def period_title(self) -> str:
         return self.period.title(self.server_time)
+
+    @property
+    def previous_period(self) -> Period | None:
+        return _period_before(self.period, self.group.group)
 
     @property
     def next_period(self) -> Period | None:
@@ -128,25 +156,32 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _MemberRow:
-    """A member of the group with their score of one period."""
+    """A member of the group, as others see them and as they see themselves, with their score of one
+    period and of the one before."""
 
     member: Member
+    own: Member
     joined_at: datetime
     hidden: bool
     score: int | None
     achieved_at: datetime | None
+    score_before: int | None
+    achieved_before: datetime | None
 
-    def sort_key(self, board: Board) -> SortKey:
-        """Sort the best first, then by the time of the score, of joining, and by id.
 
-        All are whole numbers, so that a cursor holds the place exactly.
-        """
-        joined = (self.joined_at - EPOCH) // MICROSECOND
-        if self.score is None or self.achieved_at is None:
-            return (1, 0, 0, joined, self.member.id)
-        badness = self.score if board.order == Board.Order.ASC else -self.score
-        achieved = (self.achieved_at - EPOCH) // MICROSECOND
-        return (0, badness, achieved, joined, self.member.id)
+def _sort_key(
+    board: Board, row: _MemberRow, score: int | None, achieved_at: datetime | None
+) -> SortKey:
+    """Sort the best first, then by the time of the score, of joining, and by id.
+
+    All are whole numbers, so that a cursor holds the place exactly.
+    """
+    joined = (row.joined_at - EPOCH) // MICROSECOND
+    if score is None or achieved_at is None:
+        return (1, 0, 0, joined, row.member.id)
+    badness = score if board.order == Board.Order.ASC else -score
+    achieved = (achieved_at - EPOCH) // MICROSECOND
+    return (0, badness, achieved, joined, row.member.id)
 
 
 def standings(
@@ -164,9 +199,9 @@ def standings(
     keeps to the period of its first page. Raises InvalidField.
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
-    table = _Table.of(group, board, _choose_period(board, now, period, place), now, viewer)
-    first = bisect_right(table.keys, place.key) if place else 0
-    return table.ranking(first, first + limit)
+    view = _view(group, board, _choose_period(board, now, period, place), now, viewer)
+    first = bisect_right(view.table.keys, place.key) if place else 0
+    return view.ranking(first, first + limit)
 
 
 def around(
@@ -181,91 +216,221 @@ def around(
 
     It is empty where the viewer is not listed. Raises InvalidField.
     """
-    table = _Table.of(group, board, _choose_period(board, now, period), now, viewer)
-    mine = next((place for place, row in enumerate(table.listed) if row is table.me), None)
+    view = _view(group, board, _choose_period(board, now, period), now, viewer)
+    mine = view.table.places.get(view.me.member.id) if view.me else None
     if mine is None:
-        return table.ranking(0, 0)
-    return table.ranking(max(0, mine - size), mine + size + 1)
+        return view.ranking(0, 0)
+    return view.ranking(max(0, mine - size), mine + size + 1)
 
 
 def winners(group: Group, board: Board, now: datetime, period: str, places: int) -> Ranking:
     """Return everyone on one of the first `places` ranks of a finished period, ties included.
 
-    Raises InvalidField, for a period that has not ended too.
+    Raises InvalidField, also for a period that ended less than SETTLING ago: a score that counts
+    for its last moments may still be being written.
     """
-    chosen = _choose_period(board, now, period)
-    if chosen.end is None or chosen.end > now:
-        raise InvalidField("period", NOT_A_PERIOD)
-    table = _Table.of(group, board, chosen, now)
-    return table.ranking(0, sum(1 for rank in table.ranks.values() if rank <= places))
+    chosen = _choose_period(board, now, period, begun=False)
+    if chosen.end is None:
+        raise InvalidField("period", _("All time never ends, so it has no winners."))
+    if (ready := chosen.end + SETTLING) > now:
+        at = f"{ready.astimezone(CALENDAR):%Y-%m-%d %H:%M}"
+        sentence = _("The winners of this period are known from %(moment)s on, Beijing time.")
+        raise InvalidField("period", sentence % {"moment": at})
+    view = _view(group, board, chosen, now)
+    return view.ranking(0, sum(1 for rank in view.table.ranks.values() if rank <= places))
 
 
 def whole(group: Group, board: Board, now: datetime, period: str | None = None) -> Ranking:
     """Return everyone who is listed, on one page. Raises InvalidField."""
-    table = _Table.of(group, board, _choose_period(board, now, period), now)
-    return table.ranking(0, len(table.listed))
+    view = _view(group, board, _choose_period(board, now, period), now)
+    return view.ranking(0, len(view.table.listed))
 
 
-def top(groups: Collection[Group], now: datetime, places: int = 3) -> dict[int, list[Member]]:
-    """Return, by group, the first members of its default ranking as `standings` lists them.
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Everyone of a group, for operators: the whole ranking, and by member's id the memberships and
+    the primary keys of the scores, also of those who are not listed."""
 
-    Two queries however many groups: the database sorts, by `_MemberRow.sort_key` in its own words.
+    ranking: Ranking
+    memberships: dict[int, Membership]
+    score_pks: dict[int, int]
+
+
+def roster(group: Group, board: Board, now: datetime, period: str | None = None) -> Roster:
+    """Return everyone who is or was in a group, in one statement. Raises InvalidField."""
+    chosen = _choose_period(board, now, period)
+    members = Membership.objects.filter(group=group).select_related("user").defer(*UNREAD)
+    rows: Any = with_scores(members, group, board, chosen, _period_before(chosen, group))
+    rows = rows.annotate(score_pk=score_of(board, group, chosen, "pk"))
+    memberships = {row.user_id: row for row in rows}
+    read = attrgetter(*(column.replace("__", ".") for column in (*COLUMNS, *SCORE_COLUMNS)))
+    for row in memberships.values():
+        row.group = group
+    current = [read(row) for row in memberships.values() if row.is_current(now)]
+    view = _View(_Table.of(group, board, chosen, current), group, board, now)
+    pks = {row.user_id: row.score_pk for row in memberships.values() if row.score_pk}
+    return Roster(view.ranking(0, len(view.table.listed)), memberships, pks)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member stands in a group's default ranking, of `total` who are listed.
+
+    `rank` is None without a score and for those who are not listed.
     """
-    of_apps = Board.objects.of_apps({group.app_id for group in groups})
-    boards = {app_id: choose(each, app_id) for app_id, each in of_apps.items()}
-    ascending = [board.pk for board in boards.values() if board.order == Board.Order.ASC]
-    badness = Case(
-        When(best__board__in=ascending, then=F("best__value")), default=-F("best__value")
-    )
-    unscored = Case(When(best__value=None, then=1), default=0)
-    order: list[Any] = [unscored, badness, F("best__achieved_at"), F("joined_at"), F("user")]
-    place = Over(RowNumber(), partition_by="group", order_by=order)
-    rows = (
-        Membership.objects.current(now)
-        .listed()
-        .filter(group__in=groups)
-        .annotate(best=FilteredRelation("user__scores", condition=_on_default_board(boards, now)))
-        .annotate(place=place)
-        .filter(place__lte=places)
-        .order_by("group", "place")
-    )
-    found: dict[int, list[Member]] = {}
-    for group_pk, *columns in rows.values_list("group", *MEMBER_COLUMNS):
-        found.setdefault(group_pk, []).append(_member(*columns, drafted=False))
-    return found
+
+    membership: Membership
+    board: Board
+    period: Period
+    total: int
+    is_listed: bool
+    rank: int | None
+    score: int | None
+
+    @property
+    def member(self) -> Member:
+        return _approved(self.membership)
+
+    @property
+    def score_text(self) -> str:
+        return "" if self.score is None else self.board.score_text(self.score)
 
 
-def _on_default_board(boards: Mapping[str, Board], now: datetime) -> Q:
-    """Match a member's score on their mini-program's board in its current period."""
-    scores = Q()
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A group in a list: its card, the first of its default ranking, and the places asked for."""
+
+    card: GroupCard
+    top: list[Member]
+    places: list[Place]
+
+
+def summarize(
+    groups: Q,
+    boards: Mapping[str, Board],
+    now: datetime,
+    wanted: Q | None = None,
+    places: int = PLACES,
+) -> dict[int, Summary]:
+    """Return, by group, what a list shows of it: the first `places` of its default ranking, and as
+    many of the memberships that are `wanted`, the best first.
+
+    `groups` matches memberships by their group, `boards` are the default ones by appid. One query
+    however many groups: the database ranks, by `_MemberRow.sort_key` in its own words, and its
+    rules are those of `standings`.
+    """
+    ascending = [app_id for app_id, board in boards.items() if board.order == Board.Order.ASC]
+    score, achieved = (_on_default_board(boards, now, name) for name in ("value", "achieved_at"))
+    badness: Any = -score
+    if ascending:
+        badness = Case(When(group__app_id__in=ascending, then=score), default=badness)
+    current, shown = is_current(now), Q(hidden=False, withheld=False)
+    listed = current & shown
+    chosen = Coalesce(NullIf("alias", Value("")), "user__nickname")
+    ranked: list[Any] = [
+        Case(When(listed, then=0), default=1),
+        OrderBy(badness, nulls_last=True),
+    ]
+    order = [*ranked, achieved, F("joined_at"), F("user")]
+    nameless = Case(When(current, then=Case(When(name="", then=1), default=0)), default=2)
+    flag: Any = {"output_field": BooleanField()}
+    rows: Any = (
+        Membership.objects.filter(groups)
+        .alias(name=Case(When(shown, then=chosen), default=Value("")))
+        .annotate(score=score)
+        .annotate(is_listed=Case(When(listed, then=True), default=False, **flag))
+        .annotate(
+            size=Over(Count("pk", filter=current), "group"),
+            last=Over(Max("verified_at", filter=current), "group"),
+            named=Over(RowNumber(), "group", [nameless, F("joined_at"), F("user")]),
+            place=Over(RowNumber(), "group", order),
+        )
+    )
+    needed = Q(named__lte=NAMES_IN_A_TITLE) | Q(place__lte=places)
+    if wanted:
+        rows = rows.annotate(is_wanted=Case(When(wanted, then=True), default=False, **flag))
+        rows = rows.annotate(
+            total=Over(Count("pk", filter=listed), "group"),
+            nth=Over(Count("pk", filter=Q(is_wanted=True)), "group", order),
+            **{style: Over(RANKS[style], "group", ranked) for style in RANKS},
+        )
+        needed |= Q(is_wanted=True, nth__lte=places)
+    rows = rows.filter(needed).select_related("user", "group").only(*SUMMARIZED)
+    rows = rows.order_by("group", "place")
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.group_id, []).append(row)
+    asked = places if wanted else 0
+    return {pk: _summary(each, boards, now, places, asked) for pk, each in found.items()}
+
+
+# How a rank is counted in SQL, by `Board.rank_style`; the third style is the place itself.
+RANKS = {"competition": Rank(), "dense": DenseRank()}
+
+
+def _summary(
+    rows: list[Any], boards: Mapping[str, Board], now: datetime, places: int, asked: int
+) -> Summary:
+    """Make a summary of the rows that were found of one group, the best first."""
+    group, board = rows[0].group, boards[rows[0].group.app_id]
+    period = Period.current(Window(board.default_window), now)
+
+    first = [row for row in rows if row.named <= NAMES_IN_A_TITLE and row.is_current(now)]
+    names = [
+        row.alias or row.user.nickname
+        for row in sorted(first, key=attrgetter("named"))
+        if not row.is_unlisted
+    ]
+    top = [_approved(row) for row in rows if row.is_listed and row.place <= places]
+    wanted = [
+        Place(row, board, period, row.total, row.is_listed, _rank_of(row, board), row.score)
+        for row in (rows if asked else [])
+        if row.is_wanted and row.nth <= asked
+    ]
+    names = [name for name in names if name]
+    return Summary(GroupCard.of(group, names, rows[0].size, rows[0].last), top, wanted)
+
+
+def _approved(row: Membership) -> Member:
+    """Return the member of a membership as others see them."""
+    user = row.user
+    return Member(user.pk, row.alias, user.nickname, user.avatar, user.avatar_seed)
+
+
+def _rank_of(row: Any, board: Board) -> int | None:
+    if not row.is_listed or row.score is None:
+        return None
+    return int(getattr(row, board.rank_style, row.place))
+
+
+def _on_default_board(boards: Mapping[str, Board], now: datetime, column: str) -> Case:
+    """Select a column of a member's score on their mini-program's board in its current period.
+
+    A look-up for each member, for the reason that `_score_of` names.
+    """
+    chosen = []
     for app_id, board in boards.items():
-        period = Period.current(Window(board.default_window), now).key
-        score = {"board": board, "period": period, "scope": board.scope_in(F("group"))}
-        columns = {f"user__scores__{name}": value for name, value in score.items()}
-        scores |= Q(user__app_id=app_id, **columns)
-    return scores
+        scores = Score.objects.filter(
+            board=board,
+            period=Period.current(Window(board.default_window), now).key,
+            scope=board.scope_in(OuterRef("group")),
+            user=OuterRef("user"),
+        )
+        chosen.append(When(group__app_id=app_id, then=Subquery(scores.values(column)[:1])))
+    field: Any = Score._meta.get_field(column)
+    return Case(*chosen, output_field=field)
 
 
-def preview(group: Group, board: Board, now: datetime) -> Ranking:
+def preview(group: Group, board: Board, now: datetime, *, sampled: bool) -> Ranking:
     """Return the top of what `board`, saved or not, would show of a group's real members.
 
-    It shows the scores that there are, or else samples, some of them equal.
+    It shows the scores that there are, or samples, some of them equal.
     """
     period = Period.current(Window(board.default_window), now)
-    samples = None if board.has_scores else _samples(board, now)
-    return _Table.of(group, board, period, now, scores=samples).ranking(0, PREVIEW)
-
-
-def _samples(board: Board, now: datetime) -> _Scores:
-    """Return made-up scores within the board's bounds, always the same for a member."""
-    low = 0 if board.min_value is None else board.min_value
-    high = low + 9_000 if board.max_value is None else max(board.max_value, low)
-
-    def score(key: tuple[int, str | None], default: Any) -> tuple[int, datetime]:
-        level = crc32(repr(key).encode()) % SAMPLE_LEVELS
-        return low + level * (high - low) // (SAMPLE_LEVELS - 1), now
-
-    return score
+    if not sampled:
+        return _view(group, board, period, now).ranking(0, PREVIEW)
+    rows = sampled_rows(group, board, now)
+    return _View(_Table.of(group, board, period, rows), group, board, now).ranking(0, PREVIEW)
 
 
 @dataclass(frozen=True)
@@ -292,89 +457,110 @@ class _Cursor:
 
 
 def _choose_period(
-    board: Board, now: datetime, text: str | None, cursor: _Cursor | None = None
+    board: Board,
+    now: datetime,
+    text: str | None,
+    cursor: _Cursor | None = None,
+    *,
+    begun: bool = True,
 ) -> Period:
+    """Return the period of that name or key, or the cursor's. Raises InvalidField."""
+    read = Period.parse if begun else Period.named
     try:
-        asked = Period.parse(text or board.default_window, now)
-        walked = Period.parse(cursor.period, now) if cursor else None
+        asked = read(text or board.default_window, now)
+        walked = read(cursor.period, now) if cursor else None
     except UnreadablePeriod:
-        raise InvalidField("period", NOT_A_PERIOD) from None
+        raise InvalidField("period", _not_a_period(board, now)) from None
     if walked is None and asked.window not in board.counted_windows:
-        raise InvalidField("period", NOT_A_PERIOD)
+        raise InvalidField("period", _not_a_period(board, now))
     if walked and text and text != walked.window and asked != walked:
         raise InvalidField("cursor", NOT_A_CURSOR)
     return walked or asked
 
 
+def _not_a_period(board: Board, now: datetime) -> str:
+    """Say which windows a board counts, each with the key that it has now: "day (2026-11-22)"."""
+    named = []
+    for window in board.counted_windows:
+        key = Period.current(window, now).key
+        named.append(window.value if key == window else f"{window.value} ({key})")
+    counted = pgettext("between names", ", ").join(named)
+    sentence = gettext("Not a period of this board that has begun. It counts: %(windows)s.")
+    return sentence % {"windows": counted}
+
+
+def _period_before(period: Period, group: Group) -> Period | None:
+    """Return the period before, unless it ended before the group was first seen, or just then.
+
+    By `seen_from` and not by `created_at`, which is that of the row: an imported group has a past.
+    """
+    before = period.previous
+    return before if before and before.end and before.end > group.seen_from else None
+
+
 @dataclass(frozen=True)
 class _Table:
-    """A group's whole ranking in one period, as one viewer may see it."""
+    """A group's whole ranking in one period, as others see it: nothing in it is a viewer's, or of
+    this moment, so that it can be kept (`Recent`)."""
 
-    card: GroupCard
     board: Board
     period: Period
-    now: datetime
+    rows: dict[int, _MemberRow]  # of all who are in the group, by the ids of members
     listed: list[_MemberRow]
     keys: list[SortKey]
     ranks: dict[int, int]
     ranks_before: dict[int, int] | None  # None where there is no period before
-    me: _MemberRow | None
+    names: list[str]
+    last_entry_at: datetime | None
+    written: dict[Any, dict[int, Any]] = field(default_factory=dict)
+    standings: dict[int, Standing] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls,
-        group: Group,
-        board: Board,
-        period: Period,
-        now: datetime,
-        viewer: WeChatUser | None = None,
-        scores: _Scores | None = None,
+        cls, group: Group, board: Board, period: Period, read: Iterable[tuple[Any, ...]]
     ) -> Self:
-        """Read the group, and its scores unless others are given."""
-        scores = scores or _read_scores(group, board, period).get
-        card, rows, before = _read_rows(group, period, now, viewer, scores)
-        listed, listed_before = _listed(board, rows), _listed(board, before)
+        """Make it of COLUMNS and SCORE_COLUMNS of those who are in the group."""
+        rows, names, last_entry_at = _sort_out(read)
+        shown = [row for row in rows.values() if not row.hidden]
+        keys = {row.member.id: _sort_key(board, row, row.score, row.achieved_at) for row in shown}
+        listed = sorted(shown, key=lambda row: keys[row.member.id])
+        ranks_before = None
+        if _period_before(period, group):
+            ranked = sorted(
+                (row for row in shown if row.score_before is not None),
+                key=lambda row: _sort_key(board, row, row.score_before, row.achieved_before),
+            )
+            ranks_before = _rank(board, ((row.member.id, row.score_before) for row in ranked))
         return cls(
-            card,
             board,
             period,
-            now,
+            rows,
             listed,
-            keys=[row.sort_key(board) for row in listed],
-            ranks=_rank(board, listed),
-            ranks_before=_rank(board, listed_before) if period.previous else None,
-            me=next((row for row in rows if viewer and row.member.id == viewer.pk), None),
+            keys=[keys[row.member.id] for row in listed],
+            ranks=_rank(board, ((row.member.id, row.score) for row in listed)),
+            ranks_before=ranks_before,
+            names=names,
+            last_entry_at=last_entry_at,
         )
 
-    def ranking(self, first: int, last: int) -> Ranking:
-        """Return the entries `first` up to, not including, `last`."""
-        page, following = self.listed[first:last], None
-        if page and last < len(self.listed):
-            cursor = _Cursor(self.period.key, self.keys[last - 1])
-            following = cursor.write(self.card.group, self.board)
-        return Ranking(
-            group=self.card,
-            board=self.board,
-            period=self.period,
-            server_time=self.now,
-            total=len(self.listed),
-            percentile=self.percentile(),
-            entries=[self.standing(row) for row in page],
-            me=self.standing(self.me) if self.me else None,
-            absent="hidden" if self.me and self.me.hidden else None,
-            next=following,
-        )
+    @cached_property
+    def places(self) -> dict[int, int]:
+        return {row.member.id: place for place, row in enumerate(self.listed)}
 
     def standing(self, row: _MemberRow) -> Standing:
-        return Standing(
-            member=row.member,
-            rank=self.ranks.get(row.member.id),
-            movement=self.movement(row),
-            score=row.score,
-            score_text=None if row.score is None else self.board.score_text(row.score),
-            achieved_at=row.achieved_at,
-            is_me=row is self.me,
-        )
+        """Return a member's standing as others see it."""
+        found = self.standings.get(row.member.id)
+        if found is None:
+            found = self.standings[row.member.id] = Standing(
+                member=row.member,
+                rank=self.ranks.get(row.member.id),
+                movement=self.movement(row),
+                score=row.score,
+                score_text=None if row.score is None else self.board.score_text(row.score),
+                achieved_at=row.achieved_at,
+                is_me=False,
+            )
+        return found
 
     def movement(self, row: _MemberRow) -> Movement:
         rank = self.ranks.get(row.member.id)
@@ -383,71 +569,120 @@ class _Table:
         before = self.ranks_before.get(row.member.id)
         return "new" if before is None else before - rank
 
-    def percentile(self) -> int | None:
-        rank = self.ranks.get(self.me.member.id) if self.me else None
+    def percentile(self, row: _MemberRow) -> int | None:
+        rank = self.ranks.get(row.member.id)
         if rank is None:
             return None
         others = len(self.listed) - 1
-        not_below = sum(1 for other in self.ranks.values() if other <= rank) - 1
+        not_below = bisect_right(self.ranks_in_order, rank) - 1
         return 100 * (others - not_below) // others if others else 100
 
+    @cached_property
+    def ranks_in_order(self) -> list[int]:
+        return list(self.ranks.values())
 
-def _listed(board: Board, rows: Iterable[_MemberRow]) -> list[_MemberRow]:
-    """Return the members that others see, best first."""
-    return sorted((row for row in rows if not row.hidden), key=lambda row: row.sort_key(board))
+
+recent: Recent[_Table] = Recent(lambda table: len(table.rows))
 
 
-def _read_rows(
-    group: Group, period: Period, now: datetime, viewer: WeChatUser | None, scores: _Scores
-) -> tuple[GroupCard, list[_MemberRow], list[_MemberRow]]:
-    """Return the group's card, and its members with their scores in `period` and the one before."""
-    key, key_before = period.key, period.previous.key if period.previous else None
-    rows, rows_before, named, entries = [], [], [], []
-    members = Membership.objects.current(now).filter(group=group)
-    for entered_at, joined_at, hidden, withheld, *columns in members.values_list(
-        "verified_at", "joined_at", "hidden", "withheld", *MEMBER_COLUMNS
-    ):
-        member = _member(*columns, drafted=False)
-        is_hidden, name = hidden or withheld, member.alias or member.chosen_name
+def _view(
+    group: Group, board: Board, period: Period, now: datetime, viewer: WeChatUser | None = None
+) -> "_View":
+    """Return a group's ranking as one viewer may see it, or as seen by no member in particular.
+
+    For a member the table may be a recent one: see `Recent`. A team's server and operators always
+    see what there is.
+    """
+    before = _period_before(period, group)
+
+    def make() -> _Table:
+        return _Table.of(group, board, period, read_rows(group, board, period, before, now))
+
+    if viewer is None:
+        return _View(make(), group, board, now)
+    pk = viewer.pk
+
+    def fits(table: _Table) -> bool:
+        row = table.rows.get(pk)
+        own = own_score(pk, group, board, period) if row else None
+        return row is not None and (row.score, row.achieved_at) == (own or (None, None))
+
+    counts = (board.order, board.rank_style, board.scope, board.decimals)
+    key = (group.pk, board.pk, period, before, *counts)
+    return _View(recent.get(key, group.version, now, fits, make), group, board, now, viewer)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A table as one viewer sees it now: with their own drafts, and with texts as they are now."""
+
+    table: _Table
+    group: Group
+    board: Board
+    now: datetime
+    viewer: WeChatUser | None = None
+
+    @cached_property
+    def me(self) -> _MemberRow | None:
+        return self.table.rows.get(self.viewer.pk) if self.viewer else None
+
+    def ranking(self, first: int, last: int) -> Ranking:
+        """Return the entries `first` up to, not including, `last`."""
+        table, following = self.table, None
+        page = table.listed[first:last]
+        if page and last < len(table.listed):
+            cursor = _Cursor(table.period.key, table.keys[last - 1])
+            following = cursor.write(self.group, self.board)
+        card = GroupCard.of(self.group, table.names, len(table.rows), table.last_entry_at)
+        return Ranking(
+            group=card,
+            board=self.board,
+            period=table.period,
+            server_time=self.now,
+            total=len(table.listed),
+            percentile=table.percentile(self.me) if self.me else None,
+            entries=[self.standing(row) for row in page],
+            me=self.standing(self.me) if self.me else None,
+            absent="hidden" if self.me and self.me.hidden else None,
+            next=following,
+            written=table.written,
+        )
+
+    def standing(self, row: _MemberRow) -> Standing:
+        standing = self.table.standing(row)
+        return replace(standing, member=row.own, is_me=True) if row is self.me else standing
+
+
+def _sort_out(
+    read: Iterable[tuple[Any, ...]],
+) -> tuple[dict[int, _MemberRow], list[str], datetime | None]:
+    """Return members with their scores by id, the names for a title, and the latest entry."""
+    rows, named, last_entry_at = {}, [], None
+    for row in read:
+        entered_at, joined_at, hidden, withheld, user_id, seed, *names = row[:12]
+        alias, alias_draft, chosen, chosen_draft, avatar, avatar_draft = names
+        member = own = Member(user_id, alias, chosen, avatar, seed)
+        if alias_draft or chosen_draft or avatar_draft:
+            drafts = (alias_draft or alias, chosen_draft or chosen, avatar_draft or avatar)
+            own = Member(user_id, *drafts, seed)
+        is_hidden, name = hidden or withheld, alias or chosen
         if name and not is_hidden:
-            named.append((joined_at, member.id, name))
-        if viewer and member.id == viewer.pk:
-            member = _member(*columns, drafted=True)
-        facts = (member, joined_at, is_hidden)
-        rows.append(_MemberRow(*facts, *scores((member.id, key), (None, None))))
-        rows_before.append(_MemberRow(*facts, *scores((member.id, key_before), (None, None))))
-        entries.append(entered_at)
-    names = [name for _joined, _id, name in sorted(named)[:NAMES_IN_A_TITLE]]
-    return GroupCard.of(group, names, len(rows), max(entries, default=None)), rows, rows_before
+            named.append((joined_at, user_id, name))
+        rows[user_id] = _MemberRow(member, own, joined_at, is_hidden, *row[12:])
+        if last_entry_at is None or entered_at > last_entry_at:
+            last_entry_at = entered_at
+    first = [name for _joined, _id, name in sorted(named)[:NAMES_IN_A_TITLE]]
+    return rows, first, last_entry_at
 
 
-def _member(user_id: int, seed: str, *columns: str, drafted: bool) -> Member:
-    """Make a member of MEMBER_COLUMNS, as approved or as drafted."""
-    pairs = zip(columns[::2], columns[1::2], strict=True)
-    alias, name, avatar = [(drafted and draft) or approved for approved, draft in pairs]
-    return Member(user_id, alias, name, avatar, seed)
-
-
-def _read_scores(
-    group: Group, board: Board, period: Period
-) -> dict[tuple[int, str | None], tuple[int | None, datetime | None]]:
-    """Return value and time by user id and period's key, of this period and the one before."""
-    keys = [each.key for each in (period, period.previous) if each]
-    scores = Score.objects.filter(board=board, period__in=keys, scope=board.scope_in(group.pk))
-    if board.scope == Board.Scope.APP:
-        scores = scores.filter(user__memberships__group=group)
-    rows = scores.values_list("user_id", "period", "value", "achieved_at")
-    return {(user_id, key): (value, at) for user_id, key, value, at in rows}
-
-
-def _rank(board: Board, rows: Iterable[_MemberRow]) -> dict[int, int]:
-    """Return ranks by user id, in the board's style, of `rows` with a score, sorted best first."""
+def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:
+    """Return ranks by user id, in the board's style, of ids with their scores, the best first."""
     ranks: dict[int, int] = {}
     rank, last = 0, None
-    for place, row in enumerate(rows, start=1):
-        if row.score is None:
+    for place, (user_id, score) in enumerate(scores, start=1):
+        if score is None:
             break  # these come last
-        if row.score != last or board.rank_style == Board.RankStyle.ORDINAL:
+        if score != last or board.rank_style == Board.RankStyle.ORDINAL:
             rank = rank + 1 if board.rank_style == Board.RankStyle.DENSE else place
-        ranks[row.member.id], last = rank, row.score
+        ranks[user_id], last = rank, score
     return ranks

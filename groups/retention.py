@@ -19,12 +19,13 @@ from accounts.privacy import erase
 from audit import attempts
 from audit.models import Attempt, Watch
 
-from .models import IdempotencyKey, Membership, Score
+from .models import Group, IdempotencyKey, Membership, Report, Score
 from .periods import DATED, Period, day_of
 from .services import KEYS_REMEMBERED
 
 SCORES_KEPT = MEMBERSHIPS_KEPT = PEOPLE_KEPT = timedelta(days=400)  # a year, and time to look back
 CHECKS_KEPT = timedelta(days=30)
+REPORTS_KEPT = timedelta(days=90)  # after the decision: of one thing a report counts once
 UPLOADS_KEPT = timedelta(hours=1)  # a picture is stored before the row that names it
 BATCH = 500
 
@@ -77,7 +78,10 @@ def delete_memberships(rows: QuerySet[Membership]) -> int:
     """Delete memberships with the scores in their groups, unless just proven again."""
     people = set(rows.values_list("user", flat=True))
     with transaction.atomic():
-        list(WeChatUser.objects.select_for_update().filter(pk__in=people).order_by("pk"))
+        WeChatUser.objects.lock_all(people)
+        # Where a proof counts for longer than it is kept, they are listed until now.
+        staying = rows.filter(left_at=None)
+        Group.objects.raise_versions(staying.values_list("group_id", flat=True))
         pairs = list(rows.values_list("group", "user"))
         for group, user in pairs:
             Score.objects.filter(scope=group, user=user).delete()
@@ -132,6 +136,7 @@ RULES: dict[str, Rule | OrphanRule] = {
     "idempotency-keys": Rule(
         lambda now: IdempotencyKey.objects.filter(created_at__lte=now - KEYS_REMEMBERED)
     ),
+    "reports": Rule(lambda now: Report.objects.filter(settled_at__lt=now - REPORTS_KEPT)),
     "tombstones": Rule(lambda now: Tombstone.objects.filter(blocked=False, expires_at__lte=now)),
     "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - attempts.KEPT)),
     "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),

@@ -4,38 +4,43 @@ docs/server-api.md shows each with curl, and ten lines of Python.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.errors import UserBlocked
 from accounts.models import WeChatUser
 from accounts.serializers import LoginOutput
-from accounts.services import begin_session
-from core.views import JsonView
+from accounts.services import UserRow, begin_session, register
+from core.schema import extend_schema
+from core.views import JsonView, Serializer
 from wechat.client import Session
 
 from . import ranking
 from .authentication import KeyAuthentication
-from .models import Board, Group, Membership, PeriodResult, ScoreSource, ServerKey
+from .batches import ScoreRow, submit_batch
+from .models import Board, Group, ServerKey
 from .serializers import (
+    MAX_ROWS,
     GroupsOutput,
     PageQuery,
     RankingOutput,
     RankingQuery,
     ServerScoresInput,
     ServerScoresOutput,
+    ServerUsersInput,
+    ServerUsersOutput,
     SessionInput,
     WinnersOutput,
     WinnersQuery,
 )
-from .services import Submission, groups_of, submit_score
+from .services import groups_of
+
+FieldErrors = Mapping[str, list[Any]]
 
 
 class ServerView(JsonView):
@@ -61,57 +66,99 @@ class ServerView(JsonView):
             raise Http404 from None
 
 
+class RowsView(ServerView):
+    """A call that is limited by its rows: a batch of 500 costs as much as 500 calls of one row."""
+
+    rows_in: ClassVar[str] = ""  # the list in the body; "" where each call is one row
+    unread: APIException | None = None
+
+    def count_rows(self) -> int:
+        """Return how many rows the body has, which nothing has checked yet; 1 if it is unreadable,
+        which `read` says once it is known that the call may pass.
+        """
+        try:
+            body = self.request.data
+        except APIException as error:
+            self.unread = error
+            return 1
+        rows = body.get(self.rows_in) if isinstance(body, dict) else None
+        return min(max(1, len(rows)), MAX_ROWS) if isinstance(rows, list) else 1
+
+    def read(self, serializer: Serializer) -> dict[str, Any]:
+        if self.unread:
+            raise self.unread
+        return super().read(serializer)
+
+
 # Scores
 
 
-class ServerScoresView(ServerView):
+class ServerScoresView(RowsView):
+    rows_in = "scores"
+
     @extend_schema(
         request=ServerScoresInput, responses=ServerScoresOutput, operation_id="server_scores"
     )
     def post(self, request: Request) -> Response:
         """Submit scores of up to 500 members; the results come in the same order.
 
-        Each is a transaction of its own: one that is refused says why and does not stop the others.
+        One that is refused says what and why, and does not stop the others.
         """
-        results = [self.result(item) for item in self.read(ServerScoresInput)["scores"]]
+        rows = [
+            ScoreRow(
+                item["openid"],
+                item["board"],
+                item["value"],
+                item.get("openGId"),
+                item["idempotencyKey"],
+            )
+            for item in self.read(ServerScoresInput)["scores"]
+        ]
+        results = [
+            {"openid": row.openid, "board": row.board, **outcome("periods", answer)}
+            for row, answer in zip(rows, submit_batch(self.app_id, rows), strict=True)
+        ]
         return self.answer(ServerScoresOutput, {"results": results})
 
-    def result(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        about = {"openid": item["openid"], "board": item["board"]}
-        try:
-            return about | {"periods": self.submit(item)}
-        except (Http404, WeChatUser.DoesNotExist):
-            return about | refusal(NotFound())
-        except APIException as error:
-            return about | refusal(error)
 
-    def submit(self, item: Mapping[str, Any]) -> list[PeriodResult]:
-        member, board = self.member(item["openid"]), self.board(item["board"])
-        if member.is_blocked:
-            raise UserBlocked
-        group = None
-        if "openGId" in item:
-            mine = Membership.objects.of(member, self.now).select_related("group")
-            group = get_object_or_404(mine, group__open_gid=item["openGId"]).group
-        key = item["idempotencyKey"]
-        return submit_score(
-            member, Submission(board, item["value"], group, key, ScoreSource.SERVER)
-        )
+def outcome(name: str, answer: Any) -> dict[str, Any]:
+    """Write what became of a row, under this name, or the error that refused it."""
+    if not isinstance(answer, APIException):
+        return {name: answer}
+    is_invalid = isinstance(answer, ValidationError)
+    fields = answer.detail if is_invalid else getattr(answer, "fields", None)
+    if not fields:
+        return {"code": answer.default_code, "detail": str(answer.detail)}
+    sentences = [str(sentence) for each in cast(FieldErrors, fields).values() for sentence in each]
+    return {"code": answer.default_code, "detail": " ".join(sentences), "fields": fields}
 
 
-def refusal(error: APIException) -> dict[str, Any]:
-    """Write an error as one result among others."""
-    if not isinstance(error, ValidationError):
-        return {"code": error.default_code, "detail": str(error.detail)}
-    fields = cast(dict[str, list[str]], error.detail)
-    detail = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return {"code": error.default_code, "detail": detail, "fields": fields}
+# Members
+
+
+class ServerUsersView(RowsView):
+    rows_in = "users"
+
+    @extend_schema(
+        request=ServerUsersInput, responses=ServerUsersOutput, operation_id="server_users"
+    )
+    def post(self, request: Request) -> Response:
+        """Make up to 500 members without a session; the results come in the same order."""
+        people = [
+            UserRow(item["openid"], item.get("unionid", ""), item.get("nickname", ""))
+            for item in self.read(ServerUsersInput)["users"]
+        ]
+        results = [
+            {"openid": person.openid, **outcome("user", answer)}
+            for person, answer in zip(people, register(self.app_id, people), strict=True)
+        ]
+        return self.answer(ServerUsersOutput, {"results": results})
 
 
 # Log-ins
 
 
-class ServerSessionsView(ServerView):
+class ServerSessionsView(RowsView):
     @extend_schema(request=SessionInput, responses=LoginOutput, operation_id="server_session")
     def post(self, request: Request) -> Response:
         """Make a member's token, for teams whose own back end logs in.

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import APIException, PermissionDenied
 
 from accounts.models import GroupProof, Tombstone, WeChatUser
 from accounts.privacy import LastingCount
@@ -36,10 +36,12 @@ from .models import (
     IdempotencyKey,
     Membership,
     PeriodResult,
-    Score,
+    Report,
+    ScoreSheet,
     ScoreSource,
     ScoreTooLarge,
     describe,
+    shown_digest,
 )
 from .periods import day_of
 
@@ -50,6 +52,8 @@ FOUNDINGS = "foundings"
 FOUNDING_WINDOW = timedelta(days=1)
 GROUPS_PER_PAGE = 20
 KEYS_REMEMBERED = timedelta(days=7)
+REPORT_LIMIT = 20  # a day, of one member
+REPORT_WINDOW = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def resolve(user: WeChatUser, envelope: Envelope) -> GroupEntry:
 
 def ticket_for(user: WeChatUser, entry: GroupEntry) -> str:
     """Sign what `resolve` found; the ticket is valid for this user and group for 300 seconds."""
-    return sign([user.pk, entry.open_gid, entry.watermarked], TICKET_SALT)
+    return sign([user.pk, entry.open_gid, entry.watermarked], TICKET_SALT, dated=True)
 
 
 def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEntry:
@@ -108,24 +112,34 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
     One transaction, safe if it runs twice at the same moment. Raises FoundedTooMany if this would
     be the user's 101st new group within a day, GroupHidden where an operator hides the group.
     """
-    now = timezone.now()
     with transaction.atomic():
         # First of all locks, so that a user's binds come one after another: the cap is exact, a
         # day counts once, and none of them holds a row that another waits for.
-        WeChatUser.objects.lock(user.pk)
-        group = _find_or_found(user, entry.open_gid, now)
+        user = WeChatUser.objects.lock(user.pk)
+        place = {"group__app_id": user.app_id, "group__open_gid": entry.open_gid, "user": user}
+        membership = Membership.objects.filter(**place).select_related("group").first()
+        if membership is not None:
+            group = membership.group
+        else:
+            group = _find_or_found(user, entry.open_gid, timezone.now())
         if group.hidden:
             raise GroupHidden
+        # Only now: it may have waited for the lock, and for someone who founds the same group.
+        now = timezone.now()
         seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
-        membership, created = Membership.objects.get_or_create(
-            group=group, user=user, defaults={"joined_at": now, **seen}
-        )
-        counts = created or day_of(membership.verified_at) < day_of(now)
-        if not created:
+        if membership is None or not membership.is_proven(now):
+            Group.objects.raise_versions([group.pk])  # before the insert, which refers to it
+        counts = membership is None or day_of(membership.verified_at) < day_of(now)
+        if membership is None:
+            membership = Membership.objects.create(group=group, user=user, joined_at=now, **seen)
+            created = True
+        else:
             created = _renew(membership, now, seen)
         if counts:
             board = Board.objects.active_days()
-            Score.objects.submit(board, user, board.scope_in(group.pk), 1, now, ScoreSource.ENTRY)
+            sheet = ScoreSheet([board], [user.pk], [group.pk], now)
+            sheet.enter(board, user.pk, group.pk, 1, now, ScoreSource.ENTRY)
+            sheet.save()
     attempts.passed("membership", group=group.pk, created=created)
     return BindResult(membership, created)
 
@@ -155,7 +169,7 @@ def _find_or_found(user: WeChatUser, open_gid: str, now: datetime) -> Group:
     group, _founded = Group.objects.get_or_create(
         app_id=user.app_id,
         open_gid=open_gid,
-        defaults={"founded_by": user, "created_at": now},
+        defaults={"founded_by": user, "created_at": now, "seen_from": now},
     )
     return group
 
@@ -200,15 +214,78 @@ def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Mem
         membership.refresh_from_db()
         if alias is not None:
             write_name(membership, "alias", alias, suggestion)
-        if "hidden" in changes:
+        if changes.get("hidden", membership.hidden) != membership.hidden:
+            Group.objects.raise_versions([membership.group_id])
             membership.hidden = changes["hidden"]
             membership.save(update_fields=["hidden"])
     return membership
 
 
 def leave(membership: Membership) -> None:
-    """End a membership from the group's next read on; a new entry restores it with its scores."""
-    Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())
+    """End a membership from the group's next read on; a new entry restores it with its scores.
+
+    Raises WeChatUser.DoesNotExist after an erasure meanwhile.
+    """
+    with transaction.atomic():
+        # Locked, so that it is not lost inside a bind that is under way.
+        WeChatUser.objects.lock(membership.user_id)
+        Group.objects.raise_versions([membership.group_id])
+        Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())
+
+
+def leave_all(user: WeChatUser, until: datetime) -> bool:
+    """Leave every group that `user`, whose row is locked, has joined up to `until`."""
+    joined = user.memberships.filter(left_at=None, joined_at__lte=until)
+    if joined.exists():
+        user.announce()
+    return bool(joined.update(left_at=timezone.now()))
+
+
+def drop_aliases(user: WeChatUser, until: datetime) -> bool:
+    """Delete the names in groups that `user`, whose row is locked, has set up to `until`."""
+    named = user.memberships.exclude(alias="", alias_draft="")
+    dropped = [each for each in named if each.withdraw("alias", until)]
+    if dropped:
+        user.announce()
+    for membership in dropped:
+        membership.save(update_fields=membership.columns_of("alias"))
+    return bool(dropped)
+
+
+def show_change(people: Collection[int]) -> None:
+    """Raise the versions of all groups that these people, whose rows are locked, are in."""
+    Membership.objects.filter(user__in=people).raise_versions()
+
+
+def show_erasure(user: WeChatUser) -> None:
+    """Raise the versions of all groups that `user`, whose row is locked, is in or founded.
+
+    Those they founded lose that: locked here, all of them are locked in one order.
+    """
+    joined = user.memberships.filter(left_at=None).values_list("group_id", flat=True)
+    founded = Group.objects.filter(founded_by=user).values_list("pk", flat=True)
+    Group.objects.raise_versions([*joined, *founded])
+
+
+def report(user: WeChatUser, group: Group, member: int, reason: str) -> None:
+    """Take a member's report of another's name and face, as the group sees them now, for review.
+
+    Nothing is kept, and nothing said, where the group does not list that member, where it is the
+    caller, who has reported the same before, or has sent REPORT_LIMIT reports within a day: what
+    comes back is the same whatever is meant. Raises WeChatUser.DoesNotExist after an erasure.
+    """
+    with transaction.atomic():
+        locked = WeChatUser.objects.lock_all([user.pk, member])
+        if user.pk not in locked:
+            raise WeChatUser.DoesNotExist
+        now = timezone.now()
+        listed = Membership.objects.current(now).listed().select_related("user")
+        reported = listed.filter(group=group, user=member).exclude(user=user).first()
+        lately = user.reports.filter(created_at__gt=now - REPORT_WINDOW).count()
+        if reported and lately < REPORT_LIMIT:
+            about = {"membership": reported, "shown": shown_digest(reported)}
+            rest = {"reason": reason, "created_at": now}
+            Report.objects.get_or_create(user=user, **about, defaults=rest)
 
 
 @dataclass(frozen=True)
@@ -231,13 +308,35 @@ class Submission:
         body = json.dumps([self.board.app_id, self.board.key, self.value, group])
         return hashlib.sha256(body.encode()).hexdigest()
 
-    def check(self, now: datetime) -> None:
-        """Raise InvalidField where the board does not accept it."""
+    @property
+    def scope(self) -> int:
+        return self.board.scope_in(self.group.pk if self.group else ALL_GROUPS)
+
+    def check(self) -> None:
+        """Raise PermissionDenied or InvalidField for what is never accepted."""
+        if self.board.counts_days:
+            raise PermissionDenied(_("Only entries count on this board: it cannot be written."))
+        if self.source is ScoreSource.CLIENT and self.board.writer != Board.Writer.CLIENT:
+            raise PermissionDenied
+        if (self.group is None) == (self.board.scope == Board.Scope.GROUP):
+            raise InvalidField("group", WHICH_GROUP[Board.Scope(self.board.scope)])
+
+    def check_bounds(self, now: datetime) -> None:
+        """Raise InvalidField for what the board does not accept at `now`."""
         low, high = self.board.min_value, self.board.max_value
         if not self.board.is_active(now):
             raise InvalidField("board", _("This board takes no scores at the moment."))
         if (low is not None and self.value < low) or (high is not None and self.value > high):
             raise InvalidField("value", _("Outside the bounds of this board."))
+
+
+WHICH_GROUP = {
+    Board.Scope.GROUP: _("This board has a score for each group: name the group."),
+    Board.Scope.APP: _("This board has one score for all groups: do not name a group."),
+}
+
+# What became of a submission: its periods, or why it is refused.
+Answer = list[PeriodResult] | APIException
 
 
 def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]:
@@ -247,76 +346,100 @@ def submit_score(user: WeChatUser, submission: Submission) -> list[PeriodResult]
     days, and counts once. Raises InvalidField, and PermissionDenied where only the server writes;
     nothing is changed then.
     """
-    board, source = submission.board, submission.source
-    if source is ScoreSource.CLIENT and board.writer != Board.Writer.CLIENT:
-        raise PermissionDenied
-    if (submission.group is None) == (board.scope == Board.Scope.GROUP):
-        raise InvalidField("group", WHICH_GROUP[Board.Scope(board.scope)])
-    now = timezone.now()
+    submission.check()
     with transaction.atomic():
         WeChatUser.objects.lock(user.pk)
-        if (known := _answer_to(user, submission, now)) is not None:
-            return known
-        submission.check(now)
-        answer = _write(user, submission, now)
-        if submission.key:
-            _remember(user, submission, answer, now)
+        [answer] = write_scores([(user.pk, submission)])
+    if isinstance(answer, APIException):
+        raise answer
     return answer
 
 
-WHICH_GROUP = {
-    Board.Scope.GROUP: _("This board has a score for each group: name the group."),
-    Board.Scope.APP: _("This board has one score for all groups: do not name a group."),
-}
+def write_scores(submissions: Sequence[tuple[int, Submission]]) -> list[Answer]:
+    """Write the scores of people whose rows are locked, in this order, and return what became of
+    each. What is refused is decided before anything is written; `check` has passed each already.
+
+    A handful of statements however many they are. The moment that a score counts for is taken here,
+    after the locks: a period that has ended while this waited for them does not change any more.
+    """
+    now = timezone.now()
+    users = {user for user, _submission in submissions}
+    sheet = ScoreSheet(
+        [submission.board for _user, submission in submissions],
+        users,
+        [submission.scope for _user, submission in submissions],
+        now,
+    )
+    memory = _Memory(users, {submission.key for _user, submission in submissions} - {""})
+    answers = [_answer(user, submission, sheet, memory) for user, submission in submissions]
+    sheet.save()
+    memory.save()
+    return answers
 
 
-def _write(user: WeChatUser, submission: Submission, now: datetime) -> list[PeriodResult]:
-    board, group = submission.board, submission.group
-    scope = board.scope_in(group.pk if group else ALL_GROUPS)
-    mine = Score.objects.filter(board=board, user=user, scope=scope)
-    # Never earlier than the last score: a clock that goes back must not write into a period that
-    # has ended.
-    latest = mine.aggregate(at=Max("achieved_at"))["at"] or now
+def _answer(user: int, submission: Submission, sheet: ScoreSheet, memory: "_Memory") -> Answer:
+    """Enter one submission into the sheet, unless it is refused or was answered before."""
+    now, board = timezone.now(), submission.board
     try:
-        return Score.objects.submit(
-            board, user, scope, submission.value, max(now, latest), submission.source
+        if (known := memory.answer_to(user, submission, now)) is not None:
+            return known
+        submission.check_bounds(now)
+        answer = sheet.enter(
+            board, user, submission.scope, submission.value, now, submission.source
         )
     except ScoreTooLarge:
-        raise InvalidField("value", _("The sum would be too large.")) from None
+        return InvalidField("value", _("The sum would be too large."))
+    except APIException as refusal:
+        return refusal
+    memory.keep(user, submission, answer, now)
+    return answer
 
 
-def _answer_to(
-    user: WeChatUser, submission: Submission, now: datetime
-) -> list[PeriodResult] | None:
-    """Return the answer that this key had before, if any. Raises InvalidField for another body."""
-    if not submission.key:
-        return None
-    known = IdempotencyKey.objects.filter(
-        user=user,
-        source=submission.source,
-        key=submission.key,
-        created_at__gt=now - KEYS_REMEMBERED,
-    ).first()
-    if known is None:
-        return None
-    if known.digest != submission.digest:
-        raise InvalidField("key", _("This key was used with another body."))
-    return [PeriodResult(*row) for row in known.answer]
+class _Memory:
+    """The answers that some people's idempotency keys had, read and saved under their locks."""
 
+    def __init__(self, users: Collection[int], keys: Collection[str]) -> None:
+        rows = IdempotencyKey.objects.filter(user__in=users, key__in=keys)
+        self._rows = {(row.user_id, row.source, row.key): row for row in rows}
+        self._lapsed: list[int] = []
+        self._new: list[IdempotencyKey] = []
 
-def _remember(
-    user: WeChatUser, submission: Submission, answer: list[PeriodResult], now: datetime
-) -> None:
-    IdempotencyKey.objects.update_or_create(
-        user=user,
-        source=submission.source,
-        key=submission.key,
-        defaults={
-            "digest": submission.digest,
-            "answer": [[each.key, each.value, each.changed] for each in answer],
-            "created_at": now,
-        },
-    )
+    def answer_to(
+        self, user: int, submission: Submission, now: datetime
+    ) -> list[PeriodResult] | None:
+        """Return the answer that this key had before, if any. Raises InvalidField for another
+        body.
+        """
+        known = self._rows.get((user, submission.source, submission.key))
+        if known is None or known.created_at <= now - KEYS_REMEMBERED:
+            return None
+        if known.digest != submission.digest:
+            raise InvalidField("key", _("This key was used with another body."))
+        return [PeriodResult(*row) for row in known.answer]
+
+    def keep(
+        self, user: int, submission: Submission, answer: list[PeriodResult], now: datetime
+    ) -> None:
+        """Remember an answer, where the submission has a key."""
+        if not submission.key:
+            return
+        place = (user, submission.source, submission.key)
+        if (lapsed := self._rows.get(place)) is not None:
+            self._lapsed.append(lapsed.pk)
+        self._rows[place] = row = IdempotencyKey(
+            user_id=user,
+            source=submission.source,
+            key=submission.key,
+            digest=submission.digest,
+            answer=[[each.key, each.value, each.changed] for each in answer],
+            created_at=now,
+        )
+        self._new.append(row)
+
+    def save(self) -> None:
+        if self._lapsed:
+            IdempotencyKey.objects.filter(pk__in=self._lapsed).delete()
+        IdempotencyKey.objects.bulk_create(self._new)
 
 
 # Reading

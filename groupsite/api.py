@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any
 
@@ -17,10 +17,10 @@ from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
 from core.context import request_id
+from core.database import database_is_away
 from wechat.errors import WeChatError
 
 from .errors import ServerError, TooLarge, as_api_exception
-from .outage import database_is_away
 
 logger = logging.getLogger(__name__)
 
@@ -111,15 +111,18 @@ def answer_headers(error: APIException) -> dict[str, str]:
     return headers
 
 
-def answer(request: HttpRequest, error: APIException) -> HttpResponse:
+def answer(request: HttpRequest, refusal: Callable[[], APIException]) -> HttpResponse:
     """Return an error from outside DRF: the error object below /api/, elsewhere a page.
 
-    It needs neither the database nor another middleware; pages are templates named by status.
+    It needs neither the database nor another middleware; pages are templates named by status. The
+    error is made here: its sentence is in the language that is active when it is made, which
+    before LocaleMiddleware is that of the last request of this thread.
     """
-    headers = answer_headers(error)
     with translation.override(translation.get_language_from_request(request)):
+        error = refusal()
+        headers = answer_headers(error)
         if not request.path_info.startswith("/api/"):
-            page = render_to_string(f"{error.status_code}.html")
+            page = render_to_string([f"{error.status_code}.html", "400.html"])
             return HttpResponse(page, status=error.status_code, headers=headers)
         return JsonResponse(
             answer_body(error),

@@ -1,14 +1,17 @@
 """Settings of the whole site that must not go live, each with what to do about it."""
 
+import os
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from limits.errors import ConfigurationError
+from django.db import DatabaseError, connection
 
-from core.limits import limits_in, redis_storage
+from console.exports import MOST_DOWNLOADS
+from core.limits import SharedCounts, limits_in
 
 from .reports import problem_with
 
@@ -19,8 +22,13 @@ MIN_UNIQUE = 5
 # `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are anyone's.
 ANYONES_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
 
+THREADS = 16  # of a process, as docs/deploy.md recommends
+
 # Settings that count something, and the least they can be.
 LEAST = {
+    "WECHAT_MAX_IN_FLIGHT": 1,
+    "DATABASE_POOL": 0,
+    "DATABASE_TIMEOUT": 0,
     "NUM_PROXIES": 0,
     "WATERMARK_MAX_AGE": 1,
     "MEMBERSHIP_PROOF_DAYS": 1,
@@ -102,12 +110,25 @@ def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 
 @register
+def pool(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that the package for DATABASE_POOL is installed where it is needed."""
+    is_pooled = connection.vendor == "postgresql" and settings.DATABASE_POOL > 0
+    if not is_pooled or find_spec("psycopg_pool"):
+        return []
+    hint = (
+        "pip install --require-hashes -r requirements/postgresql.txt 请安装 postgresql 依赖，"
+        "or 或 DATABASE_POOL=0"
+    )
+    return [Error("DATABASE_POOL needs the package psycopg_pool.", hint, id="groupsite.E010")]
+
+
+@register
 def redis(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Check that REDIS_URL can be read, and redis is installed; Redis itself may be away."""
     try:
         if settings.REDIS_URL:
-            redis_storage(settings.REDIS_URL)
-    except (ImportError, ConfigurationError):
+            SharedCounts(settings.REDIS_URL)
+    except ImportError:
         hint = "pip install --require-hashes -r requirements/redis.txt 请安装 redis 依赖。"
         return [Error("REDIS_URL is set, but not the package redis.", hint, id="groupsite.E007")]
     except ValueError:
@@ -127,6 +148,46 @@ def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         "pip install --require-hashes -r requirements/sentry.txt"
     )
     return [Error(problem, hint, id="groupsite.E009")]
+
+
+@register(deploy=True)
+def database_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that this machine's processes cannot ask for more connections than the database has.
+
+    As far as that can be known: the processes are those of WEB_CONCURRENCY, which Gunicorn reads,
+    else one a core, with 16 threads each. Other machines are not counted.
+    """
+    there_are = _connections_of_database()
+    given = os.environ.get("WEB_CONCURRENCY", "")
+    workers = int(given) if given.isdecimal() else os.cpu_count() or 1
+    pooled = connection.vendor == "postgresql" and settings.DATABASE_POOL
+    may_be = workers * ((pooled or THREADS) + MOST_DOWNLOADS)
+    if there_are is None or may_be <= there_are:
+        return []
+    hint = (
+        f"{workers} processes may open {may_be}. Raise the database's max_connections, run fewer "
+        f"workers or threads, or on PostgreSQL set DATABASE_POOL lower. {workers} 个进程最多会打开 "
+        f"{may_be} 个连接：请调大数据库的 max_connections，减少进程或线程，或调小 DATABASE_POOL。"
+    )
+    text = f"The database gives {there_are} connections, fewer than its servers may open."
+    return [Warning(text, hint, id="groupsite.W002")]
+
+
+def _connections_of_database() -> int | None:
+    """Return how many connections the database gives to a site; None where it is not known."""
+    statement = {
+        "postgresql": "SELECT current_setting('max_connections')::int"
+        " - current_setting('superuser_reserved_connections')::int",
+        "mysql": "SELECT @@max_connections",
+    }.get(connection.vendor)
+    if statement is None:
+        return None
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return int(cursor.fetchone()[0])
+    except DatabaseError:
+        return None
 
 
 @register(Tags.security, deploy=True)

@@ -1,6 +1,7 @@
 """`make demo`: a whole site on one machine, with a sandbox instead of WeChat; asks nothing.
 
 One process: the sandbox in a thread, the site in another, an SQLite database of its own.
+`make signin` makes another sign-in link for it.
 """
 
 import os
@@ -9,7 +10,8 @@ import signal
 import socket
 import sys
 from base64 import urlsafe_b64encode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -24,9 +26,12 @@ PUSH_TOKEN = "groupsitedemo"  # noqa: S105
 HOME = Path(__file__).resolve().parent.parent / "var"
 PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
 GROUPS = 12
+GAME = "taps"  # the board of the example mini-program's game
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 LINK_HOURS = 12
+SIGN_IN = "make signin"
+ADDRESS = "demo.address"  # the file with the address of the demo that ran last
 CODE = """-d '{"code": "demo-alice"}'"""
 
 
@@ -36,11 +41,23 @@ def main() -> None:
         # Set even where a shell made us ignore Ctrl-C, as it does for what runs in the background.
         signal.signal(ending, signal.default_int_handler)
     with suppress(KeyboardInterrupt), Sandbox({APP_ID: APP_SECRET}) as sandbox:
-        set_environment(sandbox.url)
-        import django
-
-        django.setup()
+        set_up(sandbox.url)
         serve(host, port, sandbox)
+
+
+def set_up(sandbox_url: str, home: Path = HOME) -> None:
+    set_environment(sandbox_url, home)
+    import django
+
+    django.setup()
+
+
+def make_sign_in_link(home: Path = HOME) -> None:
+    """Print another sign-in link for the demo that runs, or ran last, in this checkout."""
+    if not (home / ADDRESS).exists():
+        sys.exit("No demo has run here yet. Start one first 请先启动演示: make demo")
+    set_up("http://127.0.0.1:9", home)  # WeChat is not asked for anything
+    say((home / ADDRESS).read_text() + operator_path())
 
 
 def set_environment(sandbox_url: str, home: Path = HOME) -> None:
@@ -67,6 +84,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "THROTTLES": "",
         "SENTRY_DSN": "",
         "LINK_MAX_AGE": str(LINK_HOURS * 3600),
+        "SIGN_IN_COMMAND": SIGN_IN,
         "LOG_LEVEL": "WARNING",
     }
 
@@ -80,7 +98,19 @@ def kept(path: Path, fresh: str) -> str:
 
 
 def serve(host: str, port: int, sandbox: Sandbox) -> None:
+    with running(host, port, sandbox) as base_url:
+        ranking = print_addresses(base_url)
+        if host == EVERYWHERE:
+            print_phone_address(base_url.replace("127.0.0.1", lan_address()), ranking)
+        say("Ctrl-C stops all of it. 按 Ctrl-C 停止。")
+        signal.pause()
+
+
+@contextmanager
+def running(host: str, port: int, sandbox: Sandbox, home: Path = HOME) -> Iterator[str]:
+    """Run the site, with its data, and yield its address on this machine."""
     from django.conf import settings
+    from django.contrib.auth.signals import user_logged_in
     from django.core.management import call_command
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
@@ -103,6 +133,8 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     server.set_app(get_wsgi_application())
     Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
+    (home / ADDRESS).write_text(base_url)
+    user_logged_in.connect(say_how_to_sign_in_again)
     sandbox.state.push_to(
         APP_ID,
         f"{base_url}/wechat/push/{APP_ID}/",
@@ -111,12 +143,8 @@ def serve(host: str, port: int, sandbox: Sandbox) -> None:
     )
     say("Entering groups as phones do 通过真实流程入群：wx.login → encryptedData → bind")
     enter_groups(sandbox.url, base_url)
-    print_addresses(base_url)
-    if host == EVERYWHERE:
-        say(f"  For a phone's preview 手机预览: http://{lan_address()}:{server.server_port}\n")
-    say("Ctrl-C stops all of it. 按 Ctrl-C 停止。")
     try:
-        signal.pause()
+        yield base_url
     finally:
         server.shutdown()
         server.server_close()
@@ -138,7 +166,7 @@ def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
     for name in PEOPLE_IN_REAL_FLOW:
         phone = Phone(sandbox_url, name)
         token = call("POST", "/login", json={"code": phone.login()})["token"]
-        for number in range(1, groups + 1):
+        for number in range(groups, 0, -1):  # so that the largest was entered last
             launch = phone.open_card(f"demo-chat-{number}")
             envelope = phone.share_info(launch["shareTicket"])
             body = {**envelope, "scene": launch["scene"]}
@@ -148,35 +176,60 @@ def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:
     call("POST", "/me/avatar", token, files={"avatar": picture})
 
 
-def print_addresses(base_url: str) -> None:
+def say_how_to_sign_in_again(request: Any, **kwargs: Any) -> None:
+    """Say it once a sign-in link has been used: a receiver of `user_logged_in`."""
+    if request.path.startswith("/sign-in/"):
+        say(f"  The sign-in link has been used. For another one 链接已使用，再要一个: {SIGN_IN}")
+
+
+def operator_path() -> str:
+    """Return the path of a new sign-in link for the demo's operator."""
     from django.contrib.auth.hashers import make_password
     from django.contrib.auth.models import User
-    from django.urls import reverse
 
-    from accounts.models import WeChatUser
     from console.sign_in import sign_in_path
-    from groups.links import Link
-    from groups.models import ACTIVE_DAYS, Group
-    from wechat.sandbox import openid_of
 
     operator, _created = User.objects.get_or_create(
         username="operator",
         defaults={"is_staff": True, "is_superuser": True, "password": make_password(None)},
     )
+    return sign_in_path(operator)
+
+
+def print_addresses(base_url: str) -> str:
+    """Print where to look; return the path of a group's ranking, as Alice sees it."""
+    from django.urls import reverse
+
+    from accounts.models import WeChatUser
+    from groups.links import Link
+    from groups.models import Group
+    from wechat.sandbox import openid_of
+
     alice = WeChatUser.objects.get(app_id=APP_ID, openid=openid_of(APP_ID, "demo-alice"))
     group = Group.objects.filter(app_id=APP_ID).earliest("pk")
-    link = Link(alice.pk, group.pk, ACTIVE_DAYS).sign()
+    ranking = reverse("member-page", args=[Link(alice.pk, group.pk, GAME).sign()])
     say(f"""
-  Operators 管理员 (one time 一次有效)
-    {base_url}{sign_in_path(operator)}
+  Operators 管理员 (one time 一次有效; another one 再要一个: {SIGN_IN})
+    {base_url}{operator_path()}
   A group's ranking 群排行
-    {base_url}{reverse("member-page", args=[link])}
+    {base_url}{ranking}
   API 接口文档
     {base_url}{reverse("docs")}
 
   Log in as a mini-program does 像小程序一样登录
     curl -s {base_url}/api/v1/login -H 'Content-Type: application/json' {CODE}
 """)
+    return ranking
+
+
+def print_phone_address(base_url: str, ranking: str) -> None:
+    """Print what a phone in the same network opens: the site, and the ranking as a QR code."""
+    import segno
+
+    say(f"  For a phone in the same network 同一网络的手机: {base_url}")
+    say("  Scan to open the ranking 扫码打开群排行:\n")
+    segno.make(base_url + ranking, error="L", micro=False).terminal(sys.stdout, compact=True)
+    say("")
 
 
 def lan_address() -> str:
@@ -195,4 +248,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    make_sign_in_link() if sys.argv[1:] == ["signin"] else main()

@@ -21,15 +21,25 @@ from accounts.errors import (
     RiskyName,
     SessionStale,
     StorageUnavailable,
+    TooManyPictures,
     UserBlocked,
     WeChatUnavailable,
 )
 from accounts.models import WeChatUser
+from core.database import database_is_away
 from core.errors import RetryLater
-from groups.errors import FoundedTooMany, GroupHidden, GroupNotProven, InvalidField, NotAGroup
+from groups.errors import (
+    FoundedTooMany,
+    GroupHidden,
+    GroupNotProven,
+    InvalidField,
+    NotAGroup,
+    RowNotFound,
+)
 from wechat import errors as wechat
 
-from .outage import database_is_away
+BODY_ENDED = _("The body ended early.")
+LENGTH_REQUIRED = _("Chunked bodies are not read here: send the body with a Content-Length.")
 
 
 class Invalid(APIException):
@@ -125,7 +135,7 @@ CATALOGUE = (
         _("Stop using this ticket; a new one comes from `groups/resolve`."),
     ),
     ErrorRow(
-        (exceptions.NotFound, GroupHidden),
+        (exceptions.NotFound, GroupHidden, RowNotFound),
         _("There is no such path, group or board, or it is not yours: both look the same."),
         _("Stop. A group is there again once the member enters from it."),
     ),
@@ -184,14 +194,17 @@ CATALOGUE = (
     ErrorRow(
         (WeChatUnavailable,),
         _(
-            "WeChat is busy, slow or out of quota, or refuses this site's appid, secret or "
-            "address (−1, 40013, 40125, 40164, 45009 …)."
+            "WeChat is busy, slow or out of quota, refuses this site's appid, secret or address "
+            "(−1, 40013, 40125, 40164, 45009 …), or too many calls to it are under way."
         ),
         _("Wait `retryAfter` seconds, then repeat the call; a log-in with a new code."),
     ),
     ErrorRow(
-        (Unavailable, StorageUnavailable),
-        _("The database, or the storage of avatars, does not answer at the moment."),
+        (Unavailable, StorageUnavailable, TooManyPictures),
+        _(
+            "The database, or the storage of avatars, does not answer at the moment, "
+            "or too many pictures are being read."
+        ),
         _("Wait `retryAfter` seconds, then repeat the call."),
     ),
 )
@@ -218,7 +231,7 @@ def as_api_exception(error: Exception) -> APIException:
         case SuspiciousOperation():
             return Invalid()
         case UnreadablePostError():
-            return Invalid(_("The body ended early."))
+            return Invalid(BODY_ENDED)
         case _ if database_is_away(error):
             return Unavailable(wait=3)
         case wechat.InvalidCodeError():

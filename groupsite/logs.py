@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 from django.views.debug import SafeExceptionReporterFilter
 
 from core.context import caller, request_id
-
-from .outage import database_is_away
+from core.database import database_is_away
 
 CALENDAR = ZoneInfo("Asia/Shanghai")
 
@@ -28,8 +27,8 @@ NAMES = r"""
 SECRET_NAME = re.compile(rf"(?ix) .* {NAMES}")
 
 # A name, the sign after it and whatever opens the value, also where quotes are escaped as in a
-# JSON text within another; bearers; links that sign in; the user's part of a URL; and the values
-# that PostgreSQL and MariaDB quote when a constraint fails.
+# JSON text within another; bearers; links that sign in; server keys; the user's part of a URL; and
+# the values that PostgreSQL and MariaDB quote when a constraint fails.
 SECRET = re.compile(
     rf"""(?ix)
     ( {NAMES} \\*["']? \s* (?: [=:] | %3[ad] ) (?: [\s\[(] | \\*b?["'] )* )
@@ -37,6 +36,7 @@ SECRET = re.compile(
     | ( \b bearer \s+ | (?-i: \b Key ) \s+ (?= \S{{16}} ) ) \S+
     | ( (?: / | %2f ) (?: sign-in (?: / | %2f ) \d+ | g ) (?: / | %2f ) (?! < ) ) [^/\s"']+
     | ( :// ) [^/\s"'@]+ (?= @ )
+    | ( \b gsk_ ) [\w-]{{16,}}
     | ( \b DETAIL: ) [^\n]+
     | ( Duplicate \s entry \s \\*' ) [^'\\]+
     """
@@ -103,7 +103,7 @@ class ReportFilter(SafeExceptionReporterFilter):
     """Error reports without local variables: most of ours hold a code, a token or a key."""
 
     hidden_settings = re.compile(
-        SafeExceptionReporterFilter.hidden_settings.pattern + "|REDIS_URL|LOCATION|DSN",
+        SafeExceptionReporterFilter.hidden_settings.pattern + "|REDIS_URL|LOCATION|DSN|PROXY",
         re.IGNORECASE,
     )
 

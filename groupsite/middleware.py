@@ -3,19 +3,37 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
+from csp.constants import HEADER
+from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
+from django.conf import settings
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
+from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.utils.functional import cached_property
 from rest_framework.exceptions import APIException
 
+from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
+from core.database import database_is_away
 
 from .api import answer
-from .errors import Unavailable, of_status
-from .outage import database_is_away
+from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable, of_status
+
+TEXTS = {"text/css", "text/javascript", "image/svg+xml", "application/json"}
+LARGEST_BODY = MAX_BYTES + FORM_OVERHEAD  # a form with a picture
+WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
+
+PROBES = ("/livez", "/readyz")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -84,9 +102,37 @@ class SecurityHeadersMiddleware(SecurityMiddleware):
         return super().process_response(request, response)
 
 
+class PolicyMiddleware(CSPMiddleware):
+    """Puts the Content-Security-Policy on every answer, built once; a view may have its own."""
+
+    @cached_property
+    def policy(self) -> str:
+        return build_policy()
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> Any:
+        is_own = any(name.startswith("_csp") for name in (*vars(request), *vars(response)))
+        if is_own or settings.DEBUG:
+            return super().process_response(request, response)
+        response.headers.setdefault(HEADER, self.policy)
+        return response
+
+
+class HostMiddleware(CommonMiddleware):
+    """Django's, which refuses unknown hosts, except for probes: they ask by a machine's address."""
+
+    def process_request(self, request: HttpRequest) -> Any:
+        return None if request.path_info in PROBES else super().process_request(request)
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        # Every path below /api/ is a route, so that looking for it here would be in vain.
+        is_api = request.path_info.startswith("/api/")
+        return not is_api and super().should_redirect_with_slash(request)
+
+
 class ErrorsMiddleware:
-    """Gives every error below /api/ the shape of the API, also those raised outside of DRF, and
-    answers 503 everywhere while the database is away.
+    """Gives every error below /api/ the shape of the API, also those raised outside of DRF, shows
+    our page for every other address there is not, and answers 503 everywhere while the database is
+    away.
 
     Django's handler404 and handler500 are no place for this: they do not run with DEBUG on.
     """
@@ -97,21 +143,53 @@ class ErrorsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         if response.status_code == 500 and DATABASE_AWAY in request.META:
-            error: APIException = Unavailable(wait=3)
+            error: Callable[[], APIException] = partial(Unavailable, wait=3)
         elif _is_shapeless(request, response):
-            error = of_status(response.status_code, str(request.method))
+            error = partial(of_status, response.status_code, str(request.method))
         else:
             return response
         shaped = answer(request, error)
         for name, value in response.items():
             if name not in {"Content-Type", "Content-Length"}:
                 shaped.headers.setdefault(name, value)
+        shaped.cookies = response.cookies
         return shaped
 
 
+class ChunkedBodyMiddleware:
+    """Reads a body that comes in chunks, without a Content-Length; Django takes it for empty.
+
+    Only where the web server says that the body ends by itself, as gunicorn and granian do: a read
+    would wait for ever elsewhere, and the answer is 411.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.headers.get("Transfer-Encoding"):
+            return self.get_response(request)
+        if not request.META.get("wsgi.input_terminated"):
+            refused = answer(request, partial(Invalid, LENGTH_REQUIRED))
+            refused.status_code = HTTPStatus.LENGTH_REQUIRED  # to the client another `invalid`
+            return refused
+        try:
+            body = request.META["wsgi.input"].read(LARGEST_BODY + 1)
+        except OSError:
+            return answer(request, partial(Invalid, BODY_ENDED))
+        # Calls of the API refuse by their own limits, all of them smaller, what is cut off here.
+        if len(body) > LARGEST_BODY and not request.path_info.startswith("/api/"):
+            return answer(request, TooLarge)
+        request.META["CONTENT_LENGTH"] = str(len(body))
+        request._stream = BytesIO(body)
+        return self.get_response(request)
+
+
 def _is_shapeless(request: HttpRequest, response: HttpResponse) -> bool:
-    is_json = response.headers.get("Content-Type", "").startswith("application/json")
-    return response.status_code >= 400 and not is_json and request.path_info.startswith("/api/")
+    kind = response.headers.get("Content-Type", "")
+    if request.path_info.startswith("/api/"):
+        return response.status_code >= 400 and not kind.startswith("application/json")
+    return response.status_code == 404 and kind.startswith("text/html")
 
 
 @receiver(got_request_exception)
@@ -124,6 +202,31 @@ def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) 
     if request is not None and database_is_away(error):
         request.META[DATABASE_AWAY] = True
         logger.warning("%s: %s", type(error).__name__, error)
+
+
+class StaticGZipMiddleware(GZipMiddleware):
+    """Compresses the texts among our static files, which whitenoise sends as they are.
+
+    Only these: an answer that holds a secret beside what its caller sent must not be compressed,
+    or its size tells the secret (BREACH).
+    """
+
+    def __call__(self, request: HttpRequest) -> Any:
+        is_static = request.path_info.startswith(settings.STATIC_URL)
+        return super().__call__(request) if is_static else self.get_response(request)
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        if kind not in TEXTS or (request.method, response.status_code) != WHOLE:
+            return response
+        compressed = super().process_response(request, response)
+        # Made weak, it would not match in whitenoise, which would send the file again instead of a
+        # 304; browsers ask by Last-Modified then.
+        if compressed.has_header("Content-Encoding"):
+            del compressed.headers["ETag"]
+        return compressed
 
 
 class PrivateCacheMiddleware:

@@ -2,24 +2,36 @@
 
 from typing import Any, Literal
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
-from core.serializers import IGNORED_KEYS, StrictCharField, StrictSerializer
+from core.schema import tell_spectacular
+from core.serializers import StrictCharField, StrictSerializer
 
 from .errors import CATALOGUE
 
 
 class ErrorOutput(serializers.Serializer[Any]):
     code = serializers.ChoiceField([(row.code, row.when) for row in CATALOGUE])
-    detail = serializers.CharField(help_text="A sentence in the request's language.")
+    detail = serializers.CharField(help_text=_("A sentence in the request's language."))
     requestId = serializers.CharField()
     fields = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()), required=False
     )
-    retryAfter = serializers.IntegerField(required=False, help_text="seconds")
+    retryAfter = serializers.IntegerField(required=False, help_text=_("seconds"))
+
+
+class ApiGenerator(SchemaGenerator):
+    """Makes the schema with what `core.schema` keeps."""
+
+    def get_schema(self, *args: Any, **kwargs: Any) -> Any:
+        tell_spectacular()
+        return super().get_schema(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class ApiSchema(AutoSchema):
@@ -29,7 +41,9 @@ class ApiSchema(AutoSchema):
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, StrictSerializer):
-            schema["properties"] |= {key: {"description": "ignored"} for key in IGNORED_KEYS}
+            schema["properties"] |= {
+                key: {"description": gettext("ignored")} for key in sorted(serializer.ignored)
+            }
             schema["additionalProperties"] = False
         return schema
 
@@ -69,7 +83,11 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     name = "bearer"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer"}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": gettext("The `token` that a log-in answered."),
+        }
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -81,5 +99,5 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
             "type": "apiKey",
             "in": "header",
             "name": "Authorization",
-            "description": "`Key <server key>`, made by operators",
+            "description": gettext("`Key <server key>`; operators make the keys in the console."),
         }

@@ -4,6 +4,7 @@ What is wrong in production is found by `manage.py check` (groupsite/checks.py a
 which the web server runs as well before it serves anything.
 """
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ def object_storage(
     return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
 
 
+def redis_options() -> dict[str, Any]:
+    """Return how long the cache and the throttles wait for Redis: half a second, once."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
+
+
 def database(url: str) -> dict[str, Any]:
     """Read DATABASE_URL as Django needs it. No error quotes it: it has a password."""
     try:
@@ -133,6 +142,8 @@ NUM_PROXIES = whole_number("NUM_PROXIES", 0)
 WECHAT_APPS = app_secrets(env.str("WECHAT_APPS", default=""))
 WECHAT_API_URL = env.str("WECHAT_API_URL", default="https://api.weixin.qq.com")
 ALLOW_SANDBOX = env.bool("ALLOW_SANDBOX", default=False)
+WECHAT_MAX_IN_FLIGHT = whole_number("WECHAT_MAX_IN_FLIGHT", 8)
+WECHAT_PROXY = env.str("WECHAT_PROXY", default="")
 WECHAT_PUSH = push_channels(env.str("WECHAT_PUSH", default=""))
 CONTENT_SAFETY = env.bool("CONTENT_SAFETY", default=True)
 WATERMARK_MAX_AGE = whole_number("WATERMARK_MAX_AGE", 300)
@@ -166,21 +177,23 @@ MIDDLEWARE = [
     # What every answer gets, from wherever it comes …
     "groupsite.middleware.RequestLogMiddleware",
     "groupsite.middleware.SecurityHeadersMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "groupsite.middleware.PolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "groupsite.middleware.PrivateCacheMiddleware",
     "groupsite.middleware.ErrorsMiddleware",
     # … and those who give them.
     "groupsite.throttles.AddressThrottleMiddleware",
+    "groupsite.middleware.ChunkedBodyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "groupsite.middleware.StaticGZipMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "groupsite.pages.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "groupsite.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django_otp.middleware.OTPMiddleware",
+    "groupsite.pages.AuthenticationMiddleware",
+    "groupsite.pages.MessageMiddleware",
+    "groupsite.pages.OTPMiddleware",
     "console.guesses.GuessLimitMiddleware",
 ]
 
@@ -211,6 +224,10 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["CONN_MAX_AGE"] = 60
+# For processes that answer requests: core.database.bound_requests puts them into DATABASES.
+DATABASE_POOL = whole_number("DATABASE_POOL", 4)
+DATABASE_TIMEOUT = whole_number("DATABASE_TIMEOUT", 3)
+DATABASE_PREPARE = env.bool("DATABASE_PREPARE", default=True)
 _engine = DATABASES["default"]["ENGINE"].rpartition(".")[2]
 _options: dict[str, Any] = DATABASES["default"].setdefault("OPTIONS", {})
 if _engine == "sqlite3":
@@ -222,7 +239,11 @@ if _engine == "sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 elif _engine == "postgresql":
-    _options |= {"connect_timeout": 3}
+    # Compiling a statement takes longer than any of ours that is to be answered in time.
+    jit = f"-c jit=off {_options.get('options', '')}".strip()
+    _options |= {"connect_timeout": 3, "options": jit}
+    if DATABASE_PREPARE:  # those that ask for it, and no others however often they are made
+        _options |= {"prepare_threshold": sys.maxsize}
 elif _engine == "mysql":
     import pymysql
 
@@ -230,15 +251,20 @@ elif _engine == "mysql":
     pymysql.version_info = (2, 2, 1, "final", 0)
     pymysql.install_as_MySQLdb()
     _options |= {"charset": "utf8mb4", "sql_mode": "STRICT_TRANS_TABLES"}
-    _options |= {"connect_timeout": 3, "read_timeout": 20, "write_timeout": 20}
+    _options |= {"connect_timeout": 3}
     DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
-CACHES = {
+REDIS_OPTIONS: dict[str, Any] = redis_options() if REDIS_URL and find_spec("redis") else {}
+CACHES: dict[str, dict[str, Any]] = {
     "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+        {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "OPTIONS": REDIS_OPTIONS,
+        }
         if REDIS_URL
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     )
@@ -286,7 +312,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
-SESSION_ENGINE = "groupsite.outage"
+SESSION_ENGINE = "console.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 X_FRAME_OPTIONS = "DENY"
 
@@ -317,6 +343,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 PASSWORD_RESET_TIMEOUT = 24 * 3600
 OPERATOR_TOTP = env.bool("OPERATOR_TOTP", default=not DEBUG)
+SIGN_IN_COMMAND = env.str("SIGN_IN_COMMAND", default="python manage.py sign_in_link <username>")
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 
@@ -346,10 +373,13 @@ SPECTACULAR_SETTINGS = {
         "of `wx.login`, then send `Authorization: Bearer <token>`. Every error is "
         "`{code, detail, requestId}`: branch on `code`, show `detail`. On `session_stale` log in, "
         "fetch the encrypted data **again**, and retry once; on 401 log in; where `retryAfter` "
-        "is given, wait that many seconds."
+        "is given, wait that many seconds.\n\n"
+        "The examples are those of `make demo`, where each works as it stands: run **Log in**, "
+        "put the `token` of its answer into **Authorize**, and go on from the top."
     ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "groupsite.schema.ApiGenerator",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_AUTHENTICATION": [],
@@ -359,8 +389,11 @@ SPECTACULAR_SETTINGS = {
         "Source": "groups.models.ScoreSource",
         "Window": "groups.periods.Window",
     },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "groupsite.reference.describe",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # Logs
@@ -376,6 +409,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "django.request": {"filters": ["crashes"]},
+        "psycopg.pool": {"level": "WARNING"},  # it has several lines for each request
         # The development server's own line about each request: ours says it without the path.
         "django.server": {"handlers": [], "level": "ERROR", "propagate": True},
     },

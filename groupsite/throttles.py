@@ -1,6 +1,7 @@
 """The throttles of the site: one by address before everything else, one of the API by caller."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -9,57 +10,71 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from accounts.models import WeChatUser
-from core.limits import client_address, limiter, limits_in
+from core.limits import Count, client_address, limiter, limits_in
 
 from .api import answer
 from .errors import Throttled
-from .middleware import GetResponse
+from .middleware import PROBES, GetResponse
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module
+
+OWED = "groupsite.owed"  # where a request keeps the counts that it owes to Redis
 
 
 class AddressThrottleMiddleware:
     """Refuses an address that asks too often, before anything that costs something.
 
     It also sees what DRF's throttles never see: pages, refused tokens, paths that do not exist.
+    Redis counts the address together with the caller, or where there is none when the request has
+    been answered: one call of Redis for each request.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self.free = ("/livez", "/readyz", "/media/", "/avatars/", settings.STATIC_URL)
+        self.of_rows = {f"/api/v1/server/{name}" for name in ("scores", "users", "sessions")}
+        self.free = (*PROBES, "/media/", "/avatars/", settings.STATIC_URL)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        limit = limits_in(settings.THROTTLES).get("address")
-        if limit and not request.path_info.startswith(self.free):
-            count = (limit, "address", client_address(request))
-            if wait := limiter().wait([count]):
-                return answer(request, Throttled(wait))
-        return self.get_response(request)
+        # A server that logs its members in one by one has a single address.
+        is_row = request.path_info in self.of_rows
+        limit = limits_in(settings.THROTTLES).get("rows" if is_row else "address")
+        if not limit or request.path_info.startswith(self.free):
+            return self.get_response(request)
+        scope = "address-rows" if is_row else "address"
+        owed = [Count(limit, scope, client_address(request))]
+        if wait := limiter().enter(owed):
+            return answer(request, partial(Throttled, wait))
+        request.META[OWED] = owed
+        response = self.get_response(request)
+        limiter().leave(owed)
+        return response
 
 
 class CallerThrottle(BaseThrottle):
     """DRF's throttle class: by user, token and call.
 
     A view that does not know its users yet names a `throttle_scope`, counted by address. A view's
-    `costly` names those of its methods that may be called less often.
+    `costly` names those of its methods that may be called less often. What a view's `count_rows`
+    returns is counted in place of the call.
     """
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
         """Count the request. Raises Throttled."""
         limits = limits_in(settings.THROTTLES)
         counts = [
-            (limits[scope], scope, identity)
-            for scope, identity in _scopes(request, view, limits)
+            Count(limits[scope], scope, *rest)
+            for scope, *rest in _scopes(request, view, limits)
             if scope in limits
         ]
-        if counts and (wait := limiter().wait(counts)):
+        if counts and (wait := limiter().wait(counts, request.META.get(OWED))):
             raise Throttled(wait)
         return True
 
 
-def _scopes(request: Request, view: Any, limits: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield scopes, the narrowest first, and the identity that each counts: never a secret."""
+def _scopes(request: Request, view: Any, limits: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield scopes, the narrowest first, the identity that each counts, which is never a secret,
+    and what the request costs where that is not 1."""
     user, credential = request.user, request.auth
     if isinstance(user, WeChatUser):
         method = "GET" if request.method == "HEAD" else str(request.method)
@@ -68,6 +83,10 @@ def _scopes(request: Request, view: Any, limits: Mapping[str, Any]) -> Iterator[
         yield "costly" if is_costly else "call", f"{user.pk} {method} {name}"
         yield "user", str(user.pk)
     if credential is not None:
-        yield "token", f"{type(credential).__name__} {credential.pk}"
+        who = f"{type(credential).__name__} {credential.pk}"
+        if count_rows := getattr(view, "count_rows", None):
+            yield "rows", who, count_rows()
+        else:
+            yield "token", who
     if scope := getattr(view, "throttle_scope", ""):
         yield scope, client_address(request)

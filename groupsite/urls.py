@@ -5,10 +5,14 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
+from django.views.i18n import set_language
 
 from accounts import api as accounts
+from accounts.avatars.storage import SMALL
 from accounts.views import avatar_view, default_avatar_view, wechat_push
 from console import exports, integration, totp
+from console.access import operators_only
+from console.account import account
 from console.action_page import action_page
 from console.group_page import group_page
 from console.groups import group_list, label_groups
@@ -44,6 +48,7 @@ api = [
     path("me", accounts.MeView.as_view()),
     path("me/avatar", accounts.AvatarView.as_view()),
     path("me/consent", accounts.ConsentView.as_view()),
+    path("me/consent/<slug:purpose>", accounts.OneConsentView.as_view()),
     path("me/data", groups.MyDataView.as_view()),
     path("groups", groups.GroupsView.as_view()),
     path("groups/resolve", groups.ResolveView.as_view()),
@@ -53,10 +58,12 @@ api = [
     path("groups/<opaque:openGId>/ranking", groups.RankingView.as_view()),
     path("groups/<opaque:openGId>/ranking/around", groups.AroundView.as_view()),
     path("groups/<opaque:openGId>/link", groups.LinkView.as_view()),
+    path("groups/<opaque:openGId>/reports", groups.ReportsView.as_view()),
     path("boards", groups.BoardsView.as_view()),
     path("scores", groups.ScoresView.as_view()),
     path("server/scores", server.ServerScoresView.as_view()),
     path("server/sessions", server.ServerSessionsView.as_view()),
+    path("server/users", server.ServerUsersView.as_view()),
     path("server/users/<opaque:openid>/groups", server.ServerGroupsView.as_view()),
     path("server/groups/<opaque:openGId>/ranking", server.ServerRankingView.as_view()),
     path("server/groups/<opaque:openGId>/winners", server.WinnersView.as_view()),
@@ -64,20 +71,30 @@ api = [
 
 urlpatterns = [
     path("api/v1/", include(api)),
-    path("api/schema/", views.SchemaView.as_view(), name="schema"),
-    path("api/docs/", views.DocsView.as_view(url_name="schema"), name="docs"),
+    path("api/schema/", views.schema, name="schema"),
+    path("api/docs/", views.docs, name="docs"),
     re_path(r"^api/", views.ApiNotFoundView.as_view()),
     path("groups/", group_list, name="group-list"),
     path("groups/labels/", label_groups, name="group-labels"),
     path("groups/<int:pk>/", group_page, name="group-page"),
     path("g/<str:signed>/", member_page, name="member-page"),
     path("avatars/<slug:signed>.webp", default_avatar_view, name="default-avatar"),
+    path(
+        f"avatars/{SMALL}/<slug:signed>.webp",
+        default_avatar_view,
+        {"size": SMALL},
+        name="small-default-avatar",
+    ),
     path(f"{MEDIA}avatars/<slug:name>.webp", avatar_view),
+    path("wechat/push/<opaque:appid>", wechat_push),  # as WeChat's console was given it
     path("wechat/push/<opaque:appid>/", wechat_push),
     path("sign-in/<int:pk>/<str:token>/", sign_in, name="sign-in"),
+    path("admin/account/", account, name="console-account"),
+    path("admin/language/", operators_only()(set_language), name="console-language"),
     path("admin/mini-program/", choose_app, name="console-mini-program"),
     path("admin/openid/<int:pk>/", show_openid, name="console-openid"),
     path("admin/act/<slug:key>/<int:pk>/", action_page, name="console-act"),
+    path("admin/export/", exports.index, name="export-index"),
     path("admin/export/<slug:what>/", exports.choose, name="export-choose"),
     path("admin/export/<slug:what>.<slug:form>", exports.export, name="export"),
     path(

@@ -1,17 +1,22 @@
+from functools import cache
+
 from django.conf import settings
-from django.db import Error
+from django.db import Error, connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
-from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from groups.models import Board
+from core.schema import extend_schema
 
 
 @extend_schema(exclude=True)
@@ -25,12 +30,20 @@ class ApiNotFoundView(APIView):
         raise NotFound
 
 
-class SchemaView(SpectacularAPIView):
-    http_method_names = ["get", "head"]
+@csrf_exempt
+def schema(request: HttpRequest) -> HttpResponseBase:
+    """Answer with the OpenAPI schema; what makes it is imported when it is first asked for."""
+    from .docs import SchemaView
+
+    return SchemaView.as_view()(request)
 
 
-class DocsView(SpectacularSwaggerSplitView):
-    http_method_names = ["get", "head"]
+@csrf_exempt
+def docs(request: HttpRequest) -> HttpResponseBase:
+    """Show the API's documentation."""
+    from .docs import DocsView
+
+    return DocsView.as_view(url_name="schema")(request)
 
 
 @csrf_exempt
@@ -45,12 +58,32 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer whether the process can work: the database answers, and has its tables."""
+    """Answer whether the process can work: the database answers, with all migrations of the code.
+
+    `database` is `up`, `down` or `behind`; `detail` says in words what is missing.
+    """
     try:
-        Board.objects.exists()
+        applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
+        missing = _migrations() - set(applied)
     except Error:
-        return JsonResponse({"status": "unavailable", "database": "down"}, status=503)
-    return JsonResponse({"status": "ok", "database": "up"})
+        state, detail = "down", _("The database does not answer, or has no tables.")
+    else:
+        if not missing:
+            return JsonResponse({"status": "ok", "database": "up"})
+        names = ", ".join(sorted(".".join(name) for name in missing))
+        state = "behind"
+        detail = format_lazy(_("The database lacks migrations: {names}. Run migrate."), names=names)
+    return JsonResponse(
+        {"status": "unavailable", "database": state, "detail": str(detail)},
+        status=503,
+        json_dumps_params={"ensure_ascii": False},
+    )
+
+
+@cache
+def _migrations() -> set[tuple[str, str]]:
+    """Return the migrations of the code, as app and name."""
+    return set(MigrationLoader(None).disk_migrations)
 
 
 favicon = RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg")

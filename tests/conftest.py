@@ -15,11 +15,13 @@ from django.utils import timezone
 
 from audit import attempts
 from audit.models import AuditEvent
-from core import limits
+from groups import ranking
 from groups.models import Board, Group, ServerKey, VerificationFile
 from groupsite.logs import JsonFormatter
 from tests.cast import Person
-from tests.settings import APP_ID, REDIS_URL
+from tests.servers import forget_counts
+from tests.settings import APP_ID
+from wechat.gate import forget_failures
 from wechat.sandbox import Phone, Sandbox
 
 
@@ -36,12 +38,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _reset_counters() -> None:
-    """Forget what another test left: throttles, watches and the pace of attempts."""
+    """Forget what another test left: throttles, watches, failures of WeChat, attempts' pace."""
+    ranking.recent.clear()
     attempts.forget_watches()
     attempts._pace = attempts._Pace()
-    limits.limiter_on.cache_clear()
-    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
-        shared.storage.reset()
+    forget_failures()
+    forget_counts()
 
 
 @pytest.fixture(scope="session")

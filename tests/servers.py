@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.settings import APP_ID, DATABASE_URL
+from core import limits
+from tests.settings import APP_ID, DATABASE_URL, REDIS_URL
 from wechat.sandbox import Phone, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,17 +42,59 @@ print("port", server.server_port, flush=True)
 server.serve_forever()
 """
 
+# Runs the pieces of code that it reads, one line of JSON each, and answers what they printed.
+SHELL = """
+import json
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+import django
+django.setup()
+from django.db import connections
+
+for line in sys.stdin:
+    with redirect_stdout(StringIO()) as said:
+        exec(json.loads(line), {})
+    connections.close_all()
+    print(json.dumps(said.getvalue()), flush=True)
+"""
+
 QUESTION = """
 import json
 from datetime import timedelta
-import django
-django.setup()
+from django.contrib.auth.models import User
 from django.db.models import Count
 from django.utils import timezone
 from accounts.models import *
+from accounts.moderation import block
+from audit.actors import Actor
 from groups.models import *
 print(json.dumps({}))
 """
+
+
+SUPERUSERS = """
+from django.contrib.auth.models import User
+from django.test import Client
+
+for name in {names}:
+    operator, browser = User.objects.create_superuser(name), Client()
+    browser.force_login(operator)
+    print(operator.pk, browser.cookies["sessionid"].value)
+"""
+
+MAKE_BOARD = (
+    "Board.objects.create(app_id={app!r}, key={key!r}, order={order!r}, policy={policy!r},"
+    " scope='app', writer='client').pk"
+)
+
+
+def forget_counts() -> None:
+    """Forget what throttles counted, in this process and in Redis."""
+    limits.limiter_on.cache_clear()
+    if (shared := limits.limiter_on(REDIS_URL).shared) is not None:
+        for key in shared.client.scan_iter(f"{shared.prefix}*"):
+            shared.client.delete(key)
 
 
 @contextmanager
@@ -120,6 +163,7 @@ class Site:
     urls: list[str]
     logs: list[Path]
     sandbox: Sandbox
+    shell: subprocess.Popen[str] | None = None
 
     def run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -133,9 +177,31 @@ class Site:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def execute(self, code: str) -> str:
+        """Run code in the site's own Django, always in the same process; return what it prints."""
+        if self.shell is None:
+            self.shell = subprocess.Popen(
+                [sys.executable, "-c", SHELL],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        self.shell.stdin.write(f"{json.dumps(code)}\n")
+        self.shell.stdin.flush()
+        said = self.shell.stdout.readline()
+        assert said, "the code failed: see what it wrote to stderr"
+        return str(json.loads(said))
+
     def ask(self, expression: str) -> Any:
         """Evaluate an expression in the site's own Django."""
-        return json.loads(self.run("-c", QUESTION.replace("{}", expression)))
+        return json.loads(self.execute(QUESTION.replace("{}", expression)))
+
+    def close(self) -> None:
+        """End the process of `execute`."""
+        if self.shell:
+            self.shell.communicate(timeout=PATIENCE)
 
     def said(self) -> str:
         return "".join(log.read_text() for log in self.logs)
@@ -171,6 +237,47 @@ class Caller:
 
     def envelope(self, chat: str) -> dict[str, str]:
         return self.phone.share_info(self.phone.open_card(chat)["shareTicket"])
+
+
+@contextmanager
+def two_servers(directory: Path, **settings: str) -> Iterator[Site]:
+    """Run two servers on one new database, for what may last longer than a request should."""
+    logs = [directory / "server-0.log", directory / "server-1.log"]
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox({APP_ID: "secret"}))
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DATABASE_URL": stack.enter_context(scratch_database(directory)),
+            "DATABASE_TIMEOUT": str(PATIENCE // 2),
+            "WECHAT_APPS": f"{APP_ID}:secret",
+            "WECHAT_API_URL": sandbox.url,
+            **settings,
+        }
+        site = Site(environment, [], logs, sandbox)
+        stack.callback(site.close)
+        site.run("manage.py", "migrate", "--verbosity", "0")
+        site.urls += [stack.enter_context(serving(environment, log)) for log in logs]
+        yield site
+
+
+def superusers(site: Site, *names: str) -> list[tuple[str, str]]:
+    """Make superusers of these names; return the number and the session of each."""
+    said = site.execute(SUPERUSERS.replace("{names}", repr(names)))
+    return [(pk, session) for pk, session in map(str.split, said.splitlines())]
+
+
+def send_form(site: Site, session: str, server: int, path: str, **values: str) -> int:
+    """Post a form of the console; return the status of the answer."""
+    address = site.urls[server % 2].replace("/api/v1/", path)
+    token = "x" * 32
+    answer = requests.post(
+        address,
+        {"csrfmiddlewaretoken": token, **values},
+        headers={"Cookie": f"sessionid={session}; csrftoken={token}", "Referer": address},
+        allow_redirects=False,
+        timeout=PATIENCE,
+    )
+    return answer.status_code
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:

@@ -37,9 +37,21 @@ os.environ |= {
     "THROTTLES": "",
     "SENTRY_DSN": "",
 }
-for _name in ("WATERMARK_MAX_AGE", "WATERMARK_REQUIRED", "MEMBERSHIP_PROOF_DAYS", "LINK_MAX_AGE"):
+for _name in (
+    "WATERMARK_MAX_AGE",
+    "WATERMARK_REQUIRED",
+    "MEMBERSHIP_PROOF_DAYS",
+    "LINK_MAX_AGE",
+    "SIGN_IN_COMMAND",
+):
     os.environ.pop(_name, None)
 
 from groupsite.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+MIDDLEWARE = [
+    {"whitenoise.middleware.WhiteNoiseMiddleware": "tests.static_files.StaticListMiddleware"}.get(
+        name, name
+    )
+    for name in MIDDLEWARE  # noqa: F405
+]

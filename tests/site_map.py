@@ -53,16 +53,16 @@ def admin_path(route: str) -> str:
 PAGES_BY_ROLE: dict[str, tuple[str, ...]] = {
     "any": (
         "admin/",
+        "admin/account/",
         "admin/jsi18n/",
         "admin/password_change/",
-        "admin/password_change/done/",
     ),
     "viewer": (
         "admin/audit/auditevent/",
         "admin/audit/auditevent/<path:object_id>/change/",
-        "admin/audit/auditevent/<path:object_id>/history/",
         "admin/accounts/wechatuser/",
         "admin/accounts/wechatuser/<path:object_id>/change/",
+        "admin/export/",
         "admin/export/<slug:what>.<slug:form>",
         "admin/export/<slug:what>/",
         "admin/export/ranking/<int:pk>.<slug:form>",
@@ -82,6 +82,7 @@ PAGES_BY_ROLE: dict[str, tuple[str, ...]] = {
     "manager": (
         "admin/groups/serverkey/",
         "admin/groups/serverkey/<path:object_id>/change/",
+        "admin/groups/serverkey/<path:object_id>/rotate/",
         "admin/groups/serverkey/add/",
         "admin/check/credentials/",
         "admin/groups/board/add/",
@@ -93,7 +94,6 @@ PAGES_BY_ROLE: dict[str, tuple[str, ...]] = {
     "superuser": (
         "admin/auth/group/",
         "admin/auth/group/<path:object_id>/change/",
-        "admin/auth/group/<path:object_id>/delete/",
         "admin/auth/group/add/",
         "admin/auth/user/",
         "admin/auth/user/<id>/password/",

@@ -2,17 +2,19 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import Group as Role
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.utils.translation import override
 
 from accounts.models import WeChatUser
+from audit.models import AuditEvent
 from console.roles import asked_for
 from groups.models import Board, Group, Membership, Score
-from tests.cast import Person
+from tests.cast import Person, everything_stored
 
 
 def change(olga: Browser, row: Any, **values: Any) -> Any:
@@ -55,7 +57,7 @@ def test_members_are_found_by_nickname_and_openid_and_shown_with_a_face(
     for words in ("小明", alice.openid):
         answer = olga.get("/admin/accounts/wechatuser/", {"q": words})
         assert [row.pk for row in answer.context["cl"].result_list] == [alice.user.pk], words
-        assert alice.user.avatar_path in answer.content.decode()
+        assert alice.user.small_avatar_path in answer.content.decode()
 
 
 def test_a_label_is_the_groups_title_from_the_next_read(
@@ -98,6 +100,10 @@ def test_the_operators_list_shows_each_group_on_one_page_only(olga: Browser) -> 
     pages = [olga.get("/groups/", {"page": number}).context["page"] for number in (1, 2, 3)]
     shown = [group.pk for page in pages for group in page]
     assert len(shown) == len(set(shown)) == 120
+    for asked, number in {"99": 3, "0": 1, "x": 1, "-1": 1, "9" * 30: 1}.items():
+        page = olga.get("/groups/", {"page": asked}).context["page"]
+        assert (page.number, page.paginator.count) == (number, 120), asked
+    assert olga.get("/groups/", {"q": "11"}).context["page"].paginator.count == 11
 
 
 def test_groups_without_recent_entries_come_last(group: Group, olga: Browser) -> None:
@@ -106,23 +112,9 @@ def test_groups_without_recent_entries_come_last(group: Group, olga: Browser) ->
     assert (first.open_gid, last.open_gid) == (group.open_gid, "tG-silent")
 
 
-def test_a_new_operator_signs_in_with_their_role(olga: Browser) -> None:
-    secret = "correct horse battery"
-    sent = {"username": "vera", "password1": secret, "password2": secret}
-    assert (
-        olga.post("/admin/auth/user/add/", {**sent, "usable_password": "true"}).status_code == 302
-    )
-    vera, role = User.objects.get(username="vera"), Role.objects.get(name="viewer")
-    sent = {"username": "vera", "is_active": "on", "is_staff": "on", "groups": [role.pk]}
-    assert olga.post(f"/admin/auth/user/{vera.pk}/change/", sent).status_code == 302
-    browser = Browser()
-    assert browser.login(username="vera", password=secret)
-    assert browser.get("/groups/").status_code == 200
-    assert "viewer" in olga.get("/admin/auth/user/").content.decode()
-
-
 def test_a_role_lists_its_permissions_in_the_readers_language(olga: Browser) -> None:
-    role = Role.objects.get(name="viewer")
+    role = Role.objects.create(name="客服")
+    role.permissions.set(Role.objects.get(name="viewer").permissions.all())
     address = f"/admin/auth/group/{role.pk}/change/"
     page = olga.get(address).content.decode()
     offered = re.findall(r'name="permissions" value="(\d+)"', page)
@@ -131,5 +123,177 @@ def test_a_role_lists_its_permissions_in_the_readers_language(olga: Browser) -> 
     english = olga.get(address, headers={"Accept-Language": "en"}).content.decode()
     assert "Can see openids" in english
     held = set(role.permissions.values_list("pk", flat=True))
-    olga.post(address, {"name": "viewer", "permissions": sorted(held)})
+    olga.post(address, {"name": "客服", "permissions": sorted(held)})
     assert set(role.permissions.values_list("pk", flat=True)) == held
+
+
+# New operators
+
+
+def add_operator(olga: Browser, role: str = "viewer", **sent: Any) -> Any:
+    """Send the form that adds Vera."""
+    found = Role.objects.filter(name=role).first()
+    key = found.pk if found else role
+    return olga.post("/admin/auth/user/add/", {"username": "vera", "role": key, **sent})
+
+
+def link_in(page: Any) -> str:
+    [link] = re.findall(r'id="shown-once"[^>]*>([^<]*)<', page.content.decode())
+    assert link.startswith("http://testserver/sign-in/")
+    return urlsplit(link).path
+
+
+def test_a_new_operator_gets_a_role_and_a_link_in_one_form(olga: Browser, log_output: Any) -> None:
+    answer = add_operator(olga, "moderator", first_name="王薇")
+    waiting = str(everything_stored()) + str(olga.session.items())
+    page = olga.get(answer["Location"])
+    path = link_in(page)
+    vera = User.objects.get(username="vera")
+    assert (vera.is_staff, vera.is_superuser, vera.first_name) == (True, False, "王薇")
+    assert [role.name for role in vera.groups.all()] == ["moderator"]
+    assert not vera.has_usable_password() and "王薇" in page.content.decode()
+    browser = Browser()
+    assert browser.post(path).status_code == 302 and browser.get("/groups/").status_code == 200
+    assert Browser().post(path).status_code == 410, "it works once"
+    token = path.strip("/").rpartition("/")[2]
+    assert token not in waiting + str(everything_stored()) + log_output.getvalue()
+    added, linked = AuditEvent.objects.filter(target="user", target_id=vera.pk).order_by("pk")[:2]
+    assert (added.action, added.details) == ("add", {"given": ["moderator"]})
+    assert linked.action == "sign_in_link" and linked.operator_name == "olga"
+
+
+def test_reloading_makes_no_second_operator_and_no_second_link(olga: Browser) -> None:
+    answer = add_operator(olga)
+    path = link_in(olga.get(answer["Location"]))
+    again = olga.get(answer["Location"]).content.decode()
+    assert "shown-once" not in again and "sign-in/" not in again
+    assert add_operator(olga).status_code == 200, "the name is taken"
+    assert add_operator(olga, username="VERA").status_code == 200, "in any spelling"
+    assert User.objects.filter(username__iexact="vera").count() == 1
+    assert AuditEvent.objects.filter(action="sign_in_link").count() == 1
+    assert Browser().post(path).status_code == 302
+
+
+def test_a_new_link_is_made_on_the_operators_page(olga: Browser) -> None:
+    vera = User.objects.get(pk=int(add_operator(olga)["Location"].split("/")[-3]))
+    address = f"/admin/auth/user/{vera.pk}"
+    first = link_in(olga.get(f"{address}/change/"))
+    assert f'action="{address}/link/"' in olga.get(f"{address}/change/").content.decode()
+    assert olga.get(f"{address}/link/").status_code == 405
+    second = link_in(olga.get(olga.post(f"{address}/link/")["Location"]))
+    assert Browser().post(second).status_code == 302
+    assert Browser().post(first).status_code == 410, "using one ends the others"
+    User.objects.filter(pk=vera.pk).update(is_active=False)
+    assert "shown-once" not in olga.post(f"{address}/link/", follow=True).content.decode()
+    assert AuditEvent.objects.filter(action="sign_in_link").count() == 2
+
+
+def test_a_link_is_shown_to_its_maker_alone_and_not_if_the_operator_rose_meanwhile(
+    olga: Browser,
+) -> None:
+    una = User.objects.create_user("una", is_staff=True)
+    names = ["change_user", "add_user", "view_user"]
+    una.user_permissions.set(Permission.objects.filter(codename__in=names))
+    browser = Browser()
+    browser.force_login(una)
+    vera = User.objects.create_user("vera", is_staff=True)
+    answer = browser.post(f"/admin/auth/user/{vera.pk}/link/")
+    assert "shown-once" not in olga.get(answer["Location"]).content.decode()
+    vera.groups.add(Role.objects.get(name="manager"))
+    assert "shown-once" not in browser.get(answer["Location"]).content.decode()
+
+
+def test_an_operator_adds_no_one_with_more_than_they_hold(olga: Browser) -> None:
+    una = User.objects.create_user("una", is_staff=True)
+    una.groups.add(Role.objects.get(name="viewer"))
+    names = ["change_user", "add_user"]
+    una.user_permissions.set(Permission.objects.filter(codename__in=names))
+    browser = Browser()
+    browser.force_login(una)
+    for role in ("moderator", "manager", "superuser", "", "x"):
+        assert list(add_operator(browser, role).context["adminform"].form.errors) == ["role"]
+    assert add_operator(browser, "viewer", is_superuser="on", is_staff="").status_code == 302
+    vera = User.objects.get(username="vera")
+    assert (vera.is_superuser, [role.name for role in vera.groups.all()]) == (False, ["viewer"])
+
+
+def test_a_superuser_adds_a_superuser(olga: Browser) -> None:
+    add_operator(olga, "superuser")
+    assert User.objects.get(username="vera").is_superuser
+    assert AuditEvent.objects.get(action="add").details == {"given": ["is_superuser"]}
+
+
+ROLE_WORDS = {
+    "zh-hans": ("查看员", "审核员", "主管", "超级管理员", "可导出（不含 openid）"),
+    "en": ("Viewer", "Moderator", "Manager", "Superuser", "exports them without openids"),
+}
+
+
+@pytest.mark.parametrize("language", ROLE_WORDS)
+def test_each_role_says_in_the_readers_language_what_it_allows(
+    olga: Browser, language: str
+) -> None:
+    add_operator(olga, "manager")
+    custom = Role.objects.create(name="客服")
+    custom.permissions.add(Permission.objects.get(codename="view_board"))
+    manager = Role.objects.get(name="manager")
+    viewer, _m, titled, _s, sentence = ROLE_WORDS[language]
+
+    def read(path: str) -> str:
+        return olga.get(path, headers={"Accept-Language": language}).content.decode()
+
+    add, roles = read("/admin/auth/user/add/"), read("/admin/auth/group/")
+    assert all(word in add for word in ROLE_WORDS[language])
+    assert sentence in roles and viewer in roles and "客服" in roles
+    for page in (add, roles):
+        assert {"zh-hans": "榜单 · 查看", "en": "Board · view"}[language] in page
+    operators = read("/admin/auth/user/")
+    page = read(f"/admin/auth/group/{manager.pk}/change/")
+    event = AuditEvent.objects.get(action="add")
+    audit = read(f"/admin/audit/auditevent/{event.pk}/change/")
+    for text in (operators, page, audit):
+        assert titled in text
+    for text in (add, roles, operators, page, audit):
+        assert not re.findall(r">\s*(viewer|moderator|manager)\s*<", text)
+        assert not re.search(r"(?:given|给予|授予): manager\b", text)
+    assert language == "en" or "Can " not in page
+
+
+def test_roles_are_never_headed_as_groups(olga: Browser) -> None:
+    Role.objects.create(name="客服")
+    listed = olga.get("/admin/auth/group/").content.decode()
+    heads = re.findall(r"<th[^>]*column[^>]*>(.*?)</th>", listed, re.DOTALL)
+    assert heads and not [head for head in heads if "群" in head]
+    twice = olga.post("/admin/auth/group/add/", {"name": "客服"})
+    errors = str(twice.context["adminform"].form.errors)
+    assert "已有同名角色" in errors and "群" not in errors
+    filters = olga.get("/admin/auth/user/").context["cl"].filter_specs
+    assert "角色" in [str(each.title) for each in filters]
+    taken = olga.post("/admin/auth/group/add/", {"name": "主管"})
+    assert taken.status_code == 200, "two roles would look the same"
+
+
+def test_no_page_says_how_a_password_is_kept(olga: Browser) -> None:
+    vera = User.objects.create_user("vera", password="correct horse battery", is_staff=True)
+    address = f"/admin/auth/user/{vera.pk}"
+    pages = [olga.get(f"{address}/{page}/").content.decode() for page in ("change", "password")]
+    for page in [*pages, olga.get("/admin/auth/user/add/").content.decode()]:
+        assert not re.search(
+            r"\b(pbkdf2|pbkdf2_sha256|sha256|LDAP|SSO)\b|算法|盐|哈希", page, re.ASCII
+        )
+    assert "已设置" in pages[0]
+    vera.set_unusable_password()
+    vera.save()
+    assert "未设置" in olga.get(f"{address}/change/").content.decode()
+    secret = {"password1": "correct horse 2", "password2": "correct horse 2"}
+    assert olga.post(f"{address}/password/", secret).status_code == 302
+    assert Browser().login(username="vera", password="correct horse 2")
+
+
+def test_operators_are_found_by_role(olga: Browser) -> None:
+    add_operator(olga, "manager")
+    manager = Role.objects.get(name="manager")
+    for role, name in ((manager.pk, "vera"), ("superuser", "olga"), ("x", None)):
+        page = olga.get("/admin/auth/user/", {"role": role})
+        found = [row.username for row in page.context["cl"].result_list]
+        assert found == ([name] if name else [])

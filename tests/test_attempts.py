@@ -48,22 +48,27 @@ ENVELOPES: dict[str, Any] = {
     ),  # another key may seem to fit
     "encoding": lambda alice: encrypted_for(alice, b"\xff\xfe" + b"\x0e" * 14),
     "json": lambda alice: encrypted_for(alice, b"[]" + b"\x0e" * 14),
+    "one_block": lambda alice: encrypted_for(alice, b'{"opengid":"A"}\x01'),
     "no_watermark": lambda alice: sealed_for(alice, OPENS, marked=False),
     "bad_watermark": lambda alice: sealed_for(alice, OPENS, timestamp="soon"),
     "other_app": lambda alice: sealed_for(alice, OPENS, appid="wxother"),
     "too_old": lambda alice: sealed_for(alice, OPENS, timestamp=int(time.time()) - 1000),
     "too_new": lambda alice: sealed_for(alice, OPENS, timestamp=int(time.time()) + 1000),
-    "bad_group_id": lambda alice: sealed_for(alice, {"openGId": "no id"}),
+    "bad_group_id": lambda alice: sealed_for(alice, {"openGId": FAMILY[:19]}),
+    "other_data": lambda alice: sealed_for(alice, {**OPENS, "nickName": "小明"}),
     "single_chat": lambda alice: sealed_for(alice, {"open_single_roomid": "x", "chat_type": 1}),
     "no_group": lambda alice: sealed_for(alice, {"openId": "x"}),
 }
 REACHED = {
-    **dict.fromkeys(("padding", "encoding", "json"), "scene !envelope"),
+    **dict.fromkeys(("padding", "encoding", "json", "one_block"), "scene !envelope"),
     **dict.fromkeys(
         ("no_watermark", "bad_watermark", "other_app", "too_old", "too_new"),
         "scene envelope !watermark",
     ),
-    **dict.fromkeys(("bad_group_id", "single_chat", "no_group"), "scene envelope watermark !group"),
+    **dict.fromkeys(
+        ("bad_group_id", "other_data", "single_chat", "no_group"),
+        "scene envelope watermark !group",
+    ),
 }
 
 

@@ -4,11 +4,14 @@ from io import BytesIO
 from itertools import combinations
 from math import dist
 from statistics import median, quantiles
+from typing import Any
 
 import pytest
+from django.utils.crypto import salted_hmac
 from PIL import Image, ImageChops, ImageStat
 
 from accounts.avatars.drawn import SIZE, default_avatar
+from accounts.avatars.storage import avatar_path, seed_in
 
 pytestmark = pytest.mark.no_service
 
@@ -38,6 +41,15 @@ def test_any_seed_gives_an_opaque_webp(seed: str) -> None:
     assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGB", (SIZE, SIZE))
 
 
+def test_the_small_picture_is_the_same_one() -> None:
+    for seed in SEEDS[:20]:
+        small, large = opened(default_avatar(seed, 96)), opened(default_avatar(seed))
+        assert small.size == (96, 96)
+        assert len(default_avatar(seed, 96)) < 0.7 * len(default_avatar(seed))
+        gap = ImageChops.difference(small, large.resize((96, 96)))
+        assert max(ImageStat.Stat(gap).rms) < 8
+
+
 def test_the_file_is_small_and_has_one_chunk_of_pixels_and_nothing_else() -> None:
     for data in map(default_avatar, SEEDS):
         assert len(data) <= 3_000
@@ -63,3 +75,13 @@ def test_mean_colours_differ_and_are_visible_on_white_and_on_black(
     assert quantiles(gaps, n=20)[0] > 15, "19 pairs in 20"
     assert median(gaps) > 60
     assert all(90 < sum(mean) / 3 < 200 for mean in means)
+
+
+def test_an_address_is_signed_as_django_signs(settings: Any) -> None:
+    for secret in ("one secret", "another"):
+        settings.SECRET_KEY = secret
+        expected = salted_hmac("accounts.default-avatar", "seed", algorithm="sha256").hexdigest()
+        for size, folder in ((192, "avatars"), (96, "avatars/96")):
+            address = avatar_path("", "seed", size)
+            assert address == f"/{folder}/seed{expected[:10]}.webp"
+        assert seed_in(f"seed{expected[:10]}") == "seed"

@@ -110,18 +110,30 @@ def test_the_second_person_joins_the_group_of_the_first(alice: Person, bob: Pers
 
 
 def test_open_gids_that_differ_by_case_are_two_groups(alice: Person) -> None:
-    for open_gid in ("tGsjAbC", "tGsjabc"):
+    for open_gid in ("tGsjAbCdEfGhIjKlMnOpQrStUvWx", "tGsjAbCdEfGhIjKlMnOpQrStUvWX"):
         assert bind(alice, sealed_for(alice, {"openGId": open_gid})).status_code == 201
     assert Group.objects.count() == 2
 
 
-def test_the_err_msg_of_wx_is_ignored(alice: Person) -> None:
-    sealed = alice.envelope("family")
-    assert bind(alice, sealed, errMsg="getShareInfo:ok").status_code == 201
-    assert alice.post("groups/resolve", {**sealed, "errMsg": "ok"}).status_code == 200
+@pytest.mark.parametrize("more", [{}, {"cloudID": "0_KD0Xm"}, {"cloudID": None}], ids=str)
+def test_a_whole_result_of_wx_may_be_sent(alice: Person, more: dict[str, Any]) -> None:
+    result = alice.envelope("family") | {"errMsg": "getGroupEnterInfo:ok"} | more
+    assert bind(alice, result).status_code == 201
+    assert alice.post("groups/resolve", result).status_code == 200
 
 
-@pytest.mark.parametrize("key", ["cloudID", "openGid", "user", "group", "founded_by"])
+def test_elsewhere_a_cloud_id_is_an_unknown_key(alice: Person) -> None:
+    resolved = alice.post("groups/resolve", alice.envelope("family")).json()
+    for path, body in (
+        ("groups/bind", ticket(resolved)),
+        ("me/consent", {"version": "1", "purposes": ["avatar"]}),
+        ("logout", {}),
+    ):
+        answer = refused(alice.post(path, {**body, "cloudID": "0_KD0Xm"}), 400, "invalid")
+        assert list(answer["fields"]) == ["cloudID"]
+
+
+@pytest.mark.parametrize("key", ["openGid", "user", "group", "founded_by"])
 def test_an_unknown_key_is_refused(alice: Person, key: str) -> None:
     for path in ("groups/bind", "groups/resolve"):
         answer = alice.post(path, {**alice.envelope("family"), key: "x"})
@@ -135,6 +147,7 @@ def test_a_scene_is_stored(alice: Person, scene: int) -> None:
     assert Membership.objects.get().scene == scene
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("scene", [-1, 65536, "1044", 1044.0, True, None, [1044], 10**30])
 def test_a_wrong_scene_is_invalid(alice: Person, scene: Any) -> None:
     error = refused(bind(alice, alice.envelope("family"), scene=scene), 400, "invalid")
@@ -233,6 +246,7 @@ def test_a_ticket_without_one_of_its_parts_is_invalid(alice: Person, missing: st
     assert nothing_is_bound()
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("name", ["openGId", "openid", "ticket"])
 @pytest.mark.parametrize("value", ["", None, 5, ["x"]])
 def test_a_ticket_with_a_part_of_the_wrong_type_is_invalid(
@@ -266,6 +280,7 @@ def test_an_envelope_with_one_part_of_a_ticket_is_invalid(alice: Person, name: s
 # Malformed envelopes
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(
     "changed",
     [
@@ -295,6 +310,7 @@ def test_a_malformed_envelope_is_invalid_and_is_not_counted(
     assert nothing_is_bound()
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("body", [{}, {"iv": GARBAGE["iv"]}, {"scene": 1044}, [], None, "x", 5])
 def test_a_body_that_is_not_an_envelope_is_invalid(alice: Person, body: Any) -> None:
     for path in ("groups/bind", "groups/resolve"):
@@ -316,6 +332,31 @@ def test_a_chat_of_two_is_not_a_group(alice: Person, chat_type: Any) -> None:
 def test_both_kinds_of_group_chats_are_groups(alice: Person, chat_type: Any) -> None:
     sealed = sealed_for(alice, {"opengid": FAMILY, "chat_type": chat_type}, marked=False)
     assert bind(alice, sealed).status_code == 201
+
+
+def test_a_kind_of_chat_that_is_null_counts_as_absent(alice: Person) -> None:
+    sealed = sealed_for(alice, {"opengid": FAMILY, "chat_type": None})
+    assert bind(alice, sealed).status_code == 201
+
+
+@pytest.mark.parametrize("size", [1, 19, 20, 29, 64, 65])
+def test_an_id_that_an_envelope_proves_has_twenty_to_sixty_four_characters(
+    alice: Person, size: int
+) -> None:
+    open_gid = "tG".ljust(size, "x")[:size]
+    answer = bind(alice, sealed_for(alice, {"openGId": open_gid}))
+    if 20 <= size <= 64:
+        assert (answer.status_code, answer.json()["openGId"]) == (201, open_gid)
+    else:
+        refused(answer, 409, "session_stale")
+        assert nothing_is_bound() and alice.user.stale_count == 1
+
+
+@pytest.mark.parametrize("mark", [True, False], ids=["marked", "without a watermark"])
+def test_a_group_beside_a_profile_is_stale(alice: Person, mark: bool) -> None:
+    payload = {"opengid": FAMILY, "gender": 0, "avatarUrl": "https://thirdwx.qlogo.cn/x"}
+    refused(bind(alice, sealed_for(alice, payload, marked=mark)), 409, "session_stale")
+    assert nothing_is_bound() and alice.user.stale_count == 1
 
 
 def test_genuine_data_without_a_group_is_not_counted_as_stale(alice: Person) -> None:
@@ -414,6 +455,15 @@ def test_a_lock_ends_after_an_hour(dana: Person, clock: Any, waited: int, locked
         assert answer.status_code == 201
         lock(dana)
         refused(bind(dana, GARBAGE), 429, "bind_locked")
+
+
+def test_a_lock_ends_when_a_clock_that_was_ahead_is_set_right(dana: Person, clock: Any) -> None:
+    clock.shift(timedelta(days=1))
+    lock(dana)
+    clock.shift(timedelta(days=-1))
+    assert bind(dana, dana.envelope("family")).status_code == 201
+    lock(dana)
+    assert refused(bind(dana, GARBAGE), 429, "bind_locked")["retryAfter"] <= 3600
 
 
 def test_nine_stale_envelopes_do_not_lock_and_are_forgotten_after_an_hour(
@@ -658,6 +708,7 @@ def test_a_change_of_hidden_or_alias_answers_the_membership(alice: Person, group
     assert alice.get(f"groups/{FAMILY}").json()["membership"] == before
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(
     "body",
     [

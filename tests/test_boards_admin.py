@@ -5,14 +5,17 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.utils import timezone
 
 from accounts.models import WeChatUser
 from audit.models import AuditEvent
-from groups.models import MAX_SCORE, Board, Group, Score, ServerKey
-from tests.cast import API, FAMILY, Person, everything_stored
+from core.vault import decrypt
+from groups.models import MAX_SCORE, Board, Group, Score, ServerKey, VerificationFile
+from tests.cast import API, FAMILY, Person, browser_of, everything_stored, later
+from tests.query_counts import count_queries
 from tests.settings import APP_ID
 
 ADD = "/admin/groups/board/add/"
@@ -131,7 +134,7 @@ def test_there_is_one_default_board(olga: Browser, alice: Person, group: Group) 
     assert (
         "checked"
         in re.search(  # type: ignore[union-attr]
-            r"<input[^>]*is_default[^>]*>", olga.get(change(points)).content.decode()
+            r'<input[^>]*name="is_default"[^>]*>', olga.get(change(points)).content.decode()
         )[0]
     )
     assert olga.post(change(points), {**STEPS, "key": "points"}).status_code == 302
@@ -181,11 +184,27 @@ def test_the_board_of_every_mini_program_is_read_only(olga: Browser) -> None:
 ADD_KEY = "/admin/groups/serverkey/add/"
 
 
-def make_key(olga: Browser) -> tuple[str, Any]:
-    answer = olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
-    assert answer.status_code == 200
-    [text] = re.findall(r'id="key-text"[^>]*>([\w-]{43})<', answer.content.decode())
-    return text, answer
+def make_key(olga: Browser, name: str = "结算服务") -> tuple[str, Any]:
+    """Make a key; return its text and the page that shows it."""
+    answer = olga.post(ADD_KEY, {"app_id": APP_ID, "name": name})
+    assert answer.status_code == 302, errors_of(answer)
+    page = olga.get(answer["Location"])
+    return text_in(page), page
+
+
+def text_in(page: Any) -> str:
+    [text] = re.findall(r'id="shown-once"[^>]*>([^<]*)<', page.content.decode())
+    assert re.fullmatch(r"gsk_[\w-]{43}", text)
+    return str(text)
+
+
+def key_page(key: ServerKey, more: str = "change/") -> str:
+    return f"/admin/groups/serverkey/{key.pk}/{more}"
+
+
+def rotate(browser: Browser, key: ServerKey, **sent: Any) -> Any:
+    made = key.created_at.isoformat()
+    return browser.post(key_page(key, "rotate/"), {"made": made, "reason": "泄露", **sent})
 
 
 def works(text: str) -> bool:
@@ -196,41 +215,106 @@ def works(text: str) -> bool:
 
 
 def test_a_key_is_shown_once_and_never_again(olga: Browser, log_output: Any) -> None:
-    text, answer = make_key(olga)
-    assert works(text)
-    assert "no-store" in answer["Cache-Control"]
+    answer = olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
+    waiting = str(everything_stored())
+    page = olga.get(answer["Location"])
+    text = text_in(page)
+    assert works(text) and "no-store" in page["Cache-Control"]
     key = ServerKey.objects.get()
-    for path in ("", f"{key.pk}/change/", f"{key.pk}/history/"):
-        page = olga.get(f"/admin/groups/serverkey/{path}").content.decode()
-        assert text not in page and key.digest not in page
+    assert text not in waiting, "the session has it sealed, until the page is opened"
+    for path in (key_page(key), "/admin/groups/serverkey/", key_page(key, "rotate/")):
+        page = olga.get(path).content.decode()
+        assert text not in page and key.digest not in page and "shown-once" not in page
+        assert text[:8] in page, "its first characters tell it from others"
     assert text not in str(everything_stored()) + log_output.getvalue() + str(olga.cookies)
+    assert "shown_once" not in olga.session
+
+
+def test_a_session_does_not_tell_a_key_even_to_who_reads_it(olga: Browser, settings: Any) -> None:
+    olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
+    *_row, sealed = olga.session["shown_once"]
+    assert ServerKey.objects.valid(decrypt(sealed) or "") and "gsk_" not in str(
+        olga.session.items()
+    )
+    settings.FIELD_KEYS = ["bmV3LWtleS1uZXcta2V5LW5ldy1rZXktMDAwMDAwMDA="]
+    page = olga.get(key_page(ServerKey.objects.get()))
+    assert page.status_code == 200 and "shown-once" not in page.content.decode()
+
+
+def test_a_key_that_no_one_looked_at_for_ten_minutes_is_not_shown(olga: Browser) -> None:
+    olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
+    with later(minutes=11):
+        assert "shown-once" not in olga.get(key_page(ServerKey.objects.get())).content.decode()
+    assert "shown_once" not in olga.session
+
+
+def test_only_the_new_keys_own_page_shows_its_text(olga: Browser) -> None:
+    old, _page = make_key(olga, "old")
+    first = ServerKey.objects.get()
+    answer = olga.post(ADD_KEY, {"app_id": APP_ID, "name": "new"})
+    assert "shown-once" not in olga.get(key_page(first)).content.decode()
+    assert olga.head(answer["Location"]).status_code == 200
+    assert text_in(olga.get(answer["Location"])) != old
+
+
+def test_a_form_sent_twice_makes_one_key(olga: Browser) -> None:
+    make_key(olga)
+    again = olga.post(ADD_KEY, {"app_id": APP_ID, "name": "结算服务"})
+    assert list(errors_of(again)) == ["name"]
+    key = ServerKey.objects.get()
+    olga.post(f"/admin/act/revoke/{key.pk}/", {"reason": "泄露"})
+    make_key(olga)
+    assert ServerKey.objects.count() == 2
 
 
 def test_a_rotated_key_is_shown_once_and_replaces_the_old_one(olga: Browser) -> None:
-    old, _answer = make_key(olga)
+    old, page = make_key(olga)
     key = ServerKey.objects.get()
-    rotate = {"action": "rotate", "_selected_action": key.pk}
-    answer = olga.post("/admin/groups/serverkey/", rotate)
-    [new] = re.findall(r'id="key-text"[^>]*>([\w-]{43})<', answer.content.decode())
+    assert key_page(key, "rotate/") in page.content.decode()
+    asked = olga.get(key_page(key, "rotate/")).content.decode()
+    assert f'value="{key.created_at.isoformat()}"' in asked and old[:8] in asked
+    new = text_in(olga.get(rotate(olga, key)["Location"]))
     assert new != old and works(new) and not works(old)
-    assert AuditEvent.objects.latest("pk").action == "rotate"
+    event = AuditEvent.objects.latest("pk")
+    assert (event.action, event.target_id, event.reason) == ("rotate", key.pk, "泄露")
+    assert new not in str(everything_stored())
+
+
+def test_a_key_is_not_rotated_without_a_reason_or_twice_by_one_form(olga: Browser) -> None:
+    text, _page = make_key(olga)
+    key = ServerKey.objects.get()
+    assert rotate(olga, key, reason="").status_code == 200 and works(text)
+    new = text_in(olga.get(rotate(olga, key)["Location"]))
+    page = olga.get(rotate(olga, key)["Location"]).content.decode()
+    assert works(new) and "shown-once" not in page and "期间" in page
+    assert AuditEvent.objects.filter(action="rotate").count() == 1
 
 
 def test_a_revoked_key_stops_working_at_once_and_stays_on_the_list(olga: Browser) -> None:
     text, _answer = make_key(olga)
     key = ServerKey.objects.get()
     act = f"/admin/act/revoke/{key.pk}/"
-    assert act in olga.get(f"/admin/groups/serverkey/{key.pk}/change/").content.decode()
+    assert act in olga.get(key_page(key)).content.decode()
     for _twice in range(2):
         assert olga.post(act, {"reason": "泄露"}).status_code == 302
         assert not works(text)
     assert [event.reason for event in AuditEvent.objects.filter(action="revoke")] == ["泄露"]
-    rotate = {"action": "rotate", "_selected_action": key.pk}
-    assert olga.post("/admin/groups/serverkey/", rotate).status_code == 302
+    assert rotate(olga, key).status_code == 302
     assert not AuditEvent.objects.filter(action="rotate").exists() and not works(text)
-    assert "结算服务" in olga.get("/admin/groups/serverkey/").content.decode()
-    path = f"/admin/groups/serverkey/{key.pk}/delete/"
+    assert key_page(key, "rotate/") not in olga.get(key_page(key)).content.decode()
+    page = olga.get("/admin/groups/serverkey/").content.decode()
+    assert "结算服务" in page and "已吊销" in page
+    path = key_page(key, "delete/")
     assert olga.post(path, {"post": "yes", "reason": "不用了"}).status_code == 403
+
+
+def test_the_list_of_keys_says_how_each_is_used(olga: Browser) -> None:
+    text, _page = make_key(olga)
+    assert "尚未使用" in olga.get("/admin/groups/serverkey/").content.decode()
+    works(text)
+    page = olga.get("/admin/groups/serverkey/").content.decode()
+    assert "尚未使用" not in page and f"<code>{text[:8]}…</code>" in page and "有效" in page
+    assert f"{timezone.localtime():%m-%d}" in page
 
 
 def test_a_key_keeps_its_mini_program(olga: Browser) -> None:
@@ -250,7 +334,8 @@ def test_a_viewer_can_neither_create_nor_rotate_keys(db: None, codename: str) ->
     browser = Browser()
     browser.force_login(clerk)
     _text, key = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
-    browser.post("/admin/groups/serverkey/", {"action": "rotate", "_selected_action": key.pk})
+    assert browser.get(key_page(key, "rotate/")).status_code == 403
+    assert rotate(browser, key).status_code == 403
     assert browser.post(f"/admin/act/revoke/{key.pk}/", {"reason": "x"}).status_code == 403
     assert browser.post(ADD_KEY, {"app_id": APP_ID, "name": "x"}).status_code == 403
     assert browser.post(ADD, STEPS).status_code == 403
@@ -287,6 +372,191 @@ def test_a_preview_shows_real_members_with_samples_and_saves_nothing(
     assert answer.status_code == 200 and "样例" in page
     assert all(f"成员{number}号" in page for number in range(9))
     assert everything_stored() == before
+
+
+def test_a_preview_stands_beside_the_form_and_keeps_what_was_typed(
+    olga: Browser, crowd: list[Person]
+) -> None:
+    typed = {"key": "laps", "title_zh": "圈数", "unit_zh": "圈", "order": "asc", "min_value": "7"}
+    answer = preview(olga, **typed, windows=["all"], default_window="all")
+    page = answer.content.decode()
+    assert 'id="preview"' in page and "成员1号" in page
+    form = answer.context["adminform"].form
+    assert {name: form[name].value() for name in typed} == typed
+    assert form["windows"].value() == ["all"] and "_save" in page
+    assert not answer.context["errors"]
+    for name in ("key", "title_zh"):
+        assert f'value="{typed[name]}"' in page
+
+
+def test_a_preview_of_a_stale_form_says_so(olga: Browser, make_board: Any) -> None:
+    board = make_board()
+    seen = seen_in(olga.get(change(board)))
+    Board.objects.update(title_zh="每日步数")
+    answer = preview(olga, change(board), seen=seen)
+    assert "名称（中文）现为：每日步数" in errors_of(answer)["__all__"][1]
+
+
+def test_a_board_that_cannot_be_changed_has_a_preview_too(
+    olga: Browser, crowd: list[Person], make_board: Any
+) -> None:
+    path = change(Board.objects.active_days())
+    assert 'href="?preview#preview"' in olga.get(path).content.decode()
+    page = olga.get(path + "?preview")
+    assert 'id="preview"' in page.content.decode() and len(ranks_in(page)) == 9
+    viewer = browser_of("viewer").get(change(make_board()) + "?preview")
+    assert 'id="preview"' in viewer.content.decode() and len(ranks_in(viewer)) == 9
+    assert count_queries(olga, path + "?preview") <= 8
+
+
+def test_a_board_that_cannot_be_changed_shows_its_fields_in_order_for_people(
+    olga: Browser, make_board: Any
+) -> None:
+    page = olga.get(change(Board.objects.active_days())).content.decode()
+    shown = re.findall(r'class="readonly">(.*?)</div>', page, re.DOTALL)
+    text = [re.sub(r"<[^>]+>", "", each).strip() for each in shown]
+    assert text[:6] == ["所有小程序", "active-days", "活跃天数", "Active days", "天", "days"]
+    assert "从高到低" in text and "日、周、月、总榜" in text and "不限" in text
+    assert text.index("从高到低") < text.index("日、周、月、总榜") < text.index("不限")
+    assert not {"desc", "-", "None", "day,week,month,all"} & set(text)
+    board = make_board(decimals=2, max_value=1250, active_from=timezone.now())
+    page = browser_of("viewer").get(change(board)).content.decode()
+    assert "12.50" in page and f"{timezone.localtime():%m-%d}" in page
+
+
+def test_the_list_of_boards_is_in_words(olga: Browser, make_board: Any) -> None:
+    make_board(order="asc", unit_zh="秒")
+    page = olga.get("/admin/groups/board/").content.decode()
+    for words in ("从低到高", "从高到低", "秒", "天", "所有小程序", "每人一个得分"):
+        assert f">{words}<" in page, words
+
+
+# Two tabs on one row
+
+
+def seen_in(page: Any) -> str:
+    [seen] = re.findall(r'name="seen" value="([^"]*)"', page.content.decode())
+    return str(seen)
+
+
+def test_the_stale_one_of_two_tabs_is_refused_and_says_what_changed(
+    olga: Browser, make_board: Any
+) -> None:
+    board = make_board()
+    mine = seen_in(olga.get(change(board)))
+    other = browser_of("manager")
+    theirs = {**STEPS, "title_zh": "每日步数", "order": "asc", "windows": ["week", "month"]}
+    assert other.post(change(board), {**theirs, "seen": mine}).status_code == 302
+    typed = {**STEPS, "title_zh": "我的步数", "title_en": "My steps", "seen": mine}
+    answer = olga.post(change(board), typed)
+    said = re.sub("<[^>]+>", "", " ".join(errors_of(answer)["__all__"]))
+    assert "manager" in said and f"{timezone.localtime():%m-%d}" in said
+    for line in ("名称（中文）现为：每日步数", "排序现为：从低到高", "统计周期现为：周、月"):
+        assert line in said
+    assert "My steps" in answer.content.decode() and "我的步数" in answer.content.decode()
+    board.refresh_from_db()
+    assert (board.title_zh, board.title_en) == ("每日步数", "Steps")
+    assert AuditEvent.objects.filter(action="change").count() == 1
+    assert olga.post(change(board), {**typed, "seen": seen_in(answer)}).status_code == 302
+    board.refresh_from_db()
+    assert (board.title_zh, board.order) == ("我的步数", "desc")
+    changed = AuditEvent.objects.latest("pk").details["changed"]
+    assert not [name for name in changed if "seen" in name.lower()]
+
+
+def test_no_one_is_named_for_a_change_that_the_audit_does_not_know(
+    olga: Browser, make_board: Any
+) -> None:
+    board = make_board()
+    with later(minutes=-5):
+        browser_of("manager").post(change(board), {**STEPS, "title_zh": "旧名"})
+    seen = seen_in(olga.get(change(board)))
+    Board.objects.update(title_zh="每日步数")
+    said = errors_of(olga.post(change(board), {**STEPS, "seen": seen}))["__all__"]
+    assert "此处已被修改" in said[0] and "manager" not in said[0]
+
+
+def test_a_change_back_or_of_another_row_makes_no_form_stale(
+    olga: Browser, make_board: Any
+) -> None:
+    board, other = make_board(), make_board(key="laps")
+    seen = seen_in(olga.get(change(board)))
+    Board.objects.filter(pk=other.pk).update(title_zh="x")
+    for title in ("x", board.title_zh):
+        Board.objects.filter(pk=board.pk).update(title_zh=title)
+    assert olga.post(change(board), {**STEPS, "seen": seen}).status_code == 302
+
+
+def test_a_form_that_changes_what_is_settled_meanwhile_is_refused(
+    olga: Browser, alice: Person, make_board: Any
+) -> None:
+    board = make_board(rank_style="dense", unit_zh="步", min_value=0, windows="week,all")
+    seen = seen_in(olga.get(change(board)))
+    alice.submit(5)
+    answer = olga.post(change(board), {**STEPS, "policy": "sum", "seen": seen})
+    [said] = errors_of(answer)["__all__"]
+    assert "计分方式" in said and "已有得分" in said
+    assert olga.post(change(board), {**STEPS, "seen": seen}).status_code == 302
+
+
+@pytest.mark.parametrize("garbage", ["x", ":", "title_zh", "title_zh:", "nothing:1 pk:2", "\0:\0"])
+def test_no_garbage_in_a_forms_memory_breaks_it(
+    olga: Browser, make_board: Any, garbage: str
+) -> None:
+    answer = olga.post(change(make_board()), {**STEPS, "seen": garbage})
+    assert answer.status_code in {200, 302}
+
+
+ROWS: dict[str, tuple[Any, str, dict[str, Any], str]] = {
+    "an operator": (
+        lambda: User.objects.create_user("vera", is_staff=True),
+        "auth/user",
+        {"username": "vera", "is_active": "on", "is_staff": "on", "first_name": "薇"},
+        "first_name",
+    ),
+    "a role": (lambda: Role.objects.create(name="客服"), "auth/group", {"name": "前台"}, "name"),
+    "a verification file": (
+        lambda: VerificationFile.objects.create(name="a.txt", content="a"),
+        "groups/verificationfile",
+        {"name": "a.txt", "content": "b"},
+        "content",
+    ),
+    "a key": (
+        lambda: ServerKey.objects.issue(APP_ID, "结算", timezone.now())[1],
+        "groups/serverkey",
+        {"name": "对账"},
+        "name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "path", "sent", "name"), ROWS.values(), ids=ROWS)
+def test_every_form_that_two_may_have_open_knows_when_it_is_stale(
+    olga: Browser, make: Any, path: str, sent: dict[str, Any], name: str
+) -> None:
+    row = make()
+    address = f"/admin/{path}/{row.pk}/change/"
+    seen = seen_in(olga.get(address))
+    type(row).objects.filter(pk=row.pk).update(**{name: "其他"})
+    answer = olga.post(address, {**sent, "seen": seen})
+    said = errors_of(answer)["__all__"]
+    assert "已被修改" in said[0] and "其他" in said[1]
+    row.refresh_from_db()
+    assert getattr(row, name) == "其他"
+    assert olga.post(address, {**sent, "seen": seen_in(answer)}).status_code == 302
+    row.refresh_from_db()
+    assert getattr(row, name) == sent[name]
+
+
+def test_a_form_says_which_roles_an_operator_was_given_meanwhile(olga: Browser) -> None:
+    vera = User.objects.create_user("vera", is_staff=True)
+    address = f"/admin/auth/user/{vera.pk}/change/"
+    seen = seen_in(olga.get(address))
+    vera.groups.add(Role.objects.get(name="manager"))
+    sent = {"username": "vera", "is_active": "on", "is_staff": "on", "seen": seen}
+    said = list(errors_of(olga.post(address, sent))["__all__"])
+    assert said[1:-1] == ["角色现为：主管"]
+    assert vera.groups.count() == 1
 
 
 def test_a_preview_shows_the_rank_style_and_respects_the_bounds(

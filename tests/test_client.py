@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
+import time_machine
 
 from groupsite.logs import redact
 from wechat import client as client_module
@@ -23,10 +24,11 @@ from wechat.client import DEADLINE, MAX_ANSWER, Client, Session, Suggestion, Ver
 from wechat.errors import (
     AccessTokenError,
     HighRiskUserError,
-    InactiveUserError,
     InvalidCodeError,
     RateLimitError,
+    RiskyContentError,
     UnavailableError,
+    UnknownUserError,
     WeChatError,
 )
 from wechat.sandbox import Fault, Phone, Sandbox, openid_of
@@ -151,6 +153,8 @@ def resets(server: ScriptedServer, line: socket.socket) -> None:
     line.close()
 
 
+SLACK = 3  # seconds that a busy machine may take besides; without a deadline it would be ten
+
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 SLOW: dict[str, Reply] = {
     "the status line drips": drips(b"", OK_HEAD * 1000),
@@ -175,7 +179,7 @@ def failure(server: ScriptedServer | Sandbox, timeout: float = 1.0) -> WeChatErr
     started = time.monotonic()
     with pytest.raises(WeChatError) as failed:
         ask(server.url, timeout)
-    assert time.monotonic() - started < timeout + 0.5
+    assert time.monotonic() - started < timeout + SLACK
     assert_holds_no_secret(failed.value)
     return failed.value
 
@@ -220,7 +224,7 @@ def test_no_slow_answer_holds_a_worker_longer_than_the_deadline() -> None:
     assert DEADLINE <= 3
     with ThreadPoolExecutor(len(SLOW)) as pool:
         times = dict(zip(SLOW, pool.map(waited, SLOW.values()), strict=True))
-    assert all(DEADLINE - 0.1 < taken < 3.5 for taken in times.values()), times
+    assert all(DEADLINE - 0.1 < taken < DEADLINE + SLACK for taken in times.values()), times
 
 
 @pytest.mark.parametrize("reply", SLOW.values(), ids=SLOW)
@@ -469,7 +473,10 @@ ERRCODES: dict[int, type[WeChatError]] = {
     40013: UnavailableError,
     40164: UnavailableError,
     45009: UnavailableError,
-    61010: InactiveUserError,
+    61010: UnknownUserError,
+    40003: UnknownUserError,
+    43104: UnknownUserError,
+    87014: RiskyContentError,
     40001: AccessTokenError,
     40014: AccessTokenError,
     42001: AccessTokenError,
@@ -603,11 +610,12 @@ def test_many_threads_that_need_a_token_at_once_fetch_it_once() -> None:
 
 
 def test_a_thread_waits_for_the_fetch_of_another_until_its_own_deadline() -> None:
-    fetching = threading.Event()
+    fetching, enough = threading.Event(), threading.Event()
 
     def hangs_visibly(server: ScriptedServer, line: socket.socket) -> None:
         fetching.set()
-        server.over.wait(30)
+        enough.wait(30)
+        line.shutdown(socket.SHUT_RDWR)
 
     with ThreadPoolExecutor(1) as threads, ScriptedServer(hangs_visibly) as server:
         patient = threads.submit(Client(APP, SECRET, server.url, 20).access_token)
@@ -615,6 +623,7 @@ def test_a_thread_waits_for_the_fetch_of_another_until_its_own_deadline() -> Non
         with pytest.raises(UnavailableError, match="access token did not come in time"):
             Client(APP, SECRET, server.url, 0.2).access_token()
         assert not patient.done()
+        enough.set()
     assert isinstance(patient.exception(), UnavailableError)
 
 
@@ -699,6 +708,68 @@ def test_a_token_refused_twice_is_an_access_token_error() -> None:
         assert len(server.requests) == 4
 
 
+# Forced renewals
+
+
+class Stubborn:
+    """A WeChat that gives the token it has until it is forced, and refuses every token."""
+
+    def __init__(self) -> None:
+        self.forced = 0
+
+    def answer(self, server: ScriptedServer, line: socket.socket) -> None:
+        if b"stable_token" not in server.requests[-1]:
+            says(rejected())(server, line)
+            return
+        self.forced += json.loads(server.bodies[-1])["force_refresh"]
+        says(token_answer(f"token-{self.forced}"))(server, line)
+
+
+def test_a_renewal_is_forced_at_most_once_in_thirty_seconds_and_twenty_times_a_day() -> None:
+    wechat, day, start = Stubborn(), 86_400, time.time()
+    with ScriptedServer(wechat.answer) as server, time_machine.travel(start, tick=False) as clock:
+        client = Client(APP, SECRET, server.url)
+
+        def check_at(second: float) -> int:
+            clock.move_to(start + second)
+            with pytest.raises(AccessTokenError) as failed:
+                client.check_text(ALICE, "小明")
+            assert_holds_no_secret(failed.value)
+            return wechat.forced
+
+        assert [check_at(second) for second in (0, 1, 15, 29, 31, 32, 62)] == [1, 1, 1, 1, 2, 2, 3]
+        for number in range(40):
+            check_at(100 + 31 * number)
+        assert wechat.forced == 20, "and then no more today"
+        assert check_at(day - 1) == 20
+        assert check_at(day + 100) > 20
+
+
+def test_another_process_that_renewed_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two processes, which share the limiter's Redis, be refused the same token."""
+    wechat = Stubborn()
+    with ScriptedServer(wechat.answer) as server:
+        for _ in range(2):
+            monkeypatch.setattr(client_module, "_CACHED_TOKENS", {})
+            with pytest.raises(AccessTokenError):
+                Client(APP, SECRET, server.url).check_text(ALICE, "小明")
+        assert wechat.forced == 1
+        with pytest.raises(AccessTokenError):
+            Client("wx0000000000000002", SECRET, server.url).check_text(ALICE, "小明")
+        assert wechat.forced == 2, "each mini-program has its own count"
+
+
+def test_a_token_that_another_process_renewed_by_force_is_taken_without_force() -> None:
+    """Renew in this process, which may not force again so soon, what WeChat has replaced."""
+    replies = [token_answer("old"), rejected(), token_answer("old"), token_answer("new"), PASSED]
+    later = [rejected(), token_answer("newer"), PASSED]
+    with ScriptedServer(*map(says, replies + later)) as server:
+        client = Client(APP, SECRET, server.url)
+        for _ in range(2):
+            assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
+        assert client.access_token() == "newer"
+
+
 def test_a_wrong_secret_causes_no_renewals() -> None:
     with ScriptedServer(says(rejected())) as server:
         with pytest.raises(AccessTokenError) as failed:
@@ -720,7 +791,7 @@ def test_a_renewal_with_all_its_calls_has_one_deadline() -> None:
         started = time.monotonic()
         with pytest.raises(UnavailableError) as failed:
             check(server, timeout=0.5)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 0.5 + SLACK
         assert_holds_no_secret(failed.value)
 
 
@@ -728,9 +799,10 @@ def test_the_sandbox_and_the_client_agree_about_tokens(sandbox: Sandbox) -> None
     Phone(sandbox.url, "alice").login()
     client = Client(APP, SECRET, sandbox.url)
     first = client.access_token()
-    for errcode in REJECTED:
+    for number, errcode in enumerate(REJECTED, 1):
         sandbox.state.request_fault(TEXT_CHECK, Fault(errcode=errcode))
-        assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
+        with time_machine.travel(time.time() + 60 * number):
+            assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS
         assert client.access_token() != first, "the sandbox hands out one until it is forced"
         first = client.access_token()
     sandbox.state.revoke_token(APP)
@@ -832,11 +904,28 @@ def test_an_invalid_trace_id_is_unavailable(trace_id: str) -> None:
 
 def test_someone_who_was_not_here_lately_is_not_judged(sandbox: Sandbox) -> None:
     client = Client(APP, SECRET, sandbox.url)
-    with pytest.raises(InactiveUserError) as refused:
+    with pytest.raises(UnknownUserError) as refused:
         client.check_text(ALICE, "小明")
     assert refused.value.errcode == 61010
-    with pytest.raises(InactiveUserError):
+    with pytest.raises(UnknownUserError):
         client.check_media(ALICE, "https://example.com/a.webp")
+
+
+@pytest.mark.parametrize("errcode", [40003, 43104])
+def test_someone_that_wechat_does_not_know_is_not_judged(sandbox: Sandbox, errcode: int) -> None:
+    Phone(sandbox.url, "alice").login()
+    client = Client(APP, SECRET, sandbox.url)
+    sandbox.state.request_fault(TEXT_CHECK, Fault(errcode=errcode))
+    with pytest.raises(UnknownUserError):
+        client.check_text(ALICE, "小明")
+    assert client.check_text(ALICE, "小明").suggestion is Suggestion.PASS, "asked once"
+
+
+def test_a_text_that_wechat_calls_risky_by_an_error_is_risky(sandbox: Sandbox) -> None:
+    Phone(sandbox.url, "alice").login()
+    sandbox.state.request_fault(TEXT_CHECK, Fault(errcode=87014))
+    verdict = Client(APP, SECRET, sandbox.url).check_text(ALICE, "小明")
+    assert verdict == Verdict(Suggestion.RISKY, "")
 
 
 def test_a_text_check_is_repeated_once_when_wechat_is_busy() -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.utils.translation import override
 
 from groups.models import MAX_SCORE, Board
-from groups.templatetags.groups import compact
+from groups.rows import compact
 
 pytestmark = pytest.mark.no_service
 
@@ -35,4 +35,4 @@ def test_a_score_too_long_for_its_row_is_rounded(
     standing: Any = SimpleNamespace(score=score, score_text=text)
     for language, expected in (("zh-hans", chinese), ("en", english)):
         with override(language):
-            assert compact(standing, board) == expected
+            assert compact(standing, board.decimals) == expected

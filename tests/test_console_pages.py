@@ -1,5 +1,6 @@
 """The console's lists and pages: what they show to which role, and in how many queries."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -45,7 +46,7 @@ def rows_of(answer: Any) -> list[Any]:
 
 def groups_of(answer: Any) -> list[Group]:
     assert answer.status_code == 200, answer
-    return [card.group for card, _faces in answer.context["rows"]]
+    return [row.card.group for row in answer.context["rows"]]
 
 
 def membership_of(person: Person) -> Membership:
@@ -59,7 +60,8 @@ def test_a_group_is_named_after_its_members_until_it_has_a_label(
     group: Group, olga: Browser
 ) -> None:
     page = olga.get(GROUPS)
-    [(card, _faces)] = page.context["rows"]
+    [row] = page.context["rows"]
+    card = row.card
     assert (card.title, card.member_count) == ("小明、李雷", 2)
     assert "小明、李雷" in page.content.decode()
     assert olga.post(page_of(group), {"label": "家"}).status_code == 302
@@ -93,6 +95,36 @@ def test_groups_are_filtered_by_whether_they_are_labelled_and_hidden(
         "labelled=x&hidden=%00": [other, group],
     }.items():
         assert groups_of(olga.get(f"{GROUPS}?sort=created&{query}")) == found, query
+
+
+@pytest.mark.parametrize("walk", [(1, 20_000), (1, 0), (80, 20_000)])
+@pytest.mark.parametrize("sort", ["entry", "members"])
+def test_every_page_of_groups_follows_the_one_before(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch, sort: str, walk: tuple[int, int]
+) -> None:
+    now = timezone.now()
+    monkeypatch.setattr("groups.models.groups.WALK", walk[0])
+    monkeypatch.setattr("groups.models.groups.LONGEST_WALK", walk[1])
+    monkeypatch.setattr("console.groups.GROUPS_PER_PAGE", 4)
+    users = make_members(4)
+    WeChatUser.objects.filter(pk=users[3].pk).update(status="blocked")
+    expected = []
+    for place in range(14):
+        group = make_group(users[: place % 5])
+        for user in users[: place % 5]:
+            at = now - timedelta(days=[0, 0, 1, 31][(place + user.pk) % 4], hours=place % 3)
+            Membership.objects.filter(group=group, user=user).update(verified_at=at)
+        current = Membership.objects.current(now).filter(group=group)
+        moments = [row.verified_at.timestamp() for row in current]
+        facts = {"entry": max(moments, default=0), "members": len(moments)}
+        expected.append((facts[sort], group.pk))
+    found = []
+    for page in (1, 2, 3, 4):
+        answer = olga.get(f"{GROUPS}?sort={sort}&page={page}")
+        assert answer.context["page"].paginator.count == 14
+        found += [group.pk for group in groups_of(answer)]
+    assert found == [pk for _fact, pk in sorted(expected, reverse=True)]
+    assert groups_of(olga.get(f"{GROUPS}?sort={sort}&page=9")) == groups_of(answer)
 
 
 OLD = "/admin/groups/group/"
@@ -255,7 +287,7 @@ def test_a_groups_page_opens_for_known_boards_and_periods_only(
     assert page.context["page"].ranking.board.key == "steps"
     assert page.context["page"].ranking.period.window == "month"
     assert [row.standing.rank for row in page.context["page"].listed] == [None, None]
-    for query in ({"board": "x"}, {"period": "x"}, {"cursor": "x"}):
+    for query in ({"board": "x"}, {"period": "x"}, {"page": "x"}, {"page": "2"}):
         assert olga.get(page_of(group), query).status_code == 404
 
 
@@ -320,7 +352,165 @@ def test_a_moderator_sees_the_actions_of_moderators(alice: Person, group: Group)
     assert reverse("console-act", args=["erase", alice.user.pk]) not in text
 
 
+# Finding
+
+
+def marked(answer: Any) -> str:
+    """Return the name in the row that the page leads to."""
+    assert answer.status_code == 200
+    found = re.findall(
+        r'<li id="member-\d+" class="[^"]*found">.*?<bdi>(.*?)</bdi>',
+        answer.content.decode(),
+        re.DOTALL,
+    )
+    assert len(found) == 1
+    return str(found[0])
+
+
+def test_the_list_says_why_a_group_is_found_and_leads_to_the_row(olga: Browser) -> None:
+    group = make_group(make_members(120))
+    make_group(make_members(3), label="Person 119 的群")
+    page = olga.get(GROUPS, {"q": "Person 119"})
+    [by_label, by_name] = sorted(page.context["rows"], key=lambda row: not row.by_label)
+    assert by_label.by_label and by_label.matches == []
+    [(place, url)] = by_name.matches
+    assert (by_name.card.group, place.member.nickname) == (group, "Person 119")
+    assert (
+        f"第 {place.rank} 名" in page.content.decode() and f'href="{url}"' in page.content.decode()
+    )
+    answer = olga.get(url.partition("#")[0])
+    assert marked(answer) == "Person 119"
+    assert f'id="{url.partition("#")[2]}"' in answer.content.decode()
+    [row] = [row for row in answer.context["page"].listed if row.is_found]
+    assert row.standing.rank == place.rank and answer.context["page"].page.number > 1
+
+
+def test_a_group_is_found_by_those_who_are_not_listed_too(
+    alice: Person, group: Group, olga: Browser
+) -> None:
+    Membership.objects.filter(user=alice.user).update(withheld=True)
+    page = olga.get(GROUPS, {"q": "小明"})
+    [(place, url)] = page.context["rows"][0].matches
+    assert place.rank is None and "未上榜" in page.content.decode()
+    answer = olga.get(url.partition("#")[0])
+    assert marked(answer) == "小明" and "被管理员隐藏" in answer.content.decode()
+    Membership.objects.filter(user=alice.user).update(left_at=timezone.now())
+    assert groups_of(olga.get(GROUPS, {"q": "小明"})) == []
+
+
+def test_many_of_one_group_who_are_called_so_are_shown_as_a_few_and_a_link(olga: Browser) -> None:
+    group = make_group(make_members(20))
+    page = olga.get(GROUPS, {"q": "Person"})
+    [row] = page.context["rows"]
+    assert len(row.matches) == 3
+    assert row.more_url == f"/groups/{group.pk}/?q=Person"
+    ranks = [place.rank for place, _url in row.matches]
+    assert ranks == sorted(ranks) and ranks[0] == 1
+    assert len(olga.get(row.more_url).context["page"].found) == 20
+
+
+def found_in(operator: Browser, group: Group, text: str, **more: str) -> list[str]:
+    answer = operator.get(page_of(group), {"q": text, **more})
+    assert answer.status_code == 200
+    return [row.name for row in answer.context["page"].found]
+
+
+def test_a_member_is_found_within_a_group_with_their_rank_in_what_is_shown(
+    alice: Person, bob: Person, group: Group, make_board: Any, olga: Browser
+) -> None:
+    make_board(scope="app")
+    bob.submit(9)
+    Membership.objects.filter(user=bob.user).update(alias="组长")
+    for text in ("李", "雷", "组长"):
+        page = olga.get(page_of(group), {"q": text, "board": "steps", "period": "month"})
+        [row] = page.context["page"].found
+        assert (row.name, row.nickname) == ("组长", "李雷")
+        assert (row.standing.rank, row.standing.score_text) == (1, "9")
+        assert f">{row.standing.rank}</a>" in page.content.decode()
+    [row] = olga.get(page_of(group), {"q": "李"}).context["page"].found
+    assert (row.standing.rank, row.standing.score_text) == (1, "1")
+    WeChatUser.objects.filter(pk=bob.user.pk).update(status="blocked")
+    page = olga.get(page_of(group), {"q": "李"})
+    [row] = page.context["page"].found
+    assert row.standing is None and row.absences == [Absence.BLOCKED]
+    assert str(Absence.BLOCKED.label) in page.content.decode()
+    page = olga.get(page_of(group), {"q": "韩梅梅"})
+    assert page.context["page"].found == [] and "没有这样称呼的成员" in page.content.decode()
+    assert found_in(olga, Group.objects.create(app_id=APP_ID, open_gid="tG-empty"), "李") == []
+
+
+def test_no_more_than_a_hundred_of_a_group_are_found_at_once(olga: Browser) -> None:
+    page = olga.get(page_of(make_group(make_members(130))), {"q": "person"}).content.decode()
+    assert page.count('<li id="member-') == 100 and "输入更完整的名字" in page
+
+
+FAMILY_EMOJI = "👨\u200d👩\u200d👧"
+NAMES = ("😀笑", "😂哭", "𠮷野家", "𠀀字", "ＫＩＮＧ王", "king", "🫠融", f"{FAMILY_EMOJI}家")
+NAMES += ("100%", "a_b", "ab")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    {
+        "😀": ["😀笑"],
+        "😂": ["😂哭"],
+        "🫠": ["🫠融"],
+        "🥰": [],
+        "𠮷": ["𠮷野家"],
+        "𠀀": ["𠀀字"],
+        "𡃁": [],
+        FAMILY_EMOJI: [f"{FAMILY_EMOJI}家"],
+        "king": ["king", "ＫＩＮＧ王"],
+        "ｋｉｎｇ": ["king", "ＫＩＮＧ王"],
+        "KING": ["king", "ＫＩＮＧ王"],
+        "%": ["100%"],
+        "a_b": ["a_b"],
+    }.items(),
+)
+def test_emoji_and_rare_characters_are_found_and_told_apart(
+    olga: Browser, text: str, names: list[str]
+) -> None:
+    users = make_members(len(NAMES))
+    for user, name in zip(users, NAMES, strict=True):
+        user.nickname = name
+        user.save()
+        make_group([user], label=f"甲{name}乙")
+    everyone = make_group(users, label="所有人")
+    assert sorted(found_in(olga, everyone, text)) == sorted(names)
+    found = {
+        place.member.nickname
+        for row in olga.get(GROUPS, {"q": text}).context["rows"]
+        for place, _url in row.matches
+    }
+    expected = set(names)
+    if connection.vendor == "sqlite" and text in {"king", "ｋｉｎｇ"}:
+        expected.discard("ＫＩＮＧ王")  # knows upper and lower case of ASCII alone
+    assert found == expected
+    labels = {group.label for group in groups_of(olga.get(GROUPS, {"q": f"甲{text}"}))}
+    assert labels <= {f"甲{name}乙" for name in names}
+
+
 # A member's page
+
+
+def test_a_members_page_shows_their_place_in_each_group(
+    alice: Person, bob: Person, make_board: Any, olga: Browser
+) -> None:
+    make_board(scope="group", default_for=APP_ID, unit_zh="步")
+    for chat in ("one", "two", "three"):
+        gid = bob.enter(chat)
+        alice.enter(chat)
+        bob.submit(9, openGId=gid)
+    alice.submit(12, openGId=alice.enter("two"))
+    Membership.objects.filter(user=bob.user, group__open_gid=bob.enter("three")).update(hidden=True)
+    page = olga.get(page_of(bob.user))
+    places = {place.card.group.open_gid: place.standing.rank for place in page.context["places"]}
+    assert sorted(places.values(), key=str) == [1, 2, None]
+    text = page.content.decode()
+    assert "第 2 名，共 2 人 · 9 步" in text and "第 1 名，共 2 人 · 9 步" in text
+    assert "步数 · 本周" in text and "本人选择隐藏" in text
+    for place in page.context["places"]:
+        assert marked(olga.get(place.url.partition("#")[0])) == "李雷"
 
 
 def test_a_members_page_shows_groups_scores_and_their_source(
@@ -355,6 +545,20 @@ def test_a_groups_page_takes_the_same_few_queries_however_many_members(
         return count_queries(olga, page_of(make_group(make_members(rows))) + query)
 
     assert at_both_sizes(measure) <= LIMIT
+
+
+@pytest.mark.parametrize("role", ["viewer", "moderator", "manager"])
+def test_finding_takes_at_most_eight_queries_in_every_role(db: None, role: str) -> None:
+    operator = browser_of(role)
+    users = make_members(60)
+    for _ in range(3):
+        group = make_group(users)
+    WeChatUser.objects.filter(pk__in=[user.pk for user in users[:9]]).update(status="blocked")
+    here, me = page_of(group), users[0]
+    pages = [f"{here}?q=Person", f"{here}?unlisted=1", f"{here}?member={me.pk}", f"{here}?page=2"]
+    pages += [f"{GROUPS}?q=Person", f"{GROUPS}?q=Person&sort=members", GROUPS, page_of(me)]
+    taken = {page: count_queries(operator, page) for page in pages}
+    assert max(taken.values()) <= LIMIT, taken
 
 
 def test_a_members_page_takes_the_same_few_queries_however_many_groups(olga: Browser) -> None:
@@ -425,4 +629,4 @@ def test_a_page_that_is_refused_has_links_back_and_out(db: None) -> None:
 def test_the_page_of_an_action_shows_the_members_number_too(alice: Person, olga: Browser) -> None:
     WeChatUser.objects.update(nickname="")
     page = olga.get(f"/admin/act/erase/{alice.user.pk}/").content.decode()
-    assert f"<bdi>微信用户</bdi> #{alice.user.pk}" in page
+    assert f"<bdi>微信用户</bdi> · <bdi>#{alice.user.pk}</bdi>" in page

@@ -18,6 +18,7 @@ from wechat.crypto import (
     decode_aes_key,
     group_in,
     is_opaque_id,
+    is_single_chat,
     seal,
     seal_push,
     unseal,
@@ -69,6 +70,7 @@ payloads = st.dictionaries(st.text(max_size=10), values, max_size=4)
 def test_unseal_is_the_inverse_of_seal(
     key: bytes, iv: bytes | None, payload: dict[str, Any]
 ) -> None:
+    payload["watermark"] = "makes it longer than one block"
     assert open_up(seal(b64(key), payload, iv), b64(key)) == payload
 
 
@@ -252,10 +254,12 @@ def test_where_a_watermark_is_required_nothing_may_lack_one(spelling: str) -> No
 
 
 @pytest.mark.parametrize("spelling", ["openGId", "opengid"])
-@pytest.mark.parametrize("chat_type", [3, 4, "3", "4", None])
-def test_a_group_is_found_in_either_spelling(spelling: str, chat_type: Any) -> None:
-    kind = {} if chat_type is None else {"chat_type": chat_type}
+@pytest.mark.parametrize(
+    "kind", [{}, *({"chat_type": kind} for kind in (3, 4, "3", "4", None))], ids=str
+)
+def test_a_group_is_found_in_either_spelling(spelling: str, kind: Any) -> None:
     assert group_in({spelling: GID, "group_openid": "oG", **kind}) == GID
+    assert not is_single_chat({spelling: GID, **kind})
 
 
 @pytest.mark.parametrize("chat_type", [1, 2, "1", "2", 0, 5, "", True])
@@ -278,7 +282,18 @@ def test_genuine_data_may_name_no_group(payload: dict[str, Any]) -> None:
     assert group_in(payload) is None
 
 
-BAD_IDS = ["a b", "a/b", "群", "a" * 65, "a\n", "a.b", "\ud800", 5, ["a"], {"a": "b"}, True]
+def test_a_single_block_opens_nothing() -> None:
+    for text in (b"{}", b'{"opengid":"A"}', b'{"opengid":5}'):
+        assert len(padded(text)) == 16
+        with pytest.raises(UnsealError) as refused:
+            unseal(KEY, encrypted(padded(text)))
+        assert (str(refused.value), refused.value.reason) == ("", "one_block")
+    assert unseal(KEY, encrypted(padded(b'{"opengid":"AB"}'))) == {"opengid": "AB"}
+
+
+LONG = "tGsj" + "x" * 24
+BAD_IDS = [f"{LONG[:20]} b", f"{LONG}/b", "群" * 20, "a" * 65, f"{LONG}\n", f"{LONG}.b"]
+BAD_IDS += ["\ud800" * 20, 5, [LONG], {LONG: "b"}, True]
 
 
 @pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
@@ -287,6 +302,51 @@ def test_an_id_that_wechat_cannot_have_written_is_refused(spelling: str, bad: An
     with pytest.raises(UnsealError):
         group_in({spelling: bad})
     assert not is_opaque_id(bad)
+
+
+@pytest.mark.parametrize("spelling", ["openGId", "opengid"])
+def test_an_id_proven_by_an_envelope_has_at_least_twenty_characters(spelling: str) -> None:
+    for size in (1, 4, 19, 65):
+        with pytest.raises(UnsealError) as refused:
+            group_in({spelling: LONG.ljust(65, "x")[:size]})
+        assert refused.value.reason == "bad_group_id"
+    for size in (20, 28, 29, 64):
+        assert group_in({spelling: LONG.ljust(65, "x")[:size]})
+
+
+# As WeChat documents the other data that it seals for a phone, and as a list may hold it.
+OTHER_DATA = [
+    {"openId": "oGZ"},
+    {"unionId": "ocM"},
+    {"nickName": "Band"},
+    {"gender": 1},
+    {"language": "zh_CN"},
+    {"city": "Guangzhou"},
+    {"province": "Guangdong"},
+    {"country": "CN"},
+    {"avatarUrl": "https://thirdwx.qlogo.cn/"},
+    {"phoneNumber": "13580006666"},
+    {"purePhoneNumber": "13580006666"},
+    {"countryCode": "86"},
+    {"stepInfoList": [{"timestamp": 1445866601, "step": 100}]},
+    {"dataList": [{"dataType": {"type": 1}, "value": 1}]},
+]
+
+
+@pytest.mark.parametrize("other", OTHER_DATA, ids=lambda other: next(iter(other)))
+@pytest.mark.parametrize("spelling", ["openGId", "opengid"])
+def test_a_group_beside_other_kinds_of_data_is_refused(spelling: str, other: Any) -> None:
+    [(key, value)] = other.items()
+    for name in (key, key.lower(), key.upper()):
+        with pytest.raises(UnsealError) as refused:
+            group_in({spelling: LONG, name: value})
+        assert refused.value.reason == "other_data"
+    assert group_in(other) is None, "names no group"
+
+
+def test_what_may_come_with_a_group_or_is_new_is_no_other_kind_of_data() -> None:
+    entered = {"opengid": LONG, "chat_type": 3, "group_openid": "oG", "open_single_roomid": ""}
+    assert group_in({**entered, "watermark": {}, "something_new": 1}) == LONG
 
 
 def test_ids_are_one_to_sixty_four_characters() -> None:

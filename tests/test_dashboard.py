@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
+from django.test import RequestFactory
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -18,7 +19,13 @@ from console.dashboard import DAYS, HEIGHT, Dashboard
 from groups.models import Board, Group, Membership, Score
 from groups.periods import CALENDAR, Period, Window
 from tests.cast import DOUBTFUL, Person
-from tests.query_counts import at_both_sizes, count_queries, make_group, make_members
+from tests.query_counts import (
+    at_both_sizes,
+    count_queries,
+    make_boards,
+    make_group,
+    make_members,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -44,8 +51,10 @@ def otto(*permissions: str, role: str = "") -> User:
 
 
 def read(operator: User, now: datetime = NOW) -> Dashboard:
+    request = RequestFactory().get("/admin/")
+    request.user = operator
     with override("en"):
-        return dashboard.read(operator, now)
+        return dashboard.read(request, now)
 
 
 def figures(found: Dashboard) -> dict[str, int]:
@@ -172,6 +181,25 @@ def test_the_funnel_follows_members_from_log_in_to_their_return(operator: User) 
     met(shanghai("2026-11-20T23:59:59"), group, "2026-11-21")  # no longer among the last 30 days
     found = [(step.title, step.value, step.share) for step in read(operator).funnel]
     assert found == [("Logged in", 5, 100), ("Bound a group", 4, 80), ("Came back", 2, 40)]
+
+
+def test_where_people_are_many_one_in_so_many_is_looked_at(
+    operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = make_group([])
+    for _ in range(40):
+        met(NOW - timedelta(days=1), group, NOW.date().isoformat())
+    monkeypatch.setattr(dashboard, "SAMPLE", 20)
+    found = read(operator)
+    [active] = [figure for figure in found.figures if figure.title == "Active in 7 days"]
+    assert (active.value, active.text) == (40, "约 40")
+    assert [(step.text, step.share) for step in found.funnel] == [
+        ("40", 100),
+        ("约 40", 100),
+        ("约 40", 100),
+    ]
+    monkeypatch.setattr(dashboard, "SAMPLE", 40)
+    assert [step.text for step in read(operator).funnel] == ["40"] * 3
 
 
 def test_an_empty_site_causes_no_division_by_zero(operator: User) -> None:
@@ -347,3 +375,45 @@ def test_the_front_page_takes_five_queries_however_many_rows_there_are(olga: Bro
     assert at_both_sizes(measure) == 2 + 5, (
         "session and operator, and five as console/dashboard.py says"
     )
+
+
+# The first steps
+
+
+def steps(operator: User) -> list[tuple[str, bool, bool]]:
+    return [(step.title, step.is_done, step.is_next) for step in read(operator).steps]
+
+
+def test_a_new_site_says_what_to_do_first(operator: User) -> None:
+    tested, seen, group, board = (step.title for step in read(operator).steps)
+    assert [step.link for step in read(operator).steps] == [
+        "/admin/check/credentials/",
+        "/admin/check/",
+        "/admin/check/",
+        "/admin/groups/board/add/",
+    ]
+    undone = [(seen, False, False), (group, False, False), (board, False, False)]
+    assert steps(operator) == [(tested, False, True), *undone]
+    AuditEvent.objects.create(
+        action="test_credentials", target="wechat", details={"outcome": "invalid_secret"}
+    )
+    assert steps(operator)[0] == (tested, False, True), "a test that failed is no step"
+    AuditEvent.objects.create(action="test_credentials", target="wechat", details={"outcome": "ok"})
+    assert steps(operator)[:2] == [(tested, True, False), (seen, False, True)]
+    met(NOW)
+    assert steps(operator)[1:3] == [(seen, True, False), (group, False, True)]
+    make_group(make_members(1))
+    assert steps(operator)[2:] == [(group, True, False), (board, False, True)]
+    make_boards(1)
+    assert steps(operator) == [], "the front page is the dashboard alone"
+
+
+def test_a_site_in_use_is_not_asked_to_make_boards(operator: User) -> None:
+    for _ in range(3):
+        make_group(make_members(1))
+    assert steps(operator) == []
+
+
+def test_the_steps_lead_only_where_the_operator_may_go() -> None:
+    found = read(otto(role="viewer")).steps
+    assert len(found) == 4 and not any(step.link for step in found)

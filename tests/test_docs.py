@@ -16,6 +16,8 @@ from accounts.models import WeChatUser
 from accounts.privacy import erase
 from tests.settings import APP_ID
 
+pytestmark = pytest.mark.no_service
+
 ROOT = Path(__file__).resolve().parent.parent
 # The pages whose code is looked up, and how many names each has at least.
 PAGES = {"CONTRIBUTING.md": 50, "docs/architecture.md": 150, "docs/design.md": 6}
@@ -110,7 +112,6 @@ def missing(text: str) -> list[str]:
     return [name for name, is_so in references(text) if not is_so]
 
 
-@pytest.mark.no_service
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_and_name_of_the_page_exists(page: str) -> None:
     text = (ROOT / page).read_text()
@@ -118,7 +119,6 @@ def test_every_file_and_name_of_the_page_exists(page: str) -> None:
     assert len(list(references(text))) >= PAGES[page]
 
 
-@pytest.mark.no_service
 @pytest.mark.parametrize(
     ("text", "found"),
     {
@@ -159,13 +159,11 @@ def broken_links(page: str, text: str) -> list[str]:
     return found
 
 
-@pytest.mark.no_service
 @pytest.mark.parametrize("page", sorted(name for name in tracked() if name.endswith(".md")))
 def test_every_link_of_the_page_leads_somewhere(page: str) -> None:
     assert broken_links(page, (ROOT / page).read_text()) == []
 
 
-@pytest.mark.no_service
 def test_a_link_that_leads_nowhere_is_found() -> None:
     text = "[a](nowhere.md) [b](settings.md#nothing) [c](settings.md#rotating-keys) [d](#no)"
     assert broken_links("docs/deploy.md", text) == ["nowhere.md", "settings.md#nothing", "#no"]
@@ -174,7 +172,6 @@ def test_a_link_that_leads_nowhere_is_found() -> None:
 # Settings
 
 
-@pytest.mark.no_service
 def test_every_setting_is_explained() -> None:
     read = r"(?:env\.(?:str|bool|list)|whole_number)\(\s*['\"]([A-Z0-9_]+)"
     names = set(re.findall(read, (ROOT / "groupsite/settings.py").read_text()))

@@ -4,22 +4,31 @@ import json
 import re
 from io import StringIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import OperationalError
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client as Browser
 from django.utils import timezone
 
-from groups.models import Board, Group, ServerKey
-from tests.cast import API, CHINESE, TIME, Person, error_of, refused
+from groups.models import Group, ServerKey
+from tests.cast import API, CHINESE, FAMILY, TIME, Person, error_of, refused
 from tests.settings import APP_ID
 from tests.site_map import path_of, routes
+
+pytestmark = pytest.mark.no_service
 
 LIMIT = 256 * 1024
 PUBLIC = {"api/v1/login"}
 CALLS = sorted(route for route, _pattern in routes() if route.startswith("api/v1/"))
 METHODS = ("GET", "POST", "PUT", "DELETE")
-IDS = {"openGId": "tG-some-group", "open_gid": "tG-some-group", "openid": "o-unknown"}
+IDS = {
+    "openGId": "tG-some-group",
+    "open_gid": "tG-some-group",
+    "openid": "o-unknown",
+    "purpose": "avatar",
+}
 
 
 @pytest.fixture
@@ -344,6 +353,25 @@ def test_every_response_has_an_id_of_its_own(alice: Person, olga: Browser) -> No
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_address_there_is_not_shows_our_page_with_debug_on_too(
+    alice: Person, olga: Browser, settings: Any, debug: bool
+) -> None:
+    alice.enter("family")
+    link = urlsplit(alice.post(f"groups/{FAMILY}/link").json()["url"]).path
+    settings.DEBUG = debug
+    assert alice.browser.get(link).status_code == 200
+    for path in (f"{link[:-2]}/", "/g/x/", f"{link}?period=x", "/nothing", "/groups/999999/"):
+        for language, title in {"zh": "没有这个页面", "en": "There is no such page"}.items():
+            answer = olga.get(path, headers={"Accept-Language": language})
+            assert answer.status_code == 404
+            assert f"<h1>{title}</h1>" in answer.content.decode(), path
+            assert "URLconf" not in answer.content.decode()
+    settings.LINK_MAX_AGE = -1
+    expired = alice.browser.get(link)
+    assert (expired.status_code, "链接已过期" in expired.content.decode()) == (410, True)
+
+
 def test_the_request_id_of_a_caller_is_not_used(alice: Person) -> None:
     answer = alice.get("me", **{"X-Request-ID": "forged\nline"})
     assert "forged" not in answer["X-Request-ID"]
@@ -433,12 +461,35 @@ def test_options_is_not_allowed(visitor: Person, alice: Person, path: str) -> No
     refused(answer, 405, "method_not_allowed")
 
 
-def test_probes_refuse_post_and_readiness_needs_the_tables(
-    visitor: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probes_refuse_post_and_answer_on_any_host_name(visitor: Person) -> None:
     strict = Browser(enforce_csrf_checks=True)
-    assert [strict.post(path).status_code for path in ("/livez", "/readyz")] == [405, 405]
-    assert visitor.browser.get("/readyz").status_code == 200
-    monkeypatch.setattr(Board._meta, "db_table", "no_such_table")
-    assert visitor.browser.get("/readyz").status_code == 503
-    assert visitor.browser.get("/livez").status_code == 200
+    for path in ("/livez", "/readyz"):
+        assert strict.post(path).status_code == 405
+        for host in ("testserver", "10.0.0.7:8000", "evil.example"):
+            assert visitor.browser.get(path, headers={"Host": host}).status_code == 200
+    assert visitor.browser.get("/", headers={"Host": "10.0.0.7"}).status_code == 400
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_readiness_says_in_words_what_is_missing(
+    visitor: Person, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    def ready() -> dict[str, str]:
+        answer = visitor.browser.get("/readyz", headers={"Accept-Language": language})
+        assert visitor.browser.get("/livez").status_code == 200
+        return {"http": str(answer.status_code), **answer.json()}
+
+    assert ready() == {"http": "200", "status": "ok", "database": "up"}
+    MigrationRecorder.Migration.objects.filter(app="groups", name="0001_initial").delete()
+    behind = ready()
+    assert (behind["http"], behind["status"], behind["database"]) == (
+        "503",
+        "unavailable",
+        "behind",
+    )
+    assert "groups.0001_initial" in behind["detail"]
+    assert ("Run migrate" in behind["detail"]) == (language == "en")
+    monkeypatch.setattr(MigrationRecorder.Migration._meta, "db_table", "no_such_table")
+    down = ready()
+    assert (down["http"], down["database"]) == ("503", "down")
+    assert ("does not answer" in down["detail"]) == (language == "en")

@@ -120,11 +120,13 @@ FORMULAS = {
 }
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("text", FORMULAS)
 def test_no_part_of_a_text_is_a_formula_for_any_separator(text: str) -> None:
     assert inert(text) == FORMULAS[text]
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(
     "text", ["-0.05", "0", "-1,234,567.5", "-1234567890123456", "a;b", "a; b=c", "小-明", "a - b"]
 )
@@ -340,3 +342,46 @@ def test_a_download_takes_the_same_queries_however_many_rows(olga: Browser, path
     few = queries()
     more()
     assert queries() == few <= 10
+
+
+# Downloads hold threads
+
+
+def test_two_downloads_at_once_and_the_next_is_asked_to_wait(olga: Browser) -> None:
+    named("小明")
+    paths = [f"/admin/export/members.{form}" for form in FORMS]
+    under_way = [olga.get(path) for path in paths]  # the test's browser does not read them
+    for path in paths:
+        answer = olga.get(path)
+        assert (answer.status_code, answer["Retry-After"]) == (503, "10")
+        assert "下载" in answer.content.decode()
+    assert AuditEvent.objects.count() == 2, "what was refused has not happened"
+    b"".join(under_way[0])
+    assert len(download(olga, "members", "csv")) == 2
+    b"".join(under_way[1])
+    for _again in range(exports.MOST_DOWNLOADS + 1):
+        assert len(download(olga, "members", "xlsx")) == 2
+
+
+def test_a_download_that_is_not_read_to_its_end_gives_its_place_back(db: None) -> None:
+    rows = WeChatUser.objects.all()
+    for _again in range(exports.MOST_DOWNLOADS + 1):
+        parts = exports._stream(
+            "csv", exports.EXPORTS["members"].fields, rows, lambda **facts: None
+        )
+        assert next(parts) == b""
+        parts.close()  # as the server does when the browser has gone
+
+
+def test_a_download_that_fails_gives_its_place_back(
+    olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named("小明", "小红", "李雷")
+    olga.raise_request_exception = False
+    for _again in range(exports.MOST_DOWNLOADS + 1):
+        with monkeypatch.context() as broken:
+            broken.setattr(exports, "XLSX_MOST_ROWS", 2)
+            assert olga.get("/admin/export/members.xlsx").status_code == 302
+            broken.setattr(exports.Actor, "record", lambda *args, **facts: 1 / 0)
+            assert olga.get("/admin/export/members.csv").status_code == 500
+    assert len(download(olga, "members", "csv")) == 4

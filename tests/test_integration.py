@@ -1,6 +1,7 @@
 """The integration check: credentials tried with WeChat, and attempts shown step by step."""
 
 import re
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,34 @@ def test_the_page_names_its_member_and_shows_facts_in_words(olga: Browser) -> No
     facts = {"key": "current", "previous": "tried", "fields": ["iv"]}
     card = AttemptCard(Attempt(kind="bind", steps=[{"step": "envelope", "ok": False, **facts}]))
     assert [str(value) for _name, value in card.facts] == ["当前密钥", "也解不开", "iv"]
+
+
+def test_the_time_left_of_a_watch_is_shown_as_such(alice: Person, olga: Browser) -> None:
+    olga.post(WATCH, {"member": alice.user.pk})
+    watch = Watch.objects.get()
+    for left, shown in {30: "还剩 30 分钟", 12: "还剩 12 分钟", 0.5: "还剩 1 分钟"}.items():
+        Watch.objects.update(until=timezone.now() + timedelta(minutes=left))
+        page = content(olga)
+        assert f">{shown}</span>" in page and f"> · {watch.app_id}" not in page
+    assert "data-until=" in page
+
+
+def test_the_page_can_say_whether_it_updates_by_itself(alice: Person, olga: Browser) -> None:
+    page = content(olga)
+    states = re.findall(r'data-state="(\w+)" hidden>', page)
+    assert states == ["updating", "offline", "ended", "refused"], "hidden without the script"
+    assert "/admin/login/?next=%2Fadmin%2Fcheck%2F" in page
+    assert 'id="live"' not in content(olga, request="0" * 32), "one request: nothing follows"
+
+
+def test_the_page_polls_what_tells_that_the_session_has_ended(olga: Browser) -> None:
+    assert olga.get(LIVE).status_code == 204
+    olga.logout()
+    answer = olga.get(LIVE)
+    assert answer.status_code == 302 and answer["Location"].startswith("/admin/login/")
+
+
+def test_the_time_of_an_attempt_is_in_the_consoles_style(alice: Person, olga: Browser) -> None:
+    broken(alice)
+    at = timezone.localtime(Attempt.objects.get().at)
+    assert f'title="{at:%Y-%m-%d %H:%M:%S}">{at:%m-%d %H:%M}</time>' in content(olga)

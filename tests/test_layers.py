@@ -125,6 +125,12 @@ def test_no_test_module_is_imported() -> None:
     assert offenders(files, tests) == []
 
 
+def test_the_second_ranking_imports_nothing_of_the_product() -> None:
+    oracle = [ROOT / "tests" / "ranking_oracle.py"]
+    assert offenders(oracle, {*PACKAGES, "django", "rest_framework", "tests"}) == []
+    assert offenders(oracle, {"zoneinfo"})
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -147,6 +147,7 @@ def test_openids_that_differ_by_case_are_two_users(
 # What is wrong with a request
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -216,6 +217,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(("errcode", "expected"), REFUSALS.items())
 def test_each_errcode_of_wechat_has_its_answer(
     newcomer: Person, sandbox: Sandbox, errcode: int, expected: tuple[int, str]
@@ -440,6 +442,7 @@ def test_a_nickname_is_cleaned_and_stored(alice: Person, given: str, stored: str
     assert alice.get("me").json()["nickname"] == stored
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize(
     "body",
     [
@@ -479,6 +482,7 @@ def test_one_persons_nickname_does_not_change_anothers(alice: Person, bob: Perso
 # The language
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("language", [None, "zh-CN", "zh", "zh-Hans-CN", "fr", "garbage;;"])
 def test_errors_are_in_chinese_unless_english_is_requested(
     newcomer: Person, language: str | None

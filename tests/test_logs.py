@@ -27,6 +27,8 @@ from tests.servers import SERVER, Caller, Site, scratch_database, serving, wait_
 from tests.settings import APP_ID
 from wechat.sandbox import Phone, Sandbox
 
+pytestmark = pytest.mark.no_service
+
 
 def lines(log_output: StringIO) -> list[dict[str, Any]]:
     """Read each line logged so far as the JSON object that it has to be."""
@@ -73,7 +75,7 @@ def test_django_adds_a_line_of_its_own_only_about_a_crash(
     for path in ("/nothing", "/api/nothing", "/groups/0/", "/groups", "/static/nothing.css"):
         olga.get(path)
     assert [line["status"] for line in lines(log_output)] == [404, 404, 404, 301, 404]
-    monkeypatch.setattr("console.groups.describe", None)
+    monkeypatch.setattr("console.groups.rows_of", None)
     olga.get("/groups/")
     crash, access = lines(log_output)[5:]
     assert (crash["level"], crash["logger"]) == ("ERROR", "django.request")
@@ -163,6 +165,7 @@ HOLDING = [
     "Authorization: Bearer §",
     "{'HTTP_AUTHORIZATION': 'Bearer §'}",
     "Authorization: Key §",
+    "a key gsk_§ in any text",
     "Cookie: sessionid=§; csrftoken=§",
     "csrfmiddlewaretoken=§",
     "POST /sign-in/1/§/",
@@ -303,6 +306,7 @@ def test_an_unhandled_error_is_reported_without_a_secret_or_a_person(
         }
         logs = [tmp_path / "healthy.log", tmp_path / "crashing.log"]
         site = Site(environment, [], logs, sandbox)
+        stack.callback(site.close)
         site.run("manage.py", "migrate", "--verbosity", "0")
         for log, code in zip(logs, (SERVER, CRASHING), strict=True):
             site.urls.append(stack.enter_context(serving(environment, log, code)))

@@ -48,6 +48,23 @@ KEPT = {
     "coloured heart": "❤️",
     "heart as text": "❤︎",
     "star with a needless selector": "⭐️",
+    "flags of England, Scotland and Wales": "".join(
+        f"🏴{''.join(chr(0xE0000 + ord(letter)) for letter in letters)}\U000e007f"
+        for letters in ("gbeng", "gbsct", "gbwls")
+    ),
+    "pirates, and a black flag": "🏴\u200d☠️🏴",
+    "Persian": "می\u200cخواهم نامه\u200cای",
+    "Persian, a vowel before the non-joiner": "مِ\u200cهر",
+    "Marathi, the eyelash": "दर्\u200dया",
+    "Hindi, a half letter": "क्\u200dष",
+    "Hindi, a virama to be seen": "क्\u200cष",
+    "Bengali, a ra before ya": "র\u200d্যাব",
+    "Bengali, an old ta": "উত্\u200d সব",
+    "Gujarati": "ક્\u200dષ",
+    "Kannada, a ra before ya": "ರ\u200d್ಯಾ",
+    "Malayalam, old chillus": "അവന്\u200d പാല്\u200d",
+    "Sinhala": "ශ්\u200dරී ලංකා",
+    "Telugu": "రాజ్\u200cకుమార్",
     "markup": "<script>alert(1)</script>",
     "formula": "=1+1",
     "look-alike decoration": "ᴷᴵᴺᴳ★彡",
@@ -81,7 +98,26 @@ CHANGED = {
     "mark on a space": (" \u0301 a \u0301 b", "a b"),
     "mark on white space to come": ("a\n\u0301b", "a b"),
     "mark behind something unseen": ("e\u200d\u0301", "é"),
-    "joiner in a word": ("क्\u200dष", "क्ष"),
+    "joiners between Latin letters": ("a\u200cb\u200dc", "abc"),
+    "joiners between Chinese ones": ("小\u200c明\u200d", "小明"),
+    "joiners in a row within a word": ("क्\u200d\u200dष", "क्ष"),
+    "both joiners within a word": ("क्\u200d\u200cष", "क्ष"),
+    "joiner after a virama at the end": ("क्\u200d", "क्"),
+    "joiner before a vowel sign": ("क्\u200dा", "क्ा"),
+    "joiner between two scripts": ("क्\u200dষ", "क्ষ"),
+    "joiner where nothing joins": ("க்\u200dஷ", "க்ஷ"),
+    "non-joiner where nothing joins": ("دا\u200cد", "داد"),
+    "non-joiners in a row": ("می\u200c\u200cخ", "میخ"),
+    "non-joiner at the ends": ("\u200cمی\u200c", "می"),
+    "non-joiner before a space": ("می\u200c خ", "می خ"),
+    "joiner between Arabic letters": ("م\u200dی", "می"),
+    "joiners at the end of an old spelling": ("ന്\u200d\u200d", "ന്"),
+    "flag of no country": ("🏴\U000e0067\U000e0062\U000e0078\U000e007f", "🏴"),
+    "flag without its end": ("🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067", "🏴"),
+    "flag's tags on a letter": (
+        "a\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "a",
+    ),
     "joiner after a picture": ("👩\u200d", "👩"),
     "joiners in a row": ("👩\u200d\u200d👧", "👩👧"),
     "joiner before a skin tone": ("👩\u200d🏽", "👩🏽"),
@@ -118,6 +154,7 @@ EVERY_CODE_POINT = "".join(map(chr, range(0x110000)))
 # Hypothesis seldom meets the interesting ones by chance.
 tricky = st.sampled_from(
     "a1#*ก 葛ཀק👩👧❤↔🏽🦰🇨\u200d\ufe0f\ufe0e\u20e3\u0301\u0316\u0338\u0345\u05bc\u093c"
+    "\u200c\u0645\u06cc\u0627क\u094dর\u09cdയ\u0d4dශ\u0dca🏴\U000e0067\U000e0062\U000e007f"
     "\u0f71\u0f72\u0f74\u0f90\u102d\u1100\u1161\u11a8\u1160\u3164\u2800\u202e\u3000\t\ud83d"
 )
 texts = st.text() | st.text(tricky) | st.text(tricky | st.characters(), max_size=400)
@@ -131,10 +168,22 @@ def cleaned(text: str) -> str | None:
         return None
 
 
+VIRAMAS = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0c4d\u0ccd\u0d4d\u0d3b\u0d3c\u0dca"
+# What may have a joiner or a tag beside it: pictures, the flags, Arabic letters, and viramas.
+MAY_JOIN = (
+    r"\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]?\K\u200D(?=\p{ExtPict})",
+    "🏴\\K[\U000e0062-\U000e0077]{5}\U000e007f",
+    r"\p{Arabic}\p{M}*\K\u200C(?=\p{Arabic})",
+    rf"[{VIRAMAS}]\K[\u200C\u200D](?=\p{{L}})",
+    r"[\u09cd\u0d4d\u0d3b\u0d3c]\K\u200D(?!\p{M})",
+    r"[\u09b0\u0cb0]\K\u200D(?=[\u09cd\u0ccd])",
+)
+
+
 def has_stray(name: str) -> bool:
-    """Find control and format characters, but for U+200D between two pictures."""
-    pictures = r"\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]?\K\u200D(?=\p{ExtPict})"
-    return any(category(c) in {"Cc", "Cf"} for c in regex.sub(pictures, "", name))
+    """Find control and format characters, but for those that are seen by what they join."""
+    rest = regex.sub("|".join(MAY_JOIN), "", name)
+    return any(category(c) in {"Cc", "Cf"} for c in rest)
 
 
 @pytest.mark.parametrize("name", KEPT.values(), ids=KEPT)
@@ -185,6 +234,31 @@ def test_every_other_code_point_is_dropped() -> None:
         assert clean_nickname(f"a{chars}b") == "ab", hex(ord(chars[0]))
 
 
+JOINERS = "\u200c\u200d"
+
+
+def test_a_joiner_is_kept_beside_no_other_letter_of_unicode() -> None:
+    """Try each letter and mark on both sides of a joiner; kept ones are of scripts that need it."""
+    kept: set[str] = set()
+    for char in regex.findall(r"[\p{L}\p{M}\p{N}\p{P}\p{S}]", EVERY_CODE_POINT):
+        for joiner in JOINERS:
+            name = cleaned(f"क{char}{joiner}{char}") or ""
+            before = cleaned(f"क{char}{char}") or ""
+            assert name in {before, normalize("NFC", f"क{char}{joiner}{char}")}, hex(ord(char))
+            if name != before:
+                kept.add(char)
+    scripts = regex.compile(r"[\p{Arabic}\p{Extended_Pictographic}]")
+    assert {char for char in kept if not scripts.fullmatch(char)} == set()
+    assert {"\u06cc", "👩"} <= kept and "\u0627" not in kept
+
+
+def test_no_name_can_be_padded_with_joiners() -> None:
+    """Between, before and behind its letters: a name looks like no other for what is not seen."""
+    for name in ("小明", "Alice", "김철수", "Иван", "สมชาย", "தமிழ்", "ひろし", "🇨🇳", "a1_."):
+        for padding in ("\u200c", "\u200d", "\u200d\u200c", "\U000e0067", "\ufe0f", "\ufe00"):
+            assert clean_nickname(padding.join(["", *name, ""])) == name, (name, padding)
+
+
 @given(texts)
 def test_cleaning_twice_changes_nothing(text: str) -> None:
     name = cleaned(text)
@@ -218,8 +292,17 @@ def test_a_letter_has_at_most_two_marks_and_four_in_scripts_that_stack(text: str
         "👩\u200d↔\u200d\u0338" * 800,
         " \u0301" * 2000,
         "ཀ\u0f71\u0f74" * 1300,
+        "क्\u200d" * 1300 + "ष",
+        "م\u064e\u200c" * 1300 + "ی",
     ],
-    ids=["marks to sort", "joiners that cascade", "marks on spaces", "stacks"],
+    ids=[
+        "marks to sort",
+        "joiners that cascade",
+        "marks on spaces",
+        "stacks",
+        "halves",
+        "non-joiners",
+    ],
 )
 def test_a_hostile_name_is_clean_after_a_few_passes(
     text: str, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ from tests.servers import PATIENCE, Site, scratch_database, serving, wait_for
 from tests.settings import APP_ID
 from wechat.sandbox import Phone, Sandbox
 
+pytestmark = pytest.mark.xdist_group("outage")
+
 RECOVERY = 5  # seconds after which all is well again
 
 LOG_IN, PASSWORD = "/admin/login/", "long and secret"
@@ -366,6 +368,35 @@ def test_a_database_that_hangs_causes_no_other_error_and_the_site_recovers(
     well_soon(place)
 
 
+KEEPS_OPEN = """
+import django
+django.setup()
+from django.db import connection, connections
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 1")
+connections.close_all()
+import os
+print(*sorted(os.listdir(os.path.dirname(connection.settings_dict["NAME"]))), flush=True)
+if not os.fork():  # which must not touch the locks of its parent
+    from core import database
+    print(len(database._keepers), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.no_service
+def test_an_sqlite_file_keeps_what_reading_on_a_full_disk_needs(tmp_path: Path) -> None:
+    """Where no request is under way, the next one must not have to make the files anew."""
+    url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
+    environment = os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "groupsite.settings"}
+    site = Site(environment, [], [], None)
+    site.run("manage.py", "migrate", "--verbosity", "0")
+    *files, inherited = site.run("-c", KEEPS_OPEN).split()
+    assert files == [f"site.sqlite3{ending}" for ending in ("", "-shm", "-wal")]
+    assert inherited == "0"
+
+
 # Places where the outage is noticed
 
 
@@ -381,11 +412,11 @@ PLACES = {
     "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
     "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
-    "a page's view": ("console.groups.describe", "/groups/"),
+    "a page's view": ("console.groups.rows_of", "/groups/"),
     "a page's template": ("django.template.defaulttags.CsrfTokenNode.render", "/groups/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
-    "the session": ("django.contrib.sessions.backends.db.SessionStore.load", "/admin/"),
-    "saving the session": ("django.contrib.sessions.models.Session.save", "/groups/"),
+    "the session": ("console.sessions.SessionStore.load", "/admin/"),
+    "saving the session": ("console.models.OperatorSession.save", "/groups/"),
     "a middleware": ("django.middleware.common.CommonMiddleware.process_request", "/nothing"),
     "the outer middleware": (
         "django.middleware.security.SecurityMiddleware.process_request",
@@ -400,6 +431,7 @@ PLACES = {
 }
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("debug", [False, True], ids=["DEBUG off", "DEBUG on"])
 @pytest.mark.parametrize("failure", [away, lost])
 @pytest.mark.parametrize("where", PLACES)
@@ -431,7 +463,7 @@ def test_the_page_about_an_outage_is_in_the_readers_language(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.groups.describe", away)
+    monkeypatch.setattr("console.groups.rows_of", away)
     pages = {
         language: olga.get("/groups/", headers={"Accept-Language": language}).content.decode()
         for language in ("zh-CN", "en")
@@ -444,7 +476,7 @@ def test_an_outage_is_logged_as_a_warning_of_one_line(
     olga: Browser, monkeypatch: pytest.MonkeyPatch, log_output: Any
 ) -> None:
     olga.raise_request_exception = False
-    monkeypatch.setattr("console.groups.describe", away)
+    monkeypatch.setattr("console.groups.rows_of", away)
     olga.get("/groups/")
     logged = log_output.getvalue()
     assert "OperationalError: the canary's database is locked" in logged
@@ -466,13 +498,13 @@ def test_a_malformed_session_key_does_not_reach_the_database(
 def test_a_session_that_ended_meanwhile_is_no_outage(
     olga: Browser, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.contrib.sessions.models import Session
+    from console.models import OperatorSession
 
     settings.SESSION_SAVE_EVERY_REQUEST = True
 
     def end_it(*args: Any) -> list[Any]:
-        Session.objects.all().delete()
+        OperatorSession.objects.all().delete()
         return []
 
-    monkeypatch.setattr("console.groups.describe", end_it)
+    monkeypatch.setattr("console.groups.rows_of", end_it)
     assert olga.get("/groups/").status_code == 400

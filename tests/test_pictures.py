@@ -43,7 +43,7 @@ from tests.pictures import (
     with_segments,
 )
 
-pytestmark = pytest.mark.no_service
+pytestmark = [pytest.mark.no_service, pytest.mark.xdist_group("pictures")]
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_OF_EACH = [png(), jpeg(), jpeg(progressive=True), webp("RGBA"), webp(lossless=True)]

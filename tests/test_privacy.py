@@ -56,6 +56,8 @@ def lived_in(alice: Person, bob: Person, group: Group) -> Person:
     Board.objects.create(app_id=APP_ID, key="steps", scope="app", writer="client", windows="all")
     steps = {"board": "steps", "value": 9781, "idempotencyKey": "level-1"}
     assert alice.post("scores", steps).status_code == 200
+    report = {"member": bob.body["user"]["id"], "reason": "abuse"}
+    assert alice.post(f"groups/{FAMILY}/reports", report).status_code == 204
     return alice
 
 
@@ -103,6 +105,10 @@ UNTOLD = {
     "cause": "would tell a forger what an envelope failed at",
     "everyone": "is about no one person",
     "window": "follows from the period",
+    "membership": "shown by its group and member",
+    "shown": "is a digest of what another member showed",
+    "outcome": "is about another member",
+    "settled_at": "is about another member",
     "proof": "is empty: not used yet",
     "group_openid": "is empty: not used yet",
 }
@@ -483,7 +489,7 @@ def test_every_table_about_members_has_its_end(db: None) -> None:
     """List how the rows of each table end; a new table about members is added here."""
     ends = {
         *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_tombstone"),
-        *("groups_membership", "groups_score", "groups_idempotencykey"),
+        *("groups_membership", "groups_score", "groups_idempotencykey", "groups_report"),
         "accounts_consent",  # with the person
         *("audit_attempt", "audit_watch"),  # within a day, or with the person
         *("groups_group", "groups_board", "groups_serverkey"),  # about no member

@@ -9,10 +9,12 @@ import pytest
 from django.test import Client as Browser
 from PIL import Image
 
+from accounts.avatars import pictures
 from accounts.models import AvatarCheck, WeChatUser
 from accounts.services import save_verdict
 from audit.models import AuditEvent
 from console.review import KINDS, items_of
+from core.gates import Gate
 from groups.models import Group, Membership
 from tests.cast import (
     API,
@@ -26,6 +28,7 @@ from tests.cast import (
     check_of,
     deliver,
     fault,
+    later,
     picture,
     push_verdict,
     refused,
@@ -110,14 +113,26 @@ def test_no_nickname_changes_while_wechat_is_unavailable(alice: Person, sandbox:
     assert alice.get("me").json()["nickname"] == "小明"
 
 
-def test_an_operator_reviews_what_wechat_cannot_check_because_the_member_was_long_away(
-    alice: Person, sandbox: Sandbox
+@pytest.mark.parametrize("errcode", [61010, 40003, 43104])
+def test_an_operator_reviews_what_wechat_cannot_check_of_this_person(
+    alice: Person, group: Group, sandbox: Sandbox, errcode: int
 ) -> None:
-    fault(sandbox, path="/wxa/msg_sec_check", errcode=61010)
+    """Be long away, or unknown to WeChat: another's openid that a team's server sent."""
+    fault(sandbox, path="/wxa/msg_sec_check", times=2, errcode=errcode)
     assert alice.put("me", {"nickname": "新名字"}).json()["nicknameState"] == "pending"
-    fault(sandbox, path="/wxa/media_check_async", errcode=61010)
+    named = alice.put(f"groups/{FAMILY}/membership", {"alias": "三班小明"})
+    assert named.json()["aliasState"] == "pending"
+    fault(sandbox, path="/wxa/media_check_async", errcode=errcode)
     assert alice.upload().json()["avatarState"] == "pending"
     assert not AvatarCheck.objects.exists()
+
+
+def test_what_wechat_calls_risky_by_an_error_is_risky(alice: Person, sandbox: Sandbox) -> None:
+    fault(sandbox, path="/wxa/msg_sec_check", errcode=87014)
+    body = refused(alice.put("me", {"nickname": "新名字"}), 400, "invalid")
+    assert list(body["fields"]) == ["nickname"] and alice.user.nickname == "小明"
+    fault(sandbox, path="/wxa/media_check_async", errcode=87014)
+    assert alice.upload().json()["avatarState"] == "pending", "an operator looks at it"
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -282,10 +297,37 @@ def test_a_default_avatar_is_drawn_only_for_an_address_that_the_site_made(alice:
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safe", "plain"])
 @pytest.mark.parametrize("xml", [True, False], ids=["XML", "JSON"])
-def test_a_verdict_is_read_in_every_mode_and_format(alice: Person, safe: bool, xml: bool) -> None:
+def test_a_verdict_is_read_in_every_mode_and_format(
+    alice: Person, settings: Any, safe: bool, xml: bool
+) -> None:
+    if not safe:
+        [channel] = settings.WECHAT_PUSH.values()
+        settings.WECHAT_PUSH = {APP_ID: channel | {"AES_KEY": ""}}
     check = check_of(alice.upload())
     push_verdict(check, Suggestion.PASS, safe=safe, xml=xml)
     assert alice.user.avatar == check.avatar
+
+
+@pytest.mark.parametrize("xml", [True, False], ids=["XML", "JSON"])
+def test_where_there_is_a_key_a_plain_verdict_approves_nothing(alice: Person, xml: bool) -> None:
+    """Forge one, as who saw a sealed push's time, nonce and signature could."""
+    event = verdict_event(check_of(alice.upload()), Suggestion.PASS)
+    channel = channel_for(APP_ID)
+    signed, _sealed = channel.write({"Event": "debug_demo"}, safe=True, xml=xml)
+    _query, body = channel.write(event, safe=False, xml=xml)
+    assert deliver(signed, body).status_code == 403
+    assert alice.user.avatar_state == "pending"
+
+
+def test_a_sealed_verdict_is_taken_for_ten_minutes(alice: Person) -> None:
+    event = verdict_event(check_of(alice.upload()), Suggestion.PASS)
+    query, body = channel_for(APP_ID).write(event, safe=True, xml=False)
+    with later(seconds=610):
+        assert deliver(query, body).status_code == 403
+    assert alice.user.avatar_state == "pending"
+    with later(seconds=590):
+        assert deliver(query, body).status_code == 200
+    assert alice.user.avatar_state == "approved"
 
 
 def test_only_the_first_verdict_counts(alice: Person) -> None:
@@ -380,3 +422,23 @@ def test_what_an_operator_changed_is_logged_without_the_name(alice: Person, olga
     assert found == ("olga", "approve_nickname", alice.user.pk)
     stored = str(AuditEvent.objects.values())
     assert DOUBTFUL not in stored and "小明" not in stored and alice.openid not in stored
+
+
+def test_those_who_cannot_wait_for_a_picture_hear_so_at_once(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding queued without bound: sixty pictures held every thread of a server."""
+    gate = Gate(lambda: 1, patience=10, waiting=0)
+    monkeypatch.setattr(pictures, "_gate", gate)
+    with gate.place():
+        answer = alice.upload()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer["Retry-After"] == "3"
+    assert alice.upload().status_code == 200
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "x" * 300, "x" * 5000])
+def test_an_avatar_of_any_name_is_not_there(name: str, alice: Person) -> None:
+    assert alice.browser.get(f"/media/avatars/{name}.webp").status_code == 404
+    assert alice.browser.get(f"/avatars/{name}.webp").status_code == 404
+    assert alice.browser.get(f"/avatars/96/{name}.webp").status_code == 404

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.http import QueryDict
 from hypothesis import example, given
 from hypothesis import settings as examples
@@ -19,15 +21,17 @@ from wechat.push import (
     Channel,
     MediaVerdict,
     PushError,
+    Withdrawal,
     channel_for,
     media_verdict,
+    withdrawal,
 )
 
 pytestmark = pytest.mark.no_service
 
 PUSHED = json.loads((Path(__file__).parent / "vectors.json").read_text())["push"]
 APP, TOKEN, AES_KEY = "wx0000000000000001", "CanaryOfTheToken", "CanaryOfTheKey".ljust(43, "0")
-CHANNEL = Channel(APP, TOKEN, AES_KEY)
+CHANNEL, PLAIN = Channel(APP, TOKEN, AES_KEY), Channel(APP, TOKEN)
 FORMATS = [(safe, xml) for safe in (False, True) for xml in (False, True)]
 
 # As mediaCheckAsync documents it.
@@ -51,7 +55,7 @@ EVENT: dict[str, Any] = {
 
 def signed(body: bytes = b"{}", *more: str, name: str = "signature", **query: str) -> Any:
     """Return a query signed with the token, and the body."""
-    query = {"timestamp": "1714112445", "nonce": "415670741", **query}
+    query = {"timestamp": str(int(time.time())), "nonce": "415670741", **query}
     parts = sorted([TOKEN, query["timestamp"], query["nonce"], *more])
     return {**query, name: hashlib.sha1("".join(parts).encode()).hexdigest()}, body
 
@@ -60,6 +64,11 @@ def sealed_in(body: bytes, aes_key: str = AES_KEY, app_id: str = APP) -> Any:
     """Return a signed query, and `body` in an envelope."""
     sealed = seal_push(aes_key, app_id, body)
     return signed(json.dumps({"Encrypt": sealed}).encode(), sealed, name="msg_signature")
+
+
+def channel_of(safe: bool) -> Channel:
+    """Return the channel that reads sealed pushes, or the one that reads plain ones."""
+    return CHANNEL if safe else PLAIN
 
 
 def refusal(query: Any, body: bytes, channel: Channel = CHANNEL) -> str:
@@ -78,7 +87,9 @@ def test_the_platforms_own_sample_is_read() -> None:
     channel = Channel(PUSHED["appid"], PUSHED["token"], PUSHED["encoding_aes_key"])
     query = {key: PUSHED[key] for key in ("timestamp", "nonce", "msg_signature")}
     body = json.dumps({"ToUserName": "gh_97417a04a28d", "Encrypt": PUSHED["Encrypt"]}).encode()
-    assert channel.read(query, body) == {
+    with time_machine.travel(1714112445):
+        message = channel.read(query, body)
+    assert message == {
         "ToUserName": "gh_97417a04a28d",
         "FromUserName": "o9AgO5Kd5ggOC-bXrbNODIiE3bGY",
         "CreateTime": 1714112445,
@@ -103,7 +114,7 @@ def test_an_event_in_xml_has_the_same_nesting_and_only_text() -> None:
   </result>
 </xml>
 """
-    assert CHANNEL.read(*signed(body)) == {
+    assert PLAIN.read(*signed(body)) == {
         "MsgType": "event",
         "CreateTime": "1659967849",
         "detail": [{"strategy": "a", "errcode": "0"}, {"strategy": "b", "errcode": "0"}],
@@ -146,7 +157,7 @@ def test_read_is_the_inverse_of_write_in_all_four_formats(
 ) -> None:
     safe, xml = form
     query, body = CHANNEL.write(event, safe=safe, xml=xml)
-    assert CHANNEL.read(query, body) == event
+    assert channel_of(safe).read(query, body) == event
 
 
 @pytest.mark.parametrize(("safe", "xml"), FORMATS)
@@ -174,16 +185,18 @@ def test_a_query_may_be_a_querydict_of_django() -> None:
 def test_a_query_that_was_changed_is_refused(safe: bool, xml: bool, part: str) -> None:
     query, body = CHANNEL.write(EVENT, safe=safe, xml=xml)
     part = "msg_signature" if safe and part == "signature" else part
+    channel = channel_of(safe)
     for wrong in ("", "0" * 40, query[part] + "0", query[part][:-1], "签名", "\ud800"):
-        assert refusal({**query, part: wrong}, body).endswith("signature is wrong")
+        assert refusal({**query, part: wrong}, body, channel).endswith("signature is wrong")
     del query[part]
-    assert refusal(query, body).endswith("signature is wrong")
+    assert refusal(query, body, channel).endswith("signature is wrong")
 
 
 def test_another_token_is_refused() -> None:
-    other = Channel(APP, "another", AES_KEY)
     for safe, xml in FORMATS:
-        refusal(*CHANNEL.write(EVENT, safe=safe, xml=xml), channel=other)
+        other = Channel(APP, "another", AES_KEY if safe else "")
+        why = refusal(*CHANNEL.write(EVENT, safe=safe, xml=xml), channel=other)
+        assert why.endswith("signature is wrong")
 
 
 def test_an_envelope_needs_the_signature_that_covers_it() -> None:
@@ -194,29 +207,64 @@ def test_an_envelope_needs_the_signature_that_covers_it() -> None:
     assert refusal(query, body) == "msg_signature is wrong"
 
 
-@pytest.mark.parametrize(
-    "envelope",
-    [
-        sealed_in(b"{}", app_id="wx0000000000000002"),
-        sealed_in(b"{}", aes_key="Another".ljust(43, "0")),
-        signed(b'{"Encrypt": "AAAA"}', "AAAA", name="msg_signature"),
-        signed(b'{"Encrypt": ""}', "", name="msg_signature"),
-    ],
-)
-def test_an_envelope_of_another_app_or_key_is_refused(envelope: Any) -> None:
-    assert refusal(*envelope) == "EncodingAESKey and appid do not open it"
+OTHERS = {
+    "another appid": lambda: sealed_in(b"{}", app_id="wx0000000000000002"),
+    "another key": lambda: sealed_in(b"{}", aes_key="Another".ljust(43, "0")),
+    "too short": lambda: signed(b'{"Encrypt": "AAAA"}', "AAAA", name="msg_signature"),
+    "nothing": lambda: signed(b'{"Encrypt": ""}', "", name="msg_signature"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_an_envelope_of_another_app_or_key_is_refused(what: str) -> None:
+    assert refusal(*OTHERS[what]()) == "EncodingAESKey and appid do not open it"
 
 
 def test_a_channel_without_a_key_takes_plain_pushes_only() -> None:
-    plain_only = Channel(APP, TOKEN)
-    assert plain_only.read(*CHANNEL.write(EVENT, safe=False, xml=False)) == EVENT
-    assert "do not open" in refusal(*CHANNEL.write(EVENT, safe=True, xml=True), plain_only)
+    assert PLAIN.read(*CHANNEL.write(EVENT, safe=False, xml=False)) == EVENT
+    assert "sealed" in refusal(*CHANNEL.write(EVENT, safe=True, xml=True), PLAIN)
+
+
+@pytest.mark.parametrize("xml", [False, True])
+def test_where_there_is_a_key_plain_pushes_are_refused(xml: bool) -> None:
+    assert refusal(*CHANNEL.write(EVENT, safe=False, xml=xml)) == "not sealed"
+
+
+def test_a_plain_push_cannot_be_forged_from_the_signature_of_a_sealed_one() -> None:
+    # WeChat signs time and nonce of a sealed push in `signature` as well.
+    query, _body = CHANNEL.write({"Event": "debug_demo"}, safe=True, xml=False)
+    assert "signature" in query
+    for forged in (json.dumps(EVENT), json.dumps(EVENT | {"Encrypt": None}), "<xml><a>1</a></xml>"):
+        refusal(query, forged.encode())
+
+
+@pytest.mark.parametrize("age", [-601, -599, 0, 599, 601, 10 * 365 * 86400])
+def test_a_sealed_push_is_read_for_ten_minutes(age: int) -> None:
+    sealed = seal_push(AES_KEY, APP, json.dumps(EVENT).encode())
+    made_at = str(int(time.time()) - age)
+    body = json.dumps({"Encrypt": sealed}).encode()
+    query, _body = signed(body, sealed, name="msg_signature", timestamp=made_at)
+    if abs(age) < 600:
+        assert CHANNEL.read(query, body) == EVENT
+    else:
+        assert refusal(query, body).startswith("older than ten minutes")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "now", "-5", "１７１４１１２４４５", "1e9", "9" * 5000, " 1714112445"]
+)
+def test_a_time_that_is_none_is_no_fresh_one(text: str) -> None:
+    sealed = seal_push(AES_KEY, APP, b"{}")
+    body = json.dumps({"Encrypt": sealed}).encode()
+    query, _body = signed(body, sealed, name="msg_signature", timestamp=text)
+    assert refusal(query, body).startswith("older than ten minutes")
 
 
 @pytest.mark.parametrize("encrypt", [b"5", b"null", b'["AAAA"]', b'{"a": "b"}', b'"\\ud800"'])
 def test_an_envelope_of_another_type_is_refused(encrypt: bytes) -> None:
-    refusal(*signed(b'{"Encrypt": %s}' % encrypt))
-    refusal(*signed(b'{"Encrypt": %s}' % encrypt, name="msg_signature"))
+    for channel in (CHANNEL, PLAIN):
+        refusal(*signed(b'{"Encrypt": %s}' % encrypt), channel)
+        refusal(*signed(b'{"Encrypt": %s}' % encrypt, name="msg_signature"), channel)
 
 
 NESTED = b"<a>" * 9 + b"</a>" * 9
@@ -247,7 +295,7 @@ NO_MESSAGES = {
 @pytest.mark.parametrize("body", NO_MESSAGES.values(), ids=NO_MESSAGES)
 def test_a_body_without_a_message_is_refused_outside_and_inside_an_envelope(body: bytes) -> None:
     reason = "neither a JSON object nor a message in XML"
-    assert refusal(*signed(body)) == reason
+    assert refusal(*signed(body)) == refusal(*signed(body), PLAIN) == reason
     if len(body) < MAX_BODY // 2:
         assert refusal(*sealed_in(body)) == reason
 
@@ -263,7 +311,7 @@ ENTITIES = {
 
 @pytest.mark.parametrize("body", ENTITIES.values(), ids=ENTITIES)
 def test_dtds_and_entities_are_never_read(body: bytes) -> None:
-    refusal(*signed(body))
+    refusal(*signed(body), PLAIN)
     refusal(*sealed_in(body))
 
 
@@ -272,9 +320,9 @@ def test_a_body_has_at_most_256_kib(spare: int) -> None:
     assert MAX_BODY == 256 * 1024
     query, body = signed(b'{"a": 1}'.ljust(MAX_BODY + spare))
     if spare:
-        assert "bytes" in refusal(query, body)
+        assert "bytes" in refusal(query, body, PLAIN)
     else:
-        assert CHANNEL.read(query, body) == {"a": 1}
+        assert PLAIN.read(query, body) == {"a": 1}
 
 
 # The console's test of the address
@@ -328,7 +376,7 @@ def verdict(**changed: Any) -> Verdict:
 
 @pytest.mark.parametrize(("safe", "xml"), FORMATS)
 def test_a_verdict_is_the_same_in_every_format(safe: bool, xml: bool) -> None:
-    event = CHANNEL.read(*CHANNEL.write(EVENT, safe=safe, xml=xml))
+    event = channel_of(safe).read(*CHANNEL.write(EVENT, safe=safe, xml=xml))
     assert media_verdict(event) == MediaVerdict(
         "60f96f1d-3845297a-1976a3ae", Verdict(Suggestion.RISKY, "20002")
     )
@@ -389,3 +437,76 @@ def test_a_verdict_without_a_usable_trace_id_is_refused(trace_id: Any) -> None:
 def test_another_message_is_not_a_verdict(changed: dict[str, Any]) -> None:
     assert media_verdict(EVENT | changed) is None
     assert media_verdict({}) is None
+
+
+# Withdrawn consent
+
+
+# As WeChat documents 授权用户信息变更.
+REVOKED: dict[str, Any] = {
+    "ToUserName": "gh_870882ca4b1",
+    "FromUserName": "oaKk346BaWE-eIn4oSRWbaM9vR7s",
+    "CreateTime": 1627359464,
+    "MsgType": "event",
+    "Event": "user_authorization_revoke",
+    "OpenID": "oaKk343WOktAaT4ygOX1h-7Zdkwc",
+    "RevokeInfo": "6",
+    "AppID": APP,
+}
+OPENID = REVOKED["OpenID"]
+BOTH = frozenset({"nickname", "avatar"})
+PURPOSES = {
+    "6": BOTH,
+    "14": frozenset({"avatar"}),
+    "19": frozenset({"nickname"}),
+    "20": frozenset({"avatar"}),
+    "12": frozenset(),
+    "301": frozenset(),
+    "": frozenset(),
+}
+
+
+@pytest.mark.parametrize("xml", [False, True])
+@pytest.mark.parametrize("info", PURPOSES)
+def test_each_number_withdraws_what_wechat_documents(info: str, xml: bool) -> None:
+    event = REVOKED | {"RevokeInfo": info}
+    read = CHANNEL.read(*CHANNEL.write(event, safe=True, xml=xml))
+    assert withdrawal(read) == Withdrawal(OPENID, 1627359464, PURPOSES[info])
+
+
+@pytest.mark.parametrize("xml", [False, True])
+def test_a_changed_profile_and_a_closed_account_are_read(xml: bool) -> None:
+    modified = REVOKED | {"Event": "user_info_modified"}
+    closed = REVOKED | {"Event": "user_authorization_cancellation"}
+    for event, heard in (
+        (modified, Withdrawal(OPENID, 1627359464, BOTH)),
+        (closed, Withdrawal(OPENID, 1627359464, closes_account=True)),
+    ):
+        assert withdrawal(CHANNEL.read(*CHANNEL.write(event, safe=True, xml=xml))) == heard
+
+
+def test_a_number_may_come_as_one() -> None:
+    heard = withdrawal(REVOKED | {"RevokeInfo": 19})
+    assert heard is not None and heard.purposes == {"nickname"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"OpenID": wrong} for wrong in (None, "", "a b", 5, ["o"], "o" * 65)),
+        *({"CreateTime": wrong} for wrong in (None, "", "x", -5, "1e9", "١", [1], "9" * 12, 1.5)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("event", ["user_authorization_revoke", "user_authorization_cancellation"])
+def test_a_withdrawal_without_a_person_or_a_time_is_refused(event: str, changed: Any) -> None:
+    with pytest.raises(PushError):
+        withdrawal(REVOKED | {"Event": event} | changed)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"MsgType": "text"}, {"Event": "debug_demo"}, {"Event": None}, {"Event": ["x"]}]
+)
+def test_another_message_withdraws_nothing(changed: dict[str, Any]) -> None:
+    assert withdrawal(REVOKED | changed) is None
+    assert withdrawal({}) is None and withdrawal(EVENT) is None

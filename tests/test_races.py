@@ -1,6 +1,8 @@
 """Many requests at the same moment: two real servers, sixteen clients, one real database."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,9 +10,9 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from html import unescape
 from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +23,22 @@ import requests
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
 from tests.cast import GREEN, RED, YELLOW, picture
-from tests.servers import PATIENCE, ROOT, Caller, Site, at_once, scratch_database, serving
+from tests.servers import (
+    MAKE_BOARD,
+    PATIENCE,
+    ROOT,
+    Caller,
+    Site,
+    at_once,
+    send_form,
+    superusers,
+    two_servers,
+)
 from tests.settings import APP_ID
 from wechat.push import channel_for
-from wechat.sandbox import Phone, Sandbox
+from wechat.sandbox import Fault, Phone
+
+pytestmark = pytest.mark.xdist_group("races")
 
 CLIENTS, ROUNDS = 16, 40
 
@@ -48,19 +62,7 @@ with transaction.atomic():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("races")
-    logs = [directory / "server-0.log", directory / "server-1.log"]
-    with ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox({APP_ID: "secret"}))
-        environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
-            "DATABASE_URL": stack.enter_context(scratch_database(directory)),
-            "WECHAT_APPS": f"{APP_ID}:secret",
-            "WECHAT_API_URL": sandbox.url,
-        }
-        site = Site(environment, [], logs, sandbox)
-        site.run("manage.py", "migrate", "--verbosity", "0")
-        site.urls += [stack.enter_context(serving(environment, log)) for log in logs]
+    with two_servers(tmp_path_factory.mktemp("races")) as site:
         yield site
 
 
@@ -243,7 +245,7 @@ def test_a_member_who_hides_leaves_or_is_blocked_or_erased_is_gone_from_the_othe
         assert not any(f"the {name}" in text for text in shown(alice, open_gid, link))
 
 
-BLOCK = "WeChatUser.objects.filter(nickname='the blocked').update(status='blocked')"
+BLOCK = "block(WeChatUser.objects.get(nickname='the blocked'), Actor(None))"
 
 
 def shown(viewer: Caller, open_gid: str, link: str) -> tuple[str, str]:
@@ -282,7 +284,8 @@ FATES = {"red": (RED, "refused"), "yellow": (YELLOW, "pending"), "green": (GREEN
 def test_wechat_fetches_an_avatar_and_pushes_the_verdict(site, colour, fate):
     """Upload to one server, which WeChat fetches from; the verdict is pushed to the other."""
     channel = channel_for(APP_ID)
-    address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}/")
+    slash = "" if fate == "approved" else "/"  # WeChat calls the address as it was typed in
+    address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}{slash}")
     site.sandbox.state.push_to(APP_ID, address, channel.token, channel.aes_key)
     painter = site.log_in(f"painter-of-{fate}")
     status, me = painter.call(
@@ -293,16 +296,40 @@ def test_wechat_fetches_an_avatar_and_pushes_the_verdict(site, colour, fate):
     assert painter.get("me", server=1)[1]["avatarState"] == fate
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_consent_withdrawn_in_wechat_is_pushed_and_obeyed(site, slash):
+    channel = channel_for(APP_ID)
+    address = site.urls[1].replace("/api/v1/", f"/wechat/push/{APP_ID}{slash}")
+    site.sandbox.state.push_to(APP_ID, address, channel.token, channel.aes_key)
+    person = site.log_in(f"withdraws{slash and '-with-a-slash'}")
+    assert person.call("PUT", "me", 0, json={"nickname": "小明"})[0] == 200
+    person.phone.revoke_authorization("19")
+    site.sandbox.settle(PATIENCE)
+    assert person.get("me")[1]["nickname"] == ""
+    person.phone.cancel_account()
+    site.sandbox.settle(PATIENCE)
+    assert person.get("me")[0] == 401
+
+
+def test_no_log_in_of_a_burst_is_refused(site):
+    """Let a group open the card together: 25 in half a second, WeChat taking 100 ms each."""
+    people = [Caller(site, Phone(site.sandbox.url, f"comes-{n}", APP_ID)) for n in range(25)]
+    codes = [person.phone.login() for person in people]
+    site.sandbox.state.request_fault("/sns/jscode2session", Fault(delay=0.1), 25)
+
+    def log_in(n: int) -> int:
+        time.sleep(n * 0.02)
+        return people[n].post("login", {"code": codes[n]})[0]
+
+    assert at_once([partial(log_in, n) for n in range(25)]) == [200] * 25
+
+
 HAMMERED = {
     "best-desc": ("desc", "best"),
     "best-asc": ("asc", "best"),
     "sum": ("desc", "sum"),
     "latest": ("desc", "latest"),
 }
-MAKE_BOARD = (
-    "Board.objects.create(app_id={app!r}, key={key!r}, order={order!r}, policy={policy!r},"
-    " scope='app', writer='client').pk"
-)
 
 
 @pytest.mark.parametrize("key", HAMMERED)
@@ -340,3 +367,299 @@ def test_an_idempotency_key_sent_sixteen_times_at_once_counts_once(site):
     values = "[*Score.objects.filter(board__key='replayed').values_list('value', flat=True)]"
     assert set(site.ask(values)) == {7}
     assert site.ask("IdempotencyKey.objects.filter(key='level-1').count()") == 1
+
+
+# The moment that counts
+
+# Each verb is called shortly before a midnight in Shanghai while another transaction holds the lock
+# on its person until a minute after it. Printed, by verb: what must not be earlier than midnight.
+WAITING = """
+import json
+import time
+from datetime import datetime, timedelta
+from threading import Event, Thread
+
+import django
+django.setup()
+import time_machine
+from django.db import connections, transaction
+
+from accounts.models import Consent, Token, Tombstone, WeChatUser
+from accounts.privacy import erase
+from accounts.services import UserRow, begin_session, consent, register
+from accounts.withdrawals import withdraw
+from groups.batches import ScoreRow, submit_batch
+from groups.models import Board, IdempotencyKey, Membership, Score, ScoreSource
+from groups.services import GroupEntry, Submission, bind, leave, submit_score
+from wechat.client import Session
+
+APP = "APP_ID"
+MIDNIGHT = datetime.fromisoformat("2026-12-01T00:00:00+08:00")
+board = Board.objects.create(app_id=APP, key="waited", scope="app", policy="sum")
+
+
+def row(user):
+    return ScoreRow(user.openid, board.key, 5, None, "k")
+
+
+def days(user):
+    # A day's key is a day of Shanghai: its midnight is the earliest moment of that score.
+    keys = Score.objects.filter(user=user, window="day").values_list("period", flat=True)
+    return [datetime.fromisoformat(key + "T00:00:00+08:00") for key in keys]
+
+
+VERBS = {
+    "submit": (
+        lambda user: submit_score(user, Submission(board, 5, None, "k", ScoreSource.SERVER)),
+        lambda user: [
+            *days(user),
+            *Score.objects.filter(user=user).values_list("achieved_at", flat=True),
+            *IdempotencyKey.objects.filter(user=user).values_list("created_at", flat=True),
+        ],
+    ),
+    "batch": (
+        lambda user: submit_batch(APP, [row(user)]),
+        lambda user: [
+            *days(user),
+            *Score.objects.filter(user=user).values_list("achieved_at", flat=True),
+            *IdempotencyKey.objects.filter(user=user).values_list("created_at", flat=True),
+        ],
+    ),
+    "bind": (
+        lambda user: bind(user, GroupEntry("tG-" + user.openid, True)),
+        lambda user: [
+            *days(user),
+            Membership.objects.get(user=user).joined_at,
+            Membership.objects.get(user=user).verified_at,
+        ],
+    ),
+    "leave": (
+        lambda user: leave(Membership.objects.get(user=user)),
+        lambda user: [Membership.objects.get(user=user).left_at],
+    ),
+    "session": (
+        lambda user: begin_session(APP, Session(user.openid, "tiihtNczf5v6AKRyjwEUhQ==")),
+        lambda user: [
+            WeChatUser.objects.get(pk=user.pk).session_key_at,
+            Token.objects.get(user=user).created_at,
+        ],
+    ),
+    "consent": (
+        lambda user: consent(user, ["groups"], "1"),
+        lambda user: [Consent.objects.get(user=user).given_at],
+    ),
+    "register": (
+        lambda user: register(APP, [UserRow(user.openid, nickname="a name")]),
+        lambda user: [WeChatUser.objects.get(pk=user.pk).nickname_draft_at],
+    ),
+    "erase": (
+        lambda user: erase(user),
+        lambda user: [
+            Tombstone.objects.of(APP, user.openid).expires_at - timedelta(days=1),
+        ],
+    ),
+    # Of what was set while it waited, the last of all, nothing is left.
+    "withdraw": (
+        lambda user: withdraw(user, "nickname"),
+        lambda user: [MIDNIGHT] if not WeChatUser.objects.get(pk=user.pk).nickname else [],
+    ),
+}
+
+
+def prepare(verb, user):
+    if verb == "leave":
+        bind(user, GroupEntry("tG-left", True))
+    if verb == "erase":
+        WeChatUser.objects.filter(pk=user.pk).update(status="blocked")
+
+
+def hold(verb, user):
+    with transaction.atomic():
+        locked = WeChatUser.objects.lock(user.pk)
+        held.set()
+        go_on.wait(30)
+        if verb == "withdraw":
+            locked.approve("nickname", "a name")
+            locked.save()
+
+
+def finish(function, *arguments):
+    function(*arguments)
+    connections.close_all()
+
+
+found = {}
+for verb, (act, moments) in VERBS.items():
+    with time_machine.travel(MIDNIGHT - timedelta(seconds=20)) as clock:
+        user = WeChatUser.objects.meet(APP, "waiting-to-" + verb)
+        prepare(verb, user)
+        connections.close_all()
+        held, go_on = Event(), Event()
+        holder = Thread(target=finish, args=(hold, verb, user))
+        holder.start()
+        held.wait(30)
+        waiter = Thread(target=finish, args=(act, user))
+        waiter.start()
+        time.sleep(0.5)  # until it waits
+        assert waiter.is_alive(), verb + " does not wait for the lock"
+        clock.shift(60)
+        go_on.set()
+        for thread in (holder, waiter):
+            thread.join(30)
+        found[verb] = [moment >= MIDNIGHT for moment in moments(user)]
+print(json.dumps(found))
+"""
+MOMENTS = (
+    "submit",
+    "batch",
+    "bind",
+    "leave",
+    "session",
+    "consent",
+    "register",
+    "erase",
+    "withdraw",
+)
+
+
+@pytest.fixture(scope="module")
+def waited(site: Site) -> dict[str, list[bool]]:
+    environment = site.environment | {"CONTENT_SAFETY": "True"}
+    said = Site(environment, [], [], site.sandbox).run("-c", WAITING.replace("APP_ID", APP_ID))
+    return dict(json.loads(said))
+
+
+@pytest.mark.parametrize("verb", MOMENTS)
+def test_a_moment_is_taken_after_the_lock(waited, verb):
+    """So what a period's end overtakes counts in the next one: a finished period stays as it is."""
+    assert waited[verb] and all(waited[verb])
+
+
+def test_every_verb_that_waits_was_tried(waited):
+    assert waited.keys() == set(MOMENTS)
+
+
+# Batches
+
+MAKE_KEY = """
+from django.utils import timezone
+from groups.models import ServerKey
+print(ServerKey.objects.issue({app!r}, "backend", timezone.now())[0])
+"""
+
+
+def batch_of(site: Site, path: str, rows: list[Any]) -> Any:
+    """Return a function that posts a batch to a server, by a key of its own."""
+    key = site.execute(MAKE_KEY.format(app=APP_ID)).strip()
+
+    def send(server: int, part: list[Any]) -> tuple[int, Any]:
+        answer = requests.post(
+            site.urls[server % 2] + path,
+            json={path.partition("/")[2]: part},
+            headers={"Authorization": f"Key {key}"},
+            timeout=PATIENCE,
+        )
+        return answer.status_code, answer.json()
+
+    def run(server: int) -> tuple[int, Any]:
+        return send(server, rows if server % 4 < 2 else rows[::-1])
+
+    return run
+
+
+def test_sixteen_batches_about_the_same_people_in_both_orders_are_all_counted(site):
+    """A lock in the order of the rows is a deadlock here, on PostgreSQL and MariaDB."""
+    site.ask(MAKE_BOARD.format(app=APP_ID, key="batched", order="desc", policy="sum"))
+    openids = [f"batched-{number}" for number in range(120)]
+    made = batch_of(site, "server/users", [{"openid": openid} for openid in openids])
+    assert made(0)[0] == 200
+    for turn in range(3):
+        rows = [{"openid": openid, "board": "batched", "value": 1} for openid in openids]
+        runs = [
+            batch_of(
+                site,
+                "server/scores",
+                [{**row, "idempotencyKey": f"{turn}-{number}"} for row in rows],
+            )
+            for number in range(8)
+        ]
+        answers = at_once([partial(run, number) for number, run in enumerate([*runs, *runs])])
+        assert {status for status, _body in answers} == {200}
+        assert not any("code" in each for _status, body in answers for each in body["results"])
+        values = "[*Score.objects.filter(board__key='batched').values_list('value', flat=True)]"
+        assert Counter(site.ask(values)) == {8 * (turn + 1): len(openids) * len(Window)}
+
+
+def test_sixteen_batches_that_make_the_same_people_make_each_once(site):
+    for turn in range(3):
+        openids = [f"made-{turn}-{number}" for number in range(120)]
+        rows = [{"openid": openid, "nickname": "Name"} for openid in openids]
+        run = batch_of(site, "server/users", rows)
+        answers = at_once([partial(run, server) for server in range(CLIENTS)])
+        assert {status for status, _body in answers} == {200}, answers
+        ids = {
+            (each["openid"], each["user"]["id"])
+            for _status, body in answers
+            for each in body["results"]
+        }
+        assert len(ids) == len(openids)
+        names = (
+            f"WeChatUser.objects.filter(openid__startswith='made-{turn}-', nickname_draft='Name')"
+        )
+        assert site.ask(f"{names}.count()") == len(openids)
+
+
+RIGHTS = {"is_active": "on", "is_staff": "on"}
+
+
+@pytest.mark.parametrize("how", ["demote", "lock-out", "delete"])
+def test_two_last_superusers_who_remove_each_other_at_once_leave_one(site, how):
+    for number in range(3):
+        names = [f"{how}-{number}-{side}" for side in ("left", "right")]
+        both = superusers(site, *names)
+        others = f"User.objects.exclude(username__in={names}).update(is_superuser=False)"
+        site.ask(others)
+
+        def remove(server: int, both: Any = both, names: Any = names) -> int:
+            (_pk, session), (other, _session) = both[server], both[1 - server]
+            page = f"/admin/auth/user/{other}"
+            if how == "delete":
+                sent = {"post": "yes", "reason": "离职"}
+                return send_form(site, session, server, f"{page}/delete/", **sent)
+            rights = RIGHTS if how == "demote" else {"is_staff": "on", "is_superuser": "on"}
+            sent = {"username": names[1 - server], **rights}
+            return send_form(site, session, server, f"{page}/change/", **sent)
+
+        answers = at_once([partial(remove, 0), partial(remove, 1)])
+        assert 302 in answers
+        left = "User.objects.filter(is_superuser=True, is_active=True).count()"
+        assert site.ask(left) == 1, answers
+
+
+def test_a_form_for_a_key_sent_eight_times_at_once_makes_one(site):
+    [(_pk, session)] = superusers(site, "key maker")
+    sent = {"app_id": APP_ID, "name": "结算服务"}
+    path = "/admin/groups/serverkey/add/"
+    calls = [partial(send_form, site, session, server, path, **sent) for server in range(8)]
+    assert sorted(at_once(calls)) == [200] * 7 + [302]
+    assert site.ask("ServerKey.objects.filter(name='结算服务').count()") == 1
+
+
+def test_of_eight_forms_for_one_board_opened_together_one_is_saved(site):
+    [(_pk, session)] = superusers(site, "board maker")
+    pk = site.ask(MAKE_BOARD.format(app=APP_ID, key="tabs", order="desc", policy="best"))
+    path = f"/admin/groups/board/{pk}/change/"
+    page = requests.get(
+        site.urls[0].replace("/api/v1/", path),
+        headers={"Cookie": f"sessionid={session}"},
+        timeout=PATIENCE,
+    ).text
+    [seen] = re.findall(r'name="seen" value="([^"]*)"', page)
+    sent = {"app_id": APP_ID, "key": "tabs", "order": "desc", "policy": "best", "scope": "app"}
+    sent |= {"rank_style": "dense", "decimals": "0", "windows": "week", "writer": "client"}
+    sent |= {"default_window": "week", "title_en": "Steps", "seen": unescape(seen)}
+    calls = [
+        partial(send_form, site, session, tab, path, **sent, title_zh=f"步数 {tab}")
+        for tab in range(8)
+    ]
+    assert sorted(at_once(calls)) == [200] * 7 + [302]

@@ -6,7 +6,7 @@ Rows are made by the ORM and time stands still, so that every tie is meant.
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -26,11 +26,10 @@ from groups import ranking
 from groups.links import Link
 from groups.models import ACTIVE_DAYS, Board, Group, Membership, Score
 from groups.periods import Period
+from tests.chats import LAST_WEEK, NOW, THIS_WEEK, Chat, call, found, make_board, person
 from tests.settings import APP_ID, OTHER_APP_ID
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=timezone(timedelta(hours=8)))
 MONDAY = datetime(2026, 11, 23, tzinfo=timezone(timedelta(hours=8)))
-THIS_WEEK, LAST_WEEK = "2026-W47", "2026-W46"
 BIGGEST = 2**53 - 1
 
 pytestmark = pytest.mark.django_db
@@ -43,82 +42,6 @@ examples = settings(
 def frozen(time_machine: Any) -> Any:
     time_machine.move_to(NOW, tick=False)
     return time_machine
-
-
-@dataclass
-class Chat:
-    """A group under construction; members join in the order they are added, a minute apart."""
-
-    group: Group
-    board: Board
-    people: dict[str, WeChatUser] = field(default_factory=dict)
-
-    def add(self, name: str, value: int | None = None, at: int = 0, **more: Any) -> WeChatUser:
-        """Add a member with a score of this week, achieved `at` minutes after noon.
-
-        More: `joined` (minutes), `before` (last week's value), and fields of the membership.
-        """
-        joined = more.pop("joined", len(self.people))
-        before = more.pop("before", None)
-        user = self.people[name] = more.pop("user", None) or person(name)
-        moments = {"joined_at": NOW + minutes(joined) - timedelta(days=9), "verified_at": NOW}
-        Membership.objects.create(group=self.group, user=user, **(moments | more))
-        self.score(name, value, at=at)
-        self.score(name, before, LAST_WEEK)
-        return user
-
-    def score(
-        self, name: str, value: int | None, period: str = THIS_WEEK, at: int = 0
-    ) -> Score | None:
-        if value is None:
-            return None
-        whose = {"board": self.board, "user": self.people[name], "period": period}
-        achieved = NOW + minutes(at) - timedelta(hours=1)
-        score, _created = Score.objects.update_or_create(
-            **whose,
-            scope=self.board.scope_in(self.group.pk),
-            defaults={"value": value, "achieved_at": achieved},
-        )
-        return score
-
-    def membership(self, name: str) -> Membership:
-        return Membership.objects.get(group=self.group, user=self.people[name])
-
-    def standings(self, **asked: Any) -> ranking.Ranking:
-        return ranking.standings(self.group, self.board, clock.now(), **asked)
-
-    def ask(self, name: str, path: str = "ranking", **query: Any) -> Any:
-        """Call the API as this member, about this group's board."""
-        query.setdefault("board", self.board.key)
-        return call(self.people[name], f"groups/{self.group.open_gid}/{path}", **query)
-
-    def read(self, name: str, path: str = "ranking", **query: Any) -> Any:
-        answer = self.ask(name, path, **query)
-        assert answer.status_code == 200, answer.content
-        return answer.json()
-
-
-def minutes(number: int) -> timedelta:
-    return timedelta(minutes=number)
-
-
-def person(name: str, app_id: str = APP_ID) -> WeChatUser:
-    return WeChatUser.objects.create(app_id=app_id, openid=name, nickname=name)
-
-
-def call(user: WeChatUser, path: str, **query: Any) -> Any:
-    token, _row = Token.objects.issue(user, clock.now())
-    headers = {"Authorization": f"Bearer {token}", "Accept-Language": "en"}
-    return Browser().get(f"/api/v1/{path}", query, headers=headers)
-
-
-def found(open_gid: str = "the-group", label: str = "") -> Group:
-    return Group.objects.create(app_id=APP_ID, open_gid=open_gid, label=label)
-
-
-def make_board(key: str = "points", **more: Any) -> Board:
-    more = {"app_id": APP_ID, "title_zh": "积分", "title_en": "Points", **more}
-    return Board.objects.create(key=key, **more)
 
 
 @pytest.fixture
@@ -602,6 +525,28 @@ def test_all_of_time_has_neither_ends_nor_neighbours(chat):
     assert {period[name] for name in ("start", "end", "previous", "next")} == {None}
 
 
+@pytest.mark.parametrize(
+    ("seen", "previous"),
+    [
+        ("2026-11-15T23:59:59.999999+08:00", "2026-W46"),
+        ("2026-11-16T00:00:00+08:00", None),  # when that week ended
+        ("2026-11-18T12:00:00+08:00", None),
+    ],
+)
+def test_a_period_that_ended_before_the_group_was_seen_is_not_the_previous_one(
+    chat: Chat, seen: str, previous: str | None
+) -> None:
+    """No one has moved then: the scores of that week are not about this group."""
+    chat.add("ann", 9, before=1)
+    chat.add("ben", 5, before=2)
+    # The row may be older, or younger where a group was imported.
+    Group.objects.update(seen_from=seen, created_at=NOW - timedelta(days=300))
+    answer = chat.read("ann")
+    assert answer["period"]["previous"] == previous
+    moved = [entry["movement"] for entry in answer["entries"]]
+    assert moved == ([1, -1] if previous else [None, None])
+
+
 def test_past_periods_stay_readable_by_key(chat):
     chat.add("alice", 1, before=5)
     chat.add("bob", 2, before=4)
@@ -833,6 +778,7 @@ def random_chat(members: list[Row], order: str) -> Iterator[Chat]:
                 before=row.before,
                 hidden=row.hidden,
             )
+        ranking.recent.clear()  # the last example's group had the same number
         yield chat
         transaction.set_rollback(True)
 
@@ -977,3 +923,87 @@ def test_api_member_page_and_operator_page_show_the_same_order(olga):
     link = Link(chat.people["player10"].pk, chat.group.pk, ACTIVE_DAYS).sign()
     assert names_on(Browser(), reverse("member-page", args=[link])) == expected
     assert names_on(olga, reverse("group-page", args=[chat.group.pk])) == expected
+
+
+def test_the_page_around_me_shows_my_neighbours_and_goes_on_after_them():
+    chat = Chat(found(label="Everyone"), Board.objects.active_days())
+    for number in range(90):
+        chat.add(f"player{number:02}", None if number > 85 else 100 - number)
+    go(chat, "player01", hide)
+    order = flat(walk(chat, "player10", 50))
+
+    def page(name: str, query: str) -> str:
+        link = Link(chat.people[name].pk, chat.group.pk, ACTIVE_DAYS).sign()
+        answer = Browser().get(reverse("member-page", args=[link]) + query)
+        assert answer.status_code == 200
+        return answer.content.decode()
+
+    def shown(html: str) -> list[str]:
+        main = html.partition("</h1>")[2].partition('class="card rows mine')[0]
+        return re.findall(r"<bdi>(player\d\d)", main)
+
+    for name in ("player00", "player10", "player60", "player80", "player88"):
+        place = order.index(name)
+        html = page(name, "?around")
+        assert shown(html) == order[max(0, place - 25) : place + 26], name
+        assert html.count(' id="me"') == 1
+        assert 'class="podium' not in html
+        if more := re.search(r'<a rel="next" href="(\?[^"]+)"', html):
+            assert "around" not in more[1]
+            following = shown(page(name, more[1].replace("&amp;", "&")))
+            assert following[0] == order[place + 26]
+    assert re.search(r'<a class="name" href="\?[^"]*around=[^"]*#me"', page("player60", ""))
+    assert '<a class="name" href="#me"' in page("player10", "")
+    assert '<a class="name"' not in page("player00", "")  # on the podium
+    hidden = page("player01", "?around")
+    assert shown(hidden) == order[:50]
+    assert 'class="podium' in hidden and '<a class="name"' not in hidden
+
+
+# One moment
+
+
+READS = {
+    "a page": lambda group, board, now, me: ranking.standings(group, board, now, viewer=me),
+    "a past week": lambda group, board, now, me: ranking.standings(group, board, now, "2026-W46"),
+    "all time": lambda group, board, now, me: ranking.standings(group, board, now, "all"),
+    "around me": lambda group, board, now, me: ranking.around(group, board, now, me),
+    "the whole": lambda group, board, now, me: ranking.whole(group, board, now),
+    "winners": lambda group, board, now, me: ranking.winners(group, board, now, "2026-W46", 3),
+    "for operators": lambda group, board, now, me: ranking.roster(group, board, now),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("scope", ["app", "group"])
+def test_an_answer_is_read_in_one_statement(
+    read: Any, scope: str, django_assert_num_queries: Any, db: None
+) -> None:
+    """Two statements would see two moments: a newcomer of the second without the score."""
+    board = Board.objects.create(
+        app_id=APP_ID, key="x", title_zh="x", title_en="x", scope=scope, policy="best"
+    )
+    user = WeChatUser.objects.create(app_id=APP_ID, openid="o-reader")
+    group = Group.objects.create(app_id=APP_ID, open_gid="a group of one reader")
+    now = clock.now()
+    Membership.objects.create(group=group, user=user, joined_at=now, verified_at=now)
+    with django_assert_num_queries(1):
+        read(group, board, now, user)
+
+
+def test_a_preview_of_samples_shows_differences_and_a_tie(db: None) -> None:
+    """Of a group of hundreds too: not ten first places."""
+    group = Group.objects.create(app_id=APP_ID, open_gid="a group of two hundred")
+    now = clock.now()
+    for number in range(200):
+        user = WeChatUser.objects.create(app_id=APP_ID, openid=f"o-sampled-{number}")
+        Membership.objects.create(group=group, user=user, joined_at=now, verified_at=now)
+    for order in Board.Order.values:
+        for style, ranks in {
+            "competition": [1, 2, 2, 4, 5, 6, 7, 8, 9, 10],
+            "dense": [1, 2, 2, 3, 4, 5, 6, 7, 8, 9],
+            "ordinal": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        }.items():
+            board = Board(app_id=APP_ID, key="new", order=order, rank_style=style)
+            shown = ranking.preview(group, board, now, sampled=True).entries
+            assert [each.rank for each in shown] == ranks

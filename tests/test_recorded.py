@@ -23,6 +23,9 @@ from .settings import APP_ID, OTHER_APP_ID
 ANSWERS = Path(__file__).parent / "recorded" / "answers"
 START = 1_795_000_000  # a Wednesday of November 2026; each chapter sets its own time
 SHOWN = 300  # lines of a diff
+# Chapters about what is refused unread, pages, pictures and limits: the same on every database.
+ALIKE = {"log_in", "doors", "bodies", "avatars", "member_page", "around_the_api", "pushes"}
+ALIKE |= {"throttles", "every_call", "what_breaks"}
 
 
 @pytest.fixture
@@ -39,7 +42,10 @@ def stage(
         yield Stage(sandbox, clock, settings)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize(
+    "chapter",
+    [pytest.param(name, marks=[pytest.mark.no_service] * (name in ALIKE)) for name in CHAPTERS],
+)
 def test_every_answer_is_as_recorded(chapter: str, stage: Stage) -> None:
     CHAPTERS[chapter](stage)
     found, path = laid_out(stage.steps) + "\n", ANSWERS / f"{chapter}.json"
@@ -115,6 +121,6 @@ def test_every_error_is_recorded_in_both_languages() -> None:
     found = {
         step["body"]["code"]: step["body"].keys()
         for step in steps()
-        if step["status"] >= 400 and "body.detail" in step.get("in English", {})
+        if "body.detail" in step.get("in English", {}) and "code" in step["body"]
     }
     assert found.keys() == CODES

@@ -20,7 +20,8 @@ from accounts.review import Reviewed, State
 from audit.actors import Actor
 from audit.models import AuditEvent
 from console import review
-from groups.models import Membership
+from groups.models import Membership, Report, shown_digest
+from groups.moderation import reset_alias
 from tests.cast import DOUBTFUL, FAMILY, Person, check_of, later, push_verdict, stored_avatars
 from tests.query_counts import at_both_sizes, count_queries, make_group, make_members
 from tests.settings import APP_ID
@@ -188,6 +189,43 @@ def test_all_items_of_a_page_can_be_selected_and_decided_once(
     assert waiting.user.nickname == DOUBTFUL
 
 
+def test_ten_names_are_approved_with_one_button_below_them(olga: Browser, db: None) -> None:
+    for user in make_members(10):
+        propose(user, "nickname", "新名字")
+    page = olga.get(QUEUE).content.decode()
+    [form] = re.findall(r'<form method="post" class="every">.*?</form>', page, re.DOTALL)
+    assert page.index(form) > page.rindex('class="change"'), "below all items"
+    assert "通过本页全部 10 项" in form
+    sent = re.findall(r'name="item" value="([^"]+)"', form)
+    assert sent == shown(olga)
+    assert decide(olga, "approve", *sent) == ["10 approved."]
+    assert WeChatUser.objects.filter(nickname="新名字").count() == 10
+
+
+def test_the_page_shows_what_was_decided_last_and_by_whom(
+    waiting: Person, bob: Person, olga: Browser
+) -> None:
+    decide(olga, "approve", token(olga, "nickname"))
+    decide(olga, "refuse", token(olga, "avatar"), reason="广告")
+    reset_alias(Membership.objects.get(user=bob.user), Actor(None, "无关"))
+    page = olga.get(QUEUE)
+    first, second = page.context["decided"]
+    assert (str(first.label), first.name, first.event.reason) == ("拒绝头像", DOUBTFUL, "广告")
+    assert (str(second.label), second.event.operator_name) == ("通过昵称", "olga")
+    assert "最近审核" in page.content.decode() and "<bdi>olga</bdi>" in page.content.decode()
+    waiting.delete("me")
+    [first, _second] = olga.get(QUEUE).context["decided"]
+    assert first.name == f"微信用户 #{first.event.member_id}"
+    kinds_of = olga.get(f"{QUEUE}?kind=avatar").context["decided"]
+    assert [each.event.action for each in kinds_of] == ["refuse_avatar"]
+
+
+def test_decisions_are_shown_to_readers_of_the_audit_only(waiting: Person, olga: Browser) -> None:
+    decide(olga, "approve", token(olga, "nickname"))
+    otto = operator_with("change_wechatuser")
+    assert otto.get(QUEUE).context["decided"] == []
+
+
 def test_the_page_says_when_nothing_awaits_review(olga: Browser) -> None:
     assert shown(olga) == []
     assert 'class="nothing"' in olga.get(QUEUE).content.decode()
@@ -201,6 +239,8 @@ def test_the_page_takes_the_same_queries_however_many_items(olga: Browser) -> No
             propose(user, "avatar", key)
             AvatarCheck.objects.create(app_id=APP_ID, trace_id=key, user=user, avatar=key)
             propose(membership, "alias", "新")
+            about = {"membership": membership, "shown": shown_digest(membership)}
+            Report.objects.create(user=user, reason="abuse", **about)
         return count_queries(olga, QUEUE)
 
     assert at_both_sizes(measure) == 2 + 6, "session and operator, and the queue's own"

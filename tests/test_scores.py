@@ -1,5 +1,6 @@
 """Scores: who may write them, which one is kept, and idempotency keys."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from django.utils import timezone
 from accounts.models import WeChatUser
 from groups.models import MAX_SCORE, Board, Group, IdempotencyKey, Score, ScoreSource
 from groups.periods import Window
-from tests.cast import FAMILY, Person, everything_stored, later, refused
+from groups.serializers import IDEMPOTENCY_KEY
+from tests.cast import CHINESE, FAMILY, Person, everything_stored, later, refused
 from tests.settings import APP_ID
 
 
@@ -143,6 +145,7 @@ def test_every_safe_integer_of_javascript_is_stored_exactly(
     assert alice.get(f"groups/{FAMILY}/ranking?board=steps").json()["me"]["score"] == value
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("value", [2**53, -(2**53), 1.0, 1.5, "5", None, True, [5], 10**400])
 def test_a_value_that_is_not_a_safe_integer_is_invalid(
     alice: Person, make_board: Any, value: Any
@@ -197,9 +200,34 @@ def test_keys_that_differ_in_case_accents_or_spaces_are_different(
     alice: Person, make_board: Any
 ) -> None:
     make_board(policy="sum")
-    for key in ("a", "A", "á", " a"):
-        alice.submit(1, idempotencyKey=key)
-    assert set(Score.objects.values_list("value", flat=True)) == {4}
+    keys = ("a", "A", "á", "a a", "a  a", "a" * 64, "分" * 64, "🎲")
+    for key in keys:
+        assert alice.submit(1, idempotencyKey=key).status_code == 200, key
+    assert set(Score.objects.values_list("value", flat=True)) == {len(keys)}
+
+
+# What JavaScript or Python takes for white space: MariaDB takes the first for nothing at all.
+WHITE = " \t\n\v\f\r\x1c\x85\xa0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+
+@pytest.mark.no_service
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", " ", "x" * 65),
+        *(f"k{space}" for space in WHITE),
+        *(f"{space}k" for space in WHITE),
+        *("a\tb", "a\x1bb", "a\x7fb", "a\x9fb"),
+    ],
+)
+def test_a_key_with_white_space_at_its_ends_or_a_control_character_is_invalid(
+    alice: Person, make_board: Any, key: str
+) -> None:
+    make_board(policy="sum")
+    error = refused(alice.submit(1, idempotencyKey=key), 400, "invalid")
+    assert list(error["fields"]) == ["idempotencyKey"]
+    assert not re.fullmatch(IDEMPOTENCY_KEY, key) or len(key) > 64, "the schema says so too"
+    assert not Score.objects.exists()
 
 
 def test_a_key_used_with_another_body_is_invalid(
@@ -278,6 +306,26 @@ def test_the_default_board_is_the_operators_choice(
     board.default_for = None
     board.save()
     assert alice.get(f"groups/{FAMILY}/ranking").json()["board"]["key"] == "active-days"
+
+
+PERIODS = ("x", "2026-W99", "9999-12", "2026-13-01", "day", "month", "2026-11-01")
+
+
+@pytest.mark.no_service
+@pytest.mark.parametrize("path", ["ranking", "ranking/around"])
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_refused_period_says_which_are_counted(
+    alice: Person, group: Group, make_board: Any, period: str, path: str
+) -> None:
+    make_board(windows="week,all", default_window=Window.ALL)
+    with time_machine.travel(datetime.fromisoformat("2026-11-22T12:00:00+08:00"), tick=False):
+        alice.log_in()
+        for language, words in (("zh-CN", "week (2026-W47)、all"), ("en", "week (2026-W47), all")):
+            asked = f"groups/{FAMILY}/{path}?board=steps&period={period}"
+            error = refused(alice.get(asked, **{"Accept-Language": language}), 400, "invalid")
+            [sentence] = error["fields"]["period"]
+            assert words in sentence and "day" not in sentence and "month" not in sentence
+            assert bool(CHINESE.search(sentence)) == (language == "zh-CN")
 
 
 STYLES = {"competition": [1, 2, 2, 4], "dense": [1, 2, 2, 3], "ordinal": [1, 2, 3, 4]}

@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import WeChatUser
@@ -18,6 +21,7 @@ from groups.models import Board, Group, Score, ScoreSource, ServerKey
 from groups.periods import Period, Window
 from tests.cast import (
     API,
+    CHINESE,
     DOUBTFUL,
     FAMILY,
     KEY,
@@ -71,12 +75,20 @@ def score(person: Person, value: int, key: str = "k", **more: Any) -> dict[str, 
     }
 
 
+def everything_but_keys() -> dict[str, list[Any]]:
+    """Return every row of every table, but for the keys: they note that they were used."""
+    stored = everything_stored()
+    del stored["groups_serverkey"]
+    return stored
+
+
 # Keys
 
 
 CALLS = (
     ("POST", "server/scores"),
     ("POST", "server/sessions"),
+    ("POST", "server/users"),
     ("GET", "server/users/oX/groups"),
     ("GET", f"server/groups/{FAMILY}/ranking"),
     ("GET", f"server/groups/{FAMILY}/winners"),
@@ -96,6 +108,50 @@ def test_without_a_valid_key_every_call_is_refused(
     refused(server.call(method, path), 401, "invalid_token")
 
 
+def test_a_key_knows_its_first_characters_and_when_it_was_last_used(
+    group: Group, server: Server
+) -> None:
+    path = f"server/groups/{FAMILY}/ranking"
+
+    def last_used() -> Any:
+        return ServerKey.objects.get().last_used_at
+
+    assert re.fullmatch(r"gsk_[\w-]{43}", server.token)
+    assert ServerKey.objects.get().prefix == server.token[:8]
+    assert last_used() is None
+    server.get(path)
+    first = last_used()
+    assert timedelta(0) <= timezone.now() - first < timedelta(seconds=30)
+    refused(server.get(path, Authorization=f"Key {server.token}x"), 401, "invalid_token")
+    with later(seconds=50):
+        server.get(path)
+        assert last_used() == first
+    with later(seconds=70):
+        server.get(path)
+        assert last_used() > first
+
+
+def test_the_use_of_a_key_is_written_once_a_minute(group: Group, server: Server) -> None:
+    """Two calls that read the row before either wrote it: the condition lets one write through."""
+    both = [ServerKey.objects.get() for _call in range(2)]
+    moments = [timezone.now() + timedelta(seconds=number) for number in range(2)]
+    for key, moment in zip(both, moments, strict=True):
+        key.used(moment)
+    assert ServerKey.objects.get().last_used_at == moments[0]
+    with CaptureQueriesContext(connection) as queries:
+        server.get(f"server/groups/{FAMILY}/ranking")
+    assert not [query for query in queries if query["sql"].startswith("UPDATE")]
+
+
+def test_the_use_of_an_old_text_is_not_noted_for_the_new_one(server: Server) -> None:
+    before = ServerKey.objects.get()
+    before.used(timezone.now())
+    ServerKey.objects.get().rotate(timezone.now())
+    before.last_used_at = None
+    before.used(timezone.now())
+    assert ServerKey.objects.get().last_used_at is None
+
+
 def test_a_server_key_does_not_work_as_a_members_token(server: Server) -> None:
     refused(server.get("me"), 401, "not_authenticated")
     refused(server.get("me", Authorization=f"Bearer {server.token}"), 401, "invalid_token")
@@ -109,7 +165,7 @@ def test_the_old_text_of_a_rotated_key_stops_working_at_once(server: Server) -> 
 
 
 def test_the_text_of_a_key_is_not_stored(server: Server) -> None:
-    assert server.token not in str(everything_stored())
+    assert server.token not in str(everything_but_keys())
     assert server.token not in repr(ServerKey.objects.get())
 
 
@@ -214,11 +270,11 @@ def test_a_batch_with_a_malformed_score_is_refused(
     alice: Person, server: Server, make_board: Any, bad: dict[str, Any]
 ) -> None:
     make_board()
-    before = everything_stored()
+    before = everything_but_keys()
     batch = {"scores": [score(alice, 5), {**score(alice, 5, "k2"), **bad}]}
     error = refused(server.post("server/scores", batch), 400, "invalid")
     assert list(error["fields"]) == [f"scores.1.{next(iter(bad))}"]
-    assert everything_stored() == before
+    assert everything_but_keys() == before
 
 
 def test_a_batch_has_at_most_five_hundred_scores(
@@ -260,7 +316,8 @@ def test_envelopes_open_under_the_servers_new_key_and_for_a_while_under_the_old_
     answer = server.post("server/sessions", {"openid": alice.openid, "sessionKey": KEY})
     assert answer.json()["user"]["id"] == alice.body["user"]["id"]
     assert alice.post("groups/bind", old).status_code == 201
-    assert alice.post("groups/bind", sealed_for(alice, {"openGId": "tG2"})).status_code == 201
+    newer = sealed_for(alice, {"openGId": "tG-another-group-of-alice"})
+    assert alice.post("groups/bind", newer).status_code == 201
     assert seal(KEY, {})
 
 
@@ -273,9 +330,9 @@ def test_a_session_without_a_key_keeps_the_existing_one(alice: Person, server: S
 
 def test_nicknames_from_a_server_are_checked_too(alice: Person, server: Server) -> None:
     session = {"openid": alice.openid, "sessionKey": KEY}
-    before = everything_stored()
+    before = everything_but_keys()
     refused(server.post("server/sessions", {**session, "nickname": RISKY}), 400, "invalid")
-    assert everything_stored() == before
+    assert everything_but_keys() == before
     doubtful = server.post("server/sessions", {**session, "nickname": DOUBTFUL}).json()
     assert doubtful["user"]["nicknameState"] == "pending"
 
@@ -294,9 +351,9 @@ def test_nicknames_from_a_server_are_checked_too(alice: Person, server: Server) 
     ],
 )
 def test_a_malformed_session_changes_nothing(server: Server, bad: dict[str, Any]) -> None:
-    before = everything_stored()
+    before = everything_but_keys()
     refused(server.post("server/sessions", {"openid": "oX", **bad}), 400, "invalid")
-    assert everything_stored() == before
+    assert everything_but_keys() == before
 
 
 def test_a_blocked_member_is_not_logged_in(alice: Person, server: Server) -> None:
@@ -394,6 +451,44 @@ def test_a_period_that_has_not_ended_has_no_winners(
     for places in (0, 101, "x"):
         path = f"server/groups/{FAMILY}/winners?period=2026-W01&places={places}"
         refused(server.get(path), 400, "invalid")
+
+
+ENDS = {  # by period, the last moment that is too early, as the sentence names the one after it
+    "2026-11-16": ("2026-11-17T00:00:59.999999+08:00", "2026-11-17 00:01"),
+    "2026-W47": ("2026-11-23T00:00:59.999999+08:00", "2026-11-23 00:01"),
+    "2026-11": ("2026-12-01T00:00:59.999999+08:00", "2026-12-01 00:01"),
+}
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize(("period", "early", "ready"), [(key, *ENDS[key]) for key in ENDS])
+def test_winners_are_known_a_minute_after_the_end_and_a_refusal_says_when(
+    group: Group,
+    server: Server,
+    make_board: Any,
+    period: str,
+    early: str,
+    ready: str,
+    language: str,
+) -> None:
+    make_board()
+    path = f"server/groups/{FAMILY}/winners?board=steps&period={period}"
+    last = datetime.fromisoformat(early)
+    # Also long before the period begins.
+    for moment in (last, last - timedelta(seconds=60), last - timedelta(days=90)):
+        with time_machine.travel(moment, tick=False):
+            error = refused(server.get(path, **{"Accept-Language": language}), 400, "invalid")
+        [sentence] = error["fields"]["period"]
+        assert ready in sentence and bool(CHINESE.search(sentence)) == (language == "zh-CN")
+    with time_machine.travel(last + timedelta(microseconds=1), tick=False):
+        assert server.get(path).status_code == 200
+
+
+def test_all_time_has_no_winners_and_no_moment_is_named(group: Group, server: Server) -> None:
+    for period in ("all", "9999-W01", "x"):
+        path = f"server/groups/{FAMILY}/winners?period={period}"
+        [sentence] = refused(server.get(path), 400, "invalid")["fields"]["period"]
+        assert not re.search(r"\d\d:\d\d", sentence)
 
 
 def test_the_example_of_the_documentation_runs(

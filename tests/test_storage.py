@@ -25,6 +25,8 @@ from groupsite.settings import object_storage, origin
 from tests.cast import check_of, later, push_verdict, refused
 from wechat.client import Suggestion
 
+pytestmark = [pytest.mark.no_service, pytest.mark.xdist_group("storage")]
+
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "avatars/k3j2h1/192.webp"
 BUCKET, REGION = "avatars-1250000000", "ap-shanghai"

@@ -21,8 +21,10 @@ import requests
 import time_machine
 from django.test import Client as Browser
 from django.test import RequestFactory
+from django.utils import timezone
 
 from core import limits
+from groups.models import ServerKey
 from tests.cast import API, Person, refused
 from tests.servers import PATIENCE, ROOT, at_once, find_program, serving, unused_port, wait_for
 from tests.settings import APP_ID
@@ -118,6 +120,17 @@ def test_a_refusal_says_when_to_retry_and_does_not_count(alice: Person, settings
         assert throttled(alice.get("me")) == 40
 
 
+def test_a_clock_that_is_set_back_locks_no_one_out(alice: Person, settings: Any) -> None:
+    settings.THROTTLES = "call=30/minute"
+    with time_machine.travel(time.time() + 86_400):
+        assert calls(alice, "me", 30) == {200: 30}
+        throttled(alice.get("me"))
+    if limits.limiter_on(settings.REDIS_URL).shared:
+        throttled(alice.get("me"))  # for as long as Redis keeps the counts: a minute at most
+    else:
+        assert calls(alice, "me", 30) == {200: 30}
+
+
 def test_a_call_that_one_limit_refuses_does_not_count_for_another(
     alice: Person, settings: Any
 ) -> None:
@@ -144,6 +157,114 @@ def test_the_answer_names_the_longer_of_two_waits(alice: Person, settings: Any) 
         clock.shift(40)
         assert throttled(alice.post("groups/bind", {})) == 20
         assert throttled(alice.get("me")) == 50
+
+
+# By row
+
+
+@pytest.fixture
+def backend(db: None) -> Person:
+    no_phone: Any = None
+    text, _row = ServerKey.objects.issue(APP_ID, "backend", timezone.now())
+    return Person("backend", no_phone, token=text)
+
+
+def post_rows(backend: Person, name: str, rows: Any) -> Any:
+    headers = {"Authorization": f"Key {backend.token}"}
+    return backend.post(f"server/{name}", rows, **headers)
+
+
+def some_rows(name: str, number: int) -> Any:
+    """Make so many rows that are quickly refused, or one person."""
+    if name == "sessions":
+        return {"openid": "oNew"}
+    row = {"openid": "oNew"} if name == "users" else {"openid": "oNoOne", "board": "x", "value": 1}
+    return {name: [row | ({"idempotencyKey": "k"} if name == "scores" else {})] * number}
+
+
+def test_the_calls_of_rows_share_a_limit_that_counts_rows(backend: Person, settings: Any) -> None:
+    settings.THROTTLES = "rows=12000/minute"
+    with time_machine.travel(time.time(), tick=False) as clock:
+        for _ in range(11):
+            assert post_rows(backend, "scores", some_rows("scores", 500)).status_code == 200
+            assert post_rows(backend, "users", some_rows("users", 500)).status_code == 200
+        clock.shift(20)
+        assert post_rows(backend, "sessions", some_rows("sessions", 1)).status_code == 200
+        assert post_rows(backend, "users", some_rows("users", 499)).status_code == 200
+        assert post_rows(backend, "scores", some_rows("scores", 500)).status_code == 200
+        # Full: the first 500 rows have room once the first have lapsed; the calls do not count.
+        for name in ("users", "scores", "sessions"):
+            assert throttled(post_rows(backend, name, some_rows(name, 500))) == 40
+        clock.shift(40.1)
+        assert post_rows(backend, "scores", some_rows("scores", 500)).status_code == 200
+
+
+def test_a_batch_waits_until_it_has_room_for_all_its_rows(backend: Person, settings: Any) -> None:
+    settings.THROTTLES = "rows=12000/minute"
+    with time_machine.travel(time.time(), tick=False) as clock:
+        assert post_rows(backend, "users", some_rows("users", 100)).status_code == 200
+        clock.shift(30)
+        for _ in range(23):
+            assert post_rows(backend, "scores", some_rows("scores", 500)).status_code == 200
+        # 400 are left.
+        assert post_rows(backend, "users", some_rows("users", 300)).status_code == 200
+        assert throttled(post_rows(backend, "users", some_rows("users", 150))) == 30
+        assert throttled(post_rows(backend, "users", some_rows("users", 400))) == 60
+
+
+def test_a_body_that_cannot_be_read_counts_as_a_row(backend: Person, settings: Any) -> None:
+    settings.THROTTLES = "rows=12000/minute"
+    headers = {"Authorization": f"Key {backend.token}"}
+
+    def send_unreadable() -> Any:
+        path = API + "server/scores"
+        return Browser().post(path, "{", content_type="application/json", headers=headers)
+
+    for body in ([], {"scores": None}, {"scores": {}}, {"hat": 1}):
+        refused(post_rows(backend, "scores", body), 400, "invalid")
+    refused(send_unreadable(), 400, "invalid")
+    # More than a batch holds are as many as it holds, and refused.
+    for _ in range(23):
+        refused(post_rows(backend, "users", some_rows("users", 501)), 400, "invalid")
+    throttled(post_rows(backend, "users", some_rows("users", 496)))
+    assert post_rows(backend, "users", some_rows("users", 495)).status_code == 200
+    throttled(send_unreadable())
+
+
+def test_a_server_may_log_in_as_many_people_as_rows_from_its_one_address(
+    backend: Person, settings: Any
+) -> None:
+    settings.THROTTLES = "address=300/minute,token=300/minute"
+    for _ in range(320):
+        assert post_rows(backend, "sessions", {"openid": "a b"}).status_code == 400
+    path, headers = "server/users/oNew/groups", {"Authorization": f"Key {backend.token}"}
+    got = Counter(backend.get(path, **headers).status_code for _ in range(301))
+    assert got == {404: 300, 429: 1}, "other calls have the limits of every token"
+
+
+def test_two_servers_have_a_limit_each(backend: Person, settings: Any) -> None:
+    settings.THROTTLES = "rows=12000/minute"
+    text, _row = ServerKey.objects.issue(APP_ID, "another", timezone.now())
+    for _ in range(24):
+        assert post_rows(backend, "users", some_rows("users", 500)).status_code == 200
+    throttled(post_rows(backend, "users", some_rows("users", 1)))
+    no_phone: Any = None
+    other = Person("other", no_phone, token=text)
+    assert post_rows(other, "users", some_rows("users", 500)).status_code == 200
+
+
+def test_by_default_12000_rows_a_minute_are_let_through(backend: Person) -> None:
+    for _ in range(12):
+        assert post_rows(backend, "users", some_rows("users", 500)).status_code == 200
+        assert post_rows(backend, "scores", some_rows("scores", 500)).status_code == 200
+
+
+@pytest.mark.no_service
+@pytest.mark.parametrize("rate", ["11999/minute", "199/second", "200/second", "499/second"])
+def test_a_limit_by_rows_below_the_contract_or_a_batch_is_refused(rate: str) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        limits.limits_in(f"rows={rate}")
+    assert limits.limits_in("rows=500/second")["rows"].amount == 500
 
 
 # By address
@@ -207,6 +328,7 @@ ADDRESSES: dict[str, tuple[int, str | None, str]] = {
 }
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("what", ADDRESSES)
 def test_the_address_of_the_client_is_found_behind_proxies(settings: Any, what: str) -> None:
     settings.NUM_PROXIES, header, address = ADDRESSES[what]
@@ -215,10 +337,12 @@ def test_the_address_of_the_client_is_found_behind_proxies(settings: Any, what: 
     assert limits.client_address(request) == address
 
 
+@pytest.mark.no_service
 def test_all_clients_of_a_unix_socket_share_one_address(settings: Any) -> None:
     assert limits.client_address(RequestFactory().get("/", REMOTE_ADDR="")) == "unknown"
 
 
+@pytest.mark.no_service
 def test_a_process_forgets_the_counts_of_old_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CALLERS", 100)
     limiter = limits.Limiter("")
@@ -226,11 +350,19 @@ def test_a_process_forgets_the_counts_of_old_callers(monkeypatch: pytest.MonkeyP
     for minute in range(3):
         with time_machine.travel(time.time() + 61 * minute, tick=False):
             for number in range(99):
-                assert not limiter.wait([(limit, "address", f"{minute} {number}")])
-            assert len(limiter.local.storage.events) <= 100
+                assert not limiter.wait([limits.Count(limit, "address", f"{minute} {number}")])
+            assert len(limiter.local.windows) <= 100
     for number in range(1000):
-        assert not limiter.wait([(limit, "address", f"many at once {number}")])
-    assert len(limiter.local.storage.events) <= 101
+        assert not limiter.wait([limits.Count(limit, "address", f"many at once {number}")])
+    assert len(limiter.local.windows) <= 101
+
+
+def test_a_process_forgets_a_caller_who_has_not_come_for_long() -> None:
+    limiter, limit = limits.Limiter(""), limits.limits_in("")["address"]
+    for minute in range(3):
+        with time_machine.travel(time.time() + 61 * minute, tick=False):
+            assert not limiter.wait([limits.Count(limit, "address", f"{minute}")] * 7)
+    assert len(limiter.local.windows) == 1
 
 
 # Real servers
@@ -272,6 +404,7 @@ class Answer:
         return self.headers[name]
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("proxies", [0, 1])
 def test_a_thousand_forged_addresses_count_as_one(tmp_path: Path, proxies: int) -> None:
     def header(number: int) -> str:
@@ -325,6 +458,7 @@ def guess_everywhere(urls: list[str], times: int, stop: Event | None = None) -> 
     return sum(at_once([lambda first=first: guesses(first) for first in range(8)]), Counter())
 
 
+@pytest.mark.no_service
 def test_two_processes_together_let_the_limit_through(tmp_path: Path, port: int) -> None:
     with (
         redis_server(tmp_path, port),
@@ -333,6 +467,7 @@ def test_two_processes_together_let_the_limit_through(tmp_path: Path, port: int)
         assert guess_everywhere(urls, 40) == {400: 120, 429: 200}
 
 
+@pytest.mark.no_service
 def test_when_redis_dies_under_load_no_call_fails_and_each_process_keeps_the_limit(
     tmp_path: Path, port: int
 ) -> None:
@@ -364,6 +499,7 @@ def test_when_redis_dies_under_load_no_call_fails_and_each_process_keeps_the_lim
         assert logged("Traceback") == [0, 0]
 
 
+@pytest.mark.no_service
 def test_each_process_counts_by_itself_when_redis_is_gone(tmp_path: Path, port: int) -> None:
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(tmp_path, port))
@@ -379,6 +515,7 @@ def test_each_process_counts_by_itself_when_redis_is_gone(tmp_path: Path, port: 
         )
 
 
+@pytest.mark.no_service
 def test_a_redis_that_never_answers_is_asked_rarely_and_delays_few_calls(
     tmp_path: Path,
 ) -> None:
@@ -404,11 +541,13 @@ def test_a_redis_that_never_answers_is_asked_rarely_and_delays_few_calls(
     assert 1 <= len(asked) <= 8 + 1 + pauses
 
 
+@pytest.mark.no_service
 def test_a_call_that_is_refused_does_not_count_in_redis_either(tmp_path: Path, port: int) -> None:
     rates = limits.limits_in("user=300/minute,call=240/minute")
 
     def count(call: str) -> list[limits.Count]:
-        return [(rates["call"], "call", call), (rates["user"], "user", "alice")]
+        by_call = limits.Count(rates["call"], "call", call)
+        return [by_call, limits.Count(rates["user"], "user", "alice")]
 
     with redis_server(tmp_path, port), time_machine.travel(time.time(), tick=False) as clock:
         one, other = (limits.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
@@ -419,7 +558,99 @@ def test_a_call_that_is_refused_does_not_count_in_redis_either(tmp_path: Path, p
         clock.shift(11)
         assert not any(other.wait(count("groups")) for _ in range(240))
         for limiter in (one, other):
-            limiter.shared.storage.storage.close()
+            limiter.shared.client.close()
+
+
+def test_a_request_asks_redis_once(alice: Person, settings: Any, tmp_path: Path, port: int) -> None:
+    """Try a call, one that is refused before its caller is known, a page, and a log-in."""
+    import redis
+
+    with redis_server(tmp_path, port):
+        settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
+        alice.get("me")  # the script is sent once
+        stranger = Person("stranger", alice.phone, token="invalid")
+        with redis.Redis(port=port) as client:
+            client.config_resetstat()
+            assert calls(alice, "me", 3) == {200: 3}
+            assert calls(stranger, "me", 2) == {401: 2}
+            assert calls(stranger, "/groups/", 2) == {302: 2}
+            assert calls(stranger, "login", 2, "POST") == {400: 2}
+            asked = {name: each["calls"] for name, each in client.info("commandstats").items()}
+            [address] = client.scan_iter("*:address/*")
+            assert client.llen(address) == 10
+        limits.limiter_on(settings.REDIS_URL).shared.client.close()
+    assert asked["cmdstat_evalsha"] == 9
+    assert not set(asked) & {"cmdstat_eval", "cmdstat_script|load"}
+
+
+def test_a_redis_that_has_lost_the_script_is_sent_it_again(tmp_path: Path, port: int) -> None:
+    counts = [limits.Count(limits.Limit(2, 60), "user", "alice")]
+    with redis_server(tmp_path, port), time_machine.travel(time.time(), tick=False):
+        one, other = (limits.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
+        assert not one.wait(counts)
+        one.shared.client.script_flush()
+        assert not one.wait(counts)
+        assert other.wait(counts) == 60
+        for limiter in (one, other):
+            limiter.shared.client.close()
+
+
+def test_an_address_that_others_have_filled_is_answered_once_more_and_then_refused_early(
+    tmp_path: Path, port: int
+) -> None:
+    def visit(limiter: limits.Limiter) -> float | None:
+        """Ask for a page, which no throttle counts but that of the address."""
+        owed = [limits.Count(limits.Limit(3, 60), "address", "192.0.2.1")]
+        wait = limiter.enter(owed)
+        if not wait:
+            limiter.leave(owed)
+        return wait
+
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path, port))
+        clock = stack.enter_context(time_machine.travel(time.time(), tick=False))
+        one, other = (limits.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
+        assert [visit(one) for _ in range(3)] == [None] * 3
+        assert visit(other) is None, "Redis has no room, which the process learns afterwards"
+        clock.shift(20)
+        assert visit(other) == pytest.approx(40)
+        clock.shift(41)
+        assert [visit(one) for _ in range(3)] == [None] * 3
+        assert visit(other) == pytest.approx(60), "where it was full lately, Redis is asked first"
+        redis.kill()
+        redis.wait(PATIENCE)
+        clock.shift(10)
+        assert visit(other) == pytest.approx(50), "as Redis said"
+        clock.shift(51)
+        assert [visit(other) for _ in range(4)] == [None] * 3 + [60]
+        for limiter in (one, other):
+            limiter.shared.client.close()
+
+
+def test_what_the_address_refuses_in_redis_counts_nowhere(tmp_path: Path, port: int) -> None:
+    address = limits.Count(limits.Limit(2, 60), "address", "192.0.2.1")
+    caller = limits.Count(limits.Limit(4, 60), "user", "alice")
+
+    def call(limiter: limits.Limiter, *counts: limits.Count) -> float | None:
+        owed = [address]
+        wait = limiter.enter(owed) or limiter.wait(counts, owed)
+        limiter.leave(owed)
+        return wait
+
+    with redis_server(tmp_path, port), time_machine.travel(time.time(), tick=False) as clock:
+        one, other = (limits.Limiter(f"redis://127.0.0.1:{port}/0") for _ in range(2))
+        assert not any(call(one, caller) for _ in range(2))
+        assert [call(other, caller) for _ in range(9)] == [60] * 9
+        assert len(one.shared.client.keys()) == 2
+        assert not any(one.wait([caller]) for _ in range(2)), "two were let through"
+        assert one.wait([caller]) == 60
+        clock.shift(61)
+        # What the caller's limit refuses has cost something, and counts for the address.
+        assert not any(one.wait([caller]) for _ in range(4))
+        assert [call(other, caller) for _ in range(3)] == [60] * 3
+        assert one.shared.client.llen(one.shared.prefix + address.key) == 2
+        for limiter in (one, other):
+            limiter.shared.client.close()
 
 
 def test_the_keys_in_redis_name_people_by_our_ids_alone(
@@ -434,8 +665,8 @@ def test_the_keys_in_redis_name_people_by_our_ids_alone(
         with redis.Redis(port=port) as client:
             keys = [key.decode() for key in client.scan_iter()]
             assert all(0 < client.ttl(key) <= 60 for key in keys)
-        limits.limiter_on(settings.REDIS_URL).shared.storage.storage.close()
-    scopes = sorted(re.fullmatch(r"groupsite:\w+:?/?LIMITER/(\w+)/.*", key)[1] for key in keys)
+        limits.limiter_on(settings.REDIS_URL).shared.client.close()
+    scopes = sorted(re.fullmatch(r"groupsite:\{\w+\}:(\w+)/.*", key)[1] for key in keys)
     assert scopes == ["address", "call", "login", "token", "user"]
     assert not any(secret in key for key in keys for secret in (alice.openid, alice.token))
 
@@ -462,6 +693,7 @@ def log_in(url: str, password: str) -> int:
         return http.post(address, data=form, **sent).status_code  # type: ignore[arg-type]
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("processes", [1, 2])
 def test_wrong_passwords_at_the_same_moment_get_no_more_guesses(
     tmp_path: Path, port: int, processes: int
@@ -488,3 +720,37 @@ def make_otto(directory: Path) -> None:
     }
     for arguments in (["manage.py", "migrate", "--verbosity", "0"], ["-c", OTTO]):
         subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True)
+
+
+ASK_CACHE = """
+import time
+import django
+django.setup()
+from django.core.cache import cache
+began = time.monotonic()
+try:
+    cache.get("x")
+except Exception as error:
+    print(type(error).__name__, time.monotonic() - began)
+"""
+
+
+@pytest.mark.no_service
+def test_the_cache_waits_for_redis_no_longer_than_the_throttles_do() -> None:
+    """Ask in a process of its own: a Redis that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "REDIS_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0",
+        }
+        run = subprocess.run(
+            [sys.executable, "-c", ASK_CACHE],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert run.returncode == 0, run.stderr
+    kind, seconds = run.stdout.split()
+    assert kind == "TimeoutError" and 0.4 < float(seconds) < 2

@@ -36,6 +36,20 @@ def check_api_url(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 
 @register
+def check_proxy(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that WECHAT_PROXY, if it is set, is the address of an HTTP proxy."""
+    try:
+        url = urlsplit(settings.WECHAT_PROXY)
+        readable = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        readable = False
+    if not settings.WECHAT_PROXY or readable:
+        return []
+    hint = "Write 请写成 WECHAT_PROXY=http://host:port or http://user:password@host:port."
+    return [Error("WECHAT_PROXY cannot be read.", hint, id="wechat.E006")]
+
+
+@register
 def check_push(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Check the appid, token and EncodingAESKey of each entry of WECHAT_PUSH."""
     return [error for app_id in settings.WECHAT_PUSH for error in _push_errors(app_id)]

@@ -20,17 +20,30 @@ from django.conf import settings
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.util import Timeout
 
+from core.limits import Count, Limit, limiter
+
 from .crypto import decode_session_key, is_opaque_id, json_object
-from .errors import BUSY, AccessTokenError, UnavailableError, WeChatError, from_answer
+from .errors import (
+    BUSY,
+    AccessTokenError,
+    RiskyContentError,
+    UnavailableError,
+    WeChatError,
+    from_answer,
+)
+from .gate import one_call
 from .transport import http_session
 
 DEADLINE = 3.0  # seconds, a second attempt included
 MAX_ANSWER = 64 * 1024  # bytes
 RENEW_EARLY = 300  # seconds
+# WeChat's own limits on renewals by force: one in 30 seconds, 20 a day.
+FORCED_RENEWALS = (Limit(1, 30), Limit(20, 86_400))
 
 PROFILE, PICTURE, VERSION = 1, 2, 2  # `scene`, `media_type` and `version` of content safety
 
-UNREACHABLE = "unreachable"  # the `reason` where no connection was made: WeChat got nothing
+# The `reason` where no connection to WeChat, or to WECHAT_PROXY, was made: WeChat got nothing.
+UNREACHABLE, PROXY = "unreachable", "proxy"
 
 
 @dataclass(frozen=True)
@@ -95,17 +108,20 @@ class Client:
         Raises WeChatError; InvalidCodeError where the code is wrong, expired or used.
         """
         query = {**self._credentials, "js_code": code, "grant_type": "authorization_code"}
-        return _read_session(self._call(self._deadline(), "/sns/jscode2session", query))
+        with one_call(self.base_url, is_urgent=True):
+            return _read_session(self._call(self._deadline(), "/sns/jscode2session", query))
 
     def check_text(self, openid: str, text: str, *, nickname: str = "") -> Verdict:
         """Return the verdict of msgSecCheck on `text` (up to 2,500 characters) by a user.
 
-        Raises WeChatError; InactiveUserError where the user was not here for two hours.
+        Raises WeChatError; UnknownUserError where WeChat judges nothing of this user.
         """
         content = {"content": text} | ({"nickname": nickname} if nickname else {})
-        answer = self._check_content("/wxa/msg_sec_check", openid, content)
         try:
+            answer = self._check_content("/wxa/msg_sec_check", openid, content)
             return read_verdict(answer.get("result"))
+        except RiskyContentError:
+            return Verdict(Suggestion.RISKY, "")
         except ValueError:
             raise UnavailableError("WeChat's answer holds no verdict") from None
 
@@ -125,8 +141,8 @@ class Client:
         """Return the app's stable token, a secret that lives for two hours at most.
 
         It is shared by the process, and renewed shortly before its end or where it is the one that
-        WeChat `refused`. `deadline` is a time.monotonic(), by default `timeout` from now. Raises
-        WeChatError.
+        WeChat `refused`; by force only as often as WeChat allows, in all processes together.
+        `deadline` is a time.monotonic(), by default `timeout` from now. Raises WeChatError.
         """
         if deadline is None:
             deadline = self._deadline()
@@ -137,7 +153,7 @@ class Client:
             if cached.value == refused or time.monotonic() >= cached.renew_at:
                 token, life = self._fetch_token(deadline, force=False)
                 if token == refused:
-                    # Not at once: WeChat limits the forced renewals of a day to a few.
+                    self._count_forced_renewal()
                     token, life = self._fetch_token(deadline, force=True)
                 cached.value = token
                 cached.renew_at = time.monotonic() + life - min(RENEW_EARLY, life / 2)
@@ -145,13 +161,20 @@ class Client:
         finally:
             cached.lock.release()
 
+    def _count_forced_renewal(self) -> None:
+        """Count a forced renewal. Raises AccessTokenError beyond what WeChat allows."""
+        counts = [Count(limit, "forced-renewal", self.app_id) for limit in FORCED_RENEWALS]
+        if limiter().wait(counts):
+            raise AccessTokenError("The access token was renewed by force too lately or too often")
+
     def try_credentials(self) -> None:
         """Fetch a token and drop it, to see whether WeChat accepts appid, secret and our address.
 
         WeChat answers with the token that is valid already, so calls under way are not disturbed.
         Raises WeChatError.
         """
-        self._fetch_token(self._deadline(), force=False)
+        with one_call(self.base_url):
+            self._fetch_token(self._deadline(), force=False)
 
     def _fetch_token(self, deadline: float, *, force: bool) -> tuple[str, int]:
         """Return a token and the seconds it has left."""
@@ -164,13 +187,14 @@ class Client:
         Raises WeChatError.
         """
         body = {"version": VERSION, "openid": openid, "scene": PROFILE, **content}
-        deadline = self._deadline()
-        token = self.access_token(deadline)
-        try:
+        with one_call(self.base_url):
+            deadline = self._deadline()
+            token = self.access_token(deadline)
+            try:
+                return self._call(deadline, path, {"access_token": token}, body)
+            except AccessTokenError:
+                token = self.access_token(deadline, refused=token)
             return self._call(deadline, path, {"access_token": token}, body)
-        except AccessTokenError:
-            token = self.access_token(deadline, refused=token)
-        return self._call(deadline, path, {"access_token": token}, body)
 
     def _deadline(self) -> float:
         return time.monotonic() + self.timeout
@@ -192,7 +216,7 @@ class Client:
             return self._send(deadline, path, query, body)
         except WeChatError as error:
             pause = random.uniform(0.05, 0.15)
-            harmless = error.errcode == BUSY or error.reason == UNREACHABLE
+            harmless = error.errcode == BUSY or error.reason in {UNREACHABLE, PROXY}
             if not harmless or time.monotonic() + pause >= deadline:
                 raise
         time.sleep(pause)
@@ -217,6 +241,7 @@ class Client:
                 data=data,
                 headers={} if body is None else {"Content-Type": "application/json"},
                 timeout=timeout,  # type: ignore[arg-type]  # requests passes urllib3's Timeout on
+                proxies=_proxies(),
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -231,8 +256,16 @@ class Client:
         return _read_answer(text)
 
 
+def _proxies() -> dict[str, str]:
+    """Return the proxy of each scheme, as requests wants it: WECHAT_PROXY or none."""
+    return dict.fromkeys(("http", "https"), settings.WECHAT_PROXY) if settings.WECHAT_PROXY else {}
+
+
 def _connection_error(error: requests.ConnectionError) -> UnavailableError:
     reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.exceptions.ProxyError):
+        # It could not be reached, or made no connection for us: WeChat got nothing.
+        return UnavailableError("The proxy did not reach WeChat", reason=PROXY)
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
         return UnavailableError("WeChat could not be reached", reason=UNREACHABLE)
     return UnavailableError("The connection to WeChat broke", reason="broken")

@@ -28,6 +28,24 @@ MAX_CLOCK_SKEW = 60
 MAX_REPORTED_AGE = 10**9  # seconds, some 30 years
 
 OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+# WeChat's openGIds have 28 or 29 characters. A short one fits into what a forged iv can write.
+PROVEN_GROUP_ID = re.compile(r"[A-Za-z0-9_-]{20,64}", re.ASCII)
+LEAST_BLOCKS = 2  # in a single one, the sender writes every byte by the iv
+
+# Keys of the other kinds of data that WeChat seals for the same phone, in lower case: profile,
+# phone number, steps, game club, address and identity. Their values are partly the sender's choice,
+# so a text cut from such a payload could name a group; what comes after it cannot be cut off.
+OTHER_KINDS = frozenset(
+    """
+    openid unionid nickname gender language city province country avatarurl
+    phonenumber purephonenumber countrycode
+    stepinfolist stepinfo timestamp step
+    datalist datatype value
+    username telnumber tel postalcode address detailinfo cityname provincename countyname
+    nationalcode idcard realname email
+    userinfo rawdata signature encrypteddata iv
+    """.split()  # noqa: SIM905  # one kind a line
+)
 
 # What `Envelope.parse` accepts, for a JSON schema: canonical base64 of one, two and three blocks.
 _ONE = "[A-Za-z0-9+/]{21}[AQgw]=="
@@ -127,11 +145,14 @@ def unseal(session_key: str, envelope: Envelope) -> dict[str, Any]:
         cipher = AES.new(decode_session_key(session_key), AES.MODE_CBC, envelope.iv)
         text = unpad(cipher.decrypt(envelope.data), BLOCK)
         reason = "json"
-        return json_object(text)
+        payload = json_object(text)
     except UnicodeDecodeError:
         raise UnsealError("encoding") from None
     except ValueError:
         raise UnsealError(reason) from None
+    if len(envelope.data) < LEAST_BLOCKS * BLOCK:
+        raise UnsealError("one_block")
+    return payload
 
 
 def decode_aes_key(aes_key: str) -> bytes:
@@ -198,18 +219,25 @@ def group_in(payload: Mapping[str, Any]) -> str | None:
     """Return the openGId of an unsealed payload, None where it names no group.
 
     wx.getShareInfo calls it `openGId`; wx.getGroupEnterInfo calls it `opengid`, with a
-    `chat_type` of 1 (single), 2 (WeCom single), 3 (group) or 4 (WeCom group). Raises UnsealError
-    for an id that WeChat cannot have written.
+    `chat_type` of 1 (single), 2 (WeCom single), 3 (group) or 4 (WeCom group); null counts as
+    absent. Raises UnsealError for an id that WeChat cannot have written, and for one beside keys
+    of another kind of data.
     """
     open_gid = payload.get("opengid") or payload.get("openGId")
-    is_group = str(payload.get("chat_type", 3)) in {"3", "4"}
-    if not open_gid or not is_group:
+    if not open_gid or _chat_type(payload) not in {None, "3", "4"}:
         return None
-    if not is_opaque_id(open_gid):
+    if OTHER_KINDS & {key.lower() for key in payload}:
+        raise UnsealError("other_data")
+    if not (isinstance(open_gid, str) and PROVEN_GROUP_ID.fullmatch(open_gid)):
         raise UnsealError("bad_group_id")
-    return str(open_gid)
+    return open_gid
 
 
 def is_single_chat(payload: Mapping[str, Any]) -> bool:
     """Return whether an unsealed payload comes from a chat of two."""
-    return "open_single_roomid" in payload or str(payload.get("chat_type")) in {"1", "2"}
+    return "open_single_roomid" in payload or _chat_type(payload) in {"1", "2"}
+
+
+def _chat_type(payload: Mapping[str, Any]) -> str | None:
+    kind = payload.get("chat_type")
+    return None if kind is None else str(kind)

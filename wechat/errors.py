@@ -58,8 +58,16 @@ class HighRiskUserError(WeChatError):
     """A user blocked by WeChat's risk control: trying again does not help."""
 
 
-class InactiveUserError(WeChatError):
-    """A user who was not in the mini-program for two hours: content safety then judges nothing."""
+class UnknownUserError(WeChatError):
+    """A user that content safety does not judge.
+
+    They were not in the mini-program for two hours (61010), or WeChat knows no such openid in it
+    (40003, 43104): a person has to look.
+    """
+
+
+class RiskyContentError(WeChatError):
+    """What WeChat calls risky by an error (87014), as version 1 of msgSecCheck did."""
 
 
 class RateLimitError(WeChatError):
@@ -85,7 +93,10 @@ BY_ERRCODE: Mapping[int, type[WeChatError]] = {
     41008: InvalidCodeError,
     40226: HighRiskUserError,
     45011: RateLimitError,
-    61010: InactiveUserError,
+    61010: UnknownUserError,
+    40003: UnknownUserError,
+    43104: UnknownUserError,
+    87014: RiskyContentError,
     40001: AccessTokenError,
     40014: AccessTokenError,
     42001: AccessTokenError,

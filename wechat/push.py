@@ -7,6 +7,7 @@ mediaCheckAsync (the event `wxa_media_check`).
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
 from collections import defaultdict
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BODY = 256 * 1024
 MAX_DEPTH = 8
+MAX_AGE = 600  # seconds
 
 
 class PushError(Exception):
@@ -55,19 +57,24 @@ class Channel:
         return echo
 
     def read(self, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        """Return the message of a POST, in plain or safe mode, in JSON or XML.
+        """Return the message of a POST, in JSON or XML; sealed where there is an `aes_key`.
 
-        From XML every value is a string; an element with children becomes a dict, a repeated
-        element a list. Raises PushError.
+        A sealed message is read for ten minutes from the query's `timestamp`. From XML every value
+        is a string; an element with children becomes a dict, a repeated element a list. Raises
+        PushError.
         """
         message = _parse(body)
-        if "Encrypt" not in message:
+        if not self.aes_key:
+            if "Encrypt" in message:
+                raise PushError("sealed, and there is no EncodingAESKey to open it")
             self._check(query, "signature")
             return message
-        sealed = message["Encrypt"]
+        sealed = message.get("Encrypt")
         if not isinstance(sealed, str):
-            raise PushError("Encrypt is not a string")
+            # Any plain body could be sent with a signature that someone has seen.
+            raise PushError("not sealed")
         self._check(query, "msg_signature", sealed)
+        _refuse_old(query)
         try:
             return _parse(unseal_push(self.aes_key, self.app_id, sealed))
         except UnsealError:
@@ -94,6 +101,14 @@ class Channel:
     def _signature(self, query: Mapping[str, str], *sealed: str) -> str:
         parts = [self.token, query.get("timestamp", ""), query.get("nonce", ""), *sealed]
         return hashlib.sha1(_bytes("".join(sorted(parts)))).hexdigest()  # noqa: S324  # as WeChat does
+
+
+def _refuse_old(query: Mapping[str, str]) -> None:
+    """Raise PushError unless the query's time is within ten minutes of now."""
+    text = query.get("timestamp", "")
+    is_time = text.isascii() and text.isdecimal() and len(text) < 12
+    if not is_time or abs(time.time() - int(text)) > MAX_AGE:
+        raise PushError("older than ten minutes, or of the future")
 
 
 def _bytes(text: str) -> bytes:
@@ -174,3 +189,60 @@ def media_verdict(event: Mapping[str, Any]) -> MediaVerdict | None:
         with suppress(ValueError):
             verdict = read_verdict(event.get("result"))
     return MediaVerdict(str(trace_id), verdict)
+
+
+# What each number of a RevokeInfo withdraws (授权用户信息变更); 12 are the steps, never kept here.
+NAMES, PICTURES = "nickname", "avatar"
+REVOKED = {
+    "6": frozenset({NAMES, PICTURES}),
+    "14": frozenset({PICTURES}),
+    "19": frozenset({NAMES}),
+    "20": frozenset({PICTURES}),
+}
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What a person took back in WeChat: of what was set up to `until`, a Unix time in seconds.
+
+    `purposes` are "nickname" and "avatar"; `closes_account` says that the account is no more.
+    """
+
+    openid: str
+    until: int
+    purposes: frozenset[str] = frozenset()
+    closes_account: bool = False
+
+
+def withdrawal(event: Mapping[str, Any]) -> Withdrawal | None:
+    """Return what a pushed event withdraws, None for any other message.
+
+    WeChat may push the same event more than once, and late: `until` keeps a repetition from
+    clearing anything newer. Raises PushError for an event without a person or a time.
+    """
+    if event.get("MsgType") != "event":
+        return None
+    match event.get("Event"):
+        case "user_authorization_revoke":
+            purposes = REVOKED.get(str(event.get("RevokeInfo")), frozenset())
+            return Withdrawal(_openid(event), _created(event), purposes)
+        case "user_info_modified":
+            return Withdrawal(_openid(event), _created(event), frozenset({NAMES, PICTURES}))
+        case "user_authorization_cancellation":
+            return Withdrawal(_openid(event), _created(event), closes_account=True)
+    return None
+
+
+def _openid(event: Mapping[str, Any]) -> str:
+    """Return who the event is about: `OpenID`, not `FromUserName`, who may be WeChat itself."""
+    openid = event.get("OpenID")
+    if not is_opaque_id(openid):
+        raise PushError("OpenID is unusable")
+    return str(openid)
+
+
+def _created(event: Mapping[str, Any]) -> int:
+    text = str(event.get("CreateTime"))
+    if not re.fullmatch(r"[0-9]{1,11}", text, re.ASCII):
+        raise PushError("CreateTime is unusable")
+    return int(text)

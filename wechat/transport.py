@@ -68,18 +68,26 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+POOLS = {"http": _Pool, "https": _SecurePool}
+
+
 class _DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
 
 @cache
 def http_session() -> requests.Session:
     """Return the one session of the process.
 
-    It pools connections, keeps no cookies, follows no environment variable for proxies and reads
-    no .netrc.
+    It pools connections, keeps no cookies, reads no .netrc, and goes through no proxy, whatever the
+    environment says; a call may name one.
     """
     session = requests.Session()
     session.trust_env = False

@@ -106,13 +106,14 @@ _LEANS: Final = (-50, 50, 105)
 
 
 @lru_cache(maxsize=1024)
-def default_avatar(seed: str) -> bytes:
-    """Return a WebP of 192 × 192 pixels and at most 3 kB, made to be cropped round.
+def default_avatar(seed: str, size: int = SIZE) -> bytes:
+    """Return a square WebP of `size` pixels, 192 or 96, and at most 3 kB, made to be cropped round.
 
     The same seed gives the same bytes for as long as Pillow's libwebp stays the same.
     """
     out = BytesIO()
-    _draw(random.Random(seed)).save(out, "WEBP", quality=80, method=4)
+    picture = _draw(random.Random(seed)).reduce(SIZE // size)
+    picture.save(out, "WEBP", quality=80, method=4)
     return out.getvalue()
 
 

@@ -7,14 +7,17 @@ is limited by the system, and a codec that crashes ends no other request.
 import subprocess
 import sys
 from pathlib import Path
-from threading import Lock
 from typing import Final, Literal
+
+from core.database import hand_back_connection
+from core.gates import Gate
 
 Reason = Literal["too_large", "not_a_picture", "too_many_pixels"]
 
 TYPES: Final = ("image/jpeg", "image/png", "image/webp")
 SIZES: Final = (96, 192)
 MAX_BYTES: Final = 2 * 1024 * 1024
+FORM_OVERHEAD: Final = 16 * 1024  # what a multipart form adds to the picture in it
 
 _PROGRAM: Final = Path(__file__).with_name("redraw.py")
 _BEGINNINGS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
@@ -26,8 +29,9 @@ _ANSWERS: Final[dict[bytes, Reason]] = {
 # The program ends itself after 3 seconds of processor time: this is for a machine with none left.
 _TIMEOUT: Final = 20
 
-# One picture at a time in a process, so that their memory does not add up.
-_one_at_a_time = Lock()
+# One picture at a time in a process, so that their memory does not add up; a few wait, since most
+# take a tenth of a second. All the others are refused, or pictures would hold every thread.
+_gate = Gate(lambda: 1, patience=10, waiting=4)
 
 
 class UnacceptablePicture(ValueError):
@@ -46,14 +50,16 @@ def avatar_files(data: bytes) -> dict[int, bytes]:
     """Return square WebP files by their side in pixels (SIZES), cut from the picture's middle.
 
     Orientation is applied, transparency becomes white, colours become sRGB, and the first frame is
-    taken of an animation. Raise UnacceptablePicture for anything that cannot be used.
+    taken of an animation. Raise UnacceptablePicture for anything that cannot be used, and Crowded
+    where too many are being read.
     """
     if len(data) > MAX_BYTES:
         raise UnacceptablePicture("too_large")
     if not data.startswith(_BEGINNINGS):  # known without a process
         raise UnacceptablePicture("not_a_picture")
     command = [_python(), "-P", "-W", "ignore", str(_PROGRAM), *map(str, SIZES)]
-    with _one_at_a_time:
+    hand_back_connection()
+    with _gate.place():
         try:
             run = subprocess.run(  # noqa: S603  # of our own program
                 command, input=data, stdout=subprocess.PIPE, timeout=_TIMEOUT

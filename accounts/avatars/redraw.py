@@ -17,14 +17,17 @@ from typing import Final
 from PIL import (  # noqa: F401
     Image,
     ImageCms,
+    ImageFile,
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
-# Decoding takes 4 bytes a pixel, 6 for a JPEG in several scans, 16 for a WebP.
-MAX_PIXELS: Final = {"JPEG": 12_000_000, "PNG": 12_000_000, "WEBP": 4_750_000}
+# Decoding takes 4 bytes a pixel, 6 for a JPEG in several scans, 16 for a WebP. What phones call 12
+# megapixels has up to 4096 × 3072.
+MAX_PIXELS: Final = {"JPEG": 4096 * 3072, "PNG": 4096 * 3072, "WEBP": 4_750_000}
 MAX_SIDE: Final = 4096
 
 # Bytes. Before its size is known a WebP reserves two canvases, which it does not touch yet.
@@ -42,6 +45,13 @@ SCAN: Final = b"\xff\xda"
 # Holds the profiles of phones and cameras (Display P3, Adobe RGB), which are a matrix and a
 # curve. Longer ones may hold programs and tables, and are taken for sRGB.
 MAX_PROFILE: Final = 1024
+
+# Pillow unpacks each profile that a PNG has before it tells the size: 2 MiB hold 1,800 of 1 MB.
+MAX_PROFILES: Final = 10
+PROFILE_CHUNK: Final = b"iCCP"
+
+PNG: Final = b"\x89PNG"
+JPEG_END: Final = b"\xff\xd9"
 
 ORIENTATION: Final = 0x0112
 BAND: Final = 8
@@ -66,7 +76,7 @@ def limit(what: int, most: int) -> None:
 def answer(data: bytes, sizes: list[int]) -> bytes:
     """Return the files of these sizes, or the reason why there are none."""
     try:
-        picture = square(data, max(sizes))
+        picture = square(data, max(sizes)) or repaired(data, max(sizes))
         return b"".join(webp_of(picture, size) for size in sizes)
     except (TooManyPixels, Image.DecompressionBombError, MemoryError):
         return b"too_many_pixels"
@@ -74,8 +84,38 @@ def answer(data: bytes, sizes: list[int]) -> bytes:
         return b"not_a_picture"
 
 
-def square(data: bytes, side: int) -> Image.Image:
+def square(data: bytes, side: int) -> Image.Image | None:
+    """Return the middle of the picture, or None if the file is damaged."""
+    try:
+        return middle_of(data, side)
+    except UnidentifiedImageError:
+        if data.startswith(PNG):
+            return None  # perhaps for a broken chunk
+        raise
+    except (OSError, SyntaxError):
+        return None
+
+
+def repaired(data: bytes, side: int) -> Image.Image:
+    """Return the middle of a damaged picture, drawn as far as it goes, as browsers draw it.
+
+    Its end is missing, or a chunk is broken that holds none of the pixels. Where nothing can be
+    drawn all of it has one colour, and is refused.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = data.startswith(PNG)
+    try:
+        picture = middle_of(data + JPEG_END, side)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if picture.getcolors(1):
+        raise OSError
+    return picture
+
+
+def middle_of(data: bytes, side: int) -> Image.Image:
     """Return the middle of the picture in sRGB, upright, with sides of ``side`` pixels."""
+    if data.count(PROFILE_CHUNK) > MAX_PROFILES:
+        raise TooManyPixels
     with Image.open(BytesIO(data), formats=list(MAX_PIXELS)) as picture:
         kind, (width, height) = str(picture.format), picture.size
         if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS[kind]:

@@ -9,12 +9,15 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
 
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.urls import reverse
-from django.utils.crypto import salted_hmac
+
+from core.database import hand_back_connection
 
 from ..errors import StorageUnavailable
 from .pictures import SIZES
@@ -54,6 +57,7 @@ def delete_avatar(key: str) -> None:
 
 @contextmanager
 def _storage() -> Iterator[None]:
+    hand_back_connection()
     try:
         yield
     except Exception as error:  # each kind of storage has errors of its own
@@ -65,7 +69,16 @@ def avatar_path(key: str, seed: str, size: int = LARGE) -> str:
     """Return the address of an avatar, or of the picture drawn from `seed` if there is none."""
     if key:
         return f"{settings.MEDIA_URL}{file_name(key, size)}"
-    return reverse("default-avatar", args=[seed + _mac(seed)])
+    before, after = _around_seed(size)
+    return f"{before}{seed}{_mac(seed)}{after}"
+
+
+@lru_cache(maxsize=len(SIZES))
+def _around_seed(size: int) -> tuple[str, str]:
+    """Return what stands before and after a signed seed in the address of a drawn picture."""
+    name = "small-default-avatar" if size == SMALL else "default-avatar"
+    before, after = reverse(name, args=["SEED"]).split("SEED")
+    return before, after
 
 
 def seed_in(signed: str) -> str | None:
@@ -78,4 +91,10 @@ def seed_in(signed: str) -> str | None:
 
 
 def _mac(seed: str) -> str:
-    return salted_hmac("accounts.default-avatar", seed, algorithm="sha256").hexdigest()[:MAC_LENGTH]
+    """Return the beginning of Django's `salted_hmac`, whose key is made anew at each call."""
+    return hmac.digest(_mac_key(settings.SECRET_KEY), seed.encode(), "sha256").hex()[:MAC_LENGTH]
+
+
+@lru_cache(maxsize=1)
+def _mac_key(secret: str) -> bytes:
+    return sha256(b"accounts.default-avatar" + secret.encode()).digest()

@@ -1,6 +1,15 @@
 """The admin's pages; each file holds those of one subject."""
 
-from . import audit, boards, groups, members, operators, server_keys, verification_files
+from . import (
+    audit,
+    boards,
+    groups,
+    members,
+    operators,
+    scores,
+    server_keys,
+    verification_files,
+)
 
 __all__ = [
     "audit",
@@ -8,6 +17,7 @@ __all__ = [
     "groups",
     "members",
     "operators",
+    "scores",
     "server_keys",
     "verification_files",
 ]

@@ -7,13 +7,14 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from audit.models import AuditEvent
 from console.access import operator_of
 from console.actions import RECORDED
 from console.audit_targets import target_name, target_urls
+from console.grants import grant_names, listed
 from console.paging import KeysetChangeList
 
 from .base import LargeTableAdmin
@@ -33,7 +34,8 @@ DETAILS = {
     "given": _("given"),
     "taken": _("taken"),
 }
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
+    "format": {"csv": "CSV", "xlsx": "Excel"},
     "way": {
         "password": _("password"),
         "link": _("one-time link"),
@@ -77,17 +79,18 @@ class ActionFilter(admin.SimpleListFilter):
 class AuditEventAdmin(LargeTableAdmin):
     """Who did what: only to be read."""
 
+    list_title = _("Audit")
     exported = "audit"
     app_path = "app_id"
     links = ("target", "target_id", "member_id", "group_id")
-    list_display = ("at", "operator_name", "what", "subject", "reason")
+    list_display = ("at", "who", "what", "subject", "reason")
     list_filter = (ActionFilter,)
     search_fields = ("operator_name__exact", "reason", "request_id__exact")
     search_help_text = _("An operator's name, words of a reason, or a request's id")
 
     fields = (
         "at",
-        "operator_name",
+        "who",
         "what",
         "app_id",
         "member_id",
@@ -97,6 +100,10 @@ class AuditEventAdmin(LargeTableAdmin):
         "request_id",
     )
     readonly_fields = fields
+
+    @admin.display(description=_("operator"), ordering="operator_name")
+    def who(self, event: AuditEvent) -> str:
+        return event.who
 
     @admin.display(description=_("action"))
     def what(self, event: AuditEvent) -> str:
@@ -141,6 +148,8 @@ def _plain(key: str, value: Any) -> str:
     """Return a detail for people; Django notes changed fields by their untranslated names."""
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
+    if key in {"given", "taken"}:
+        return listed(grant_names(value)) or "–"
     if isinstance(value, list):
-        return pgettext("between names", ", ").join(gettext(str(each)) for each in value) or "–"
+        return listed(gettext(str(each)) for each in value) or "–"
     return str(VALUES.get(key, {}).get(value, value))

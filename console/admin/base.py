@@ -1,22 +1,21 @@
 """What all pages of the admin have in common."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.core.exceptions import PermissionDenied
 from django.db.models import DateTimeField, ManyToManyField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 from audit.actors import Actor
 from console.access import operator_of
+from console.actions import Text
 from console.audit_targets import audit_url
 from console.paging import LONGEST_SEARCH, KeysetChangeList, MiniProgramChangeList, is_plain
 from console.reasons import read_reason
@@ -35,11 +34,19 @@ class ConsoleModelAdmin(admin.ModelAdmin[Any]):
     """What every model of the admin has in common.
 
     `app_path` leads to the appid, where the rows have one; `links` are the lookups by which other
-    pages lead to a list.
+    pages lead to a list; `list_title` stands above the list; `exported` is the name of its
+    download; `when_empty` says how the first row comes. No row is changed from a list: each has a
+    page that says what is done to it.
     """
 
     app_path: ClassVar[str | None] = None
     links: ClassVar[tuple[str, ...]] = ()
+    list_title: ClassVar[Text] = ""
+    exported: ClassVar[str] = ""
+    when_empty: ClassVar[Text] = ""
+    actions = None
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
     formfield_overrides: ClassVar[dict[Any, dict[str, Any]]] = {
         DateTimeField: {"form_class": forms.DateTimeField, "widget": DateTimeWidget},
         ManyToManyField: {"widget": forms.CheckboxSelectMultiple},
@@ -64,18 +71,22 @@ class ConsoleModelAdmin(admin.ModelAdmin[Any]):
             else:
                 yield str(each.parameter_name)  # type: ignore[union-attr]
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *where: Any) -> Any:
-        """Run an action on what is ticked on this page, and on nothing beyond it."""
-        ticked = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        numbers = all(is_plain(pk) and pk.isdecimal() for pk in ticked)
-        if not numbers or request.POST.get("select_across", "0") != "0":
-            raise BadRequest("_selected_action")
-        return super().response_action(request, queryset, *where)
-
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Any], words: str
     ) -> tuple[QuerySet[Any], bool]:
         return super().get_search_results(request, rows, words[:LONGEST_SEARCH])
+
+    @property
+    def media(self) -> forms.Media:
+        """Return nothing: our templates need none of the scripts of Django's."""
+        return forms.Media()
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Return a field without Django's buttons for related rows, which need its pop-ups."""
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and isinstance(field.widget, RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget
+        return field
 
     def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what the page of a row that exists shows beside its form."""
@@ -90,8 +101,17 @@ class ConsoleModelAdmin(admin.ModelAdmin[Any]):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        context |= self.row_context(request, obj) if obj else {}
+        if obj:
+            history = audit_url(target=self.opts.model_name, target_id=obj.pk)
+            context |= {"title": str(obj), "subtitle": None, "history": history}
+            context |= self.row_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to what the audit knows of this row."""
+        return HttpResponseRedirect(audit_url(target=self.opts.model_name, target_id=object_id))
 
 
 class LargeTableAdmin(ConsoleModelAdmin):
@@ -100,9 +120,6 @@ class LargeTableAdmin(ConsoleModelAdmin):
     list_per_page = 50
     sortable_by = ()
     ordering = ("-pk",)
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    change_list_template = "console/large_list.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MiniProgramChangeList]:
         return KeysetChangeList
@@ -139,12 +156,6 @@ class AuditedModelAdmin(ConsoleModelAdmin):
         """Record what is being done to `row`."""
         actor = Actor(operator_of(request), read_reason(request))
         return actor.record(action, row, app_id=getattr(row, "app_id", ""), **details)
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Lead to what the audit knows of this row."""
-        return HttpResponseRedirect(audit_url(target=self.opts.model_name, target_id=object_id))
 
 
 def _details(message: Any) -> dict[str, Any]:
@@ -189,11 +200,6 @@ def face(address: str, size: int = 32) -> SafeString:
     return format_html(
         '<img class="face" src="{0}" width="{1}" height="{1}" alt="" loading="lazy">', address, size
     )
-
-
-def moment(when: datetime | None) -> str:
-    """Format a time short enough for a column."""
-    return f"{localtime(when):%y-%m-%d %H:%M}" if when else "–"
 
 
 def pill(kind: str, text: Any) -> SafeString:

@@ -1,34 +1,27 @@
-"""Boards, which operators make, and the scores on them, which they can only correct."""
+"""Boards, which operators make."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import F, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from audit.actors import Actor
-from console.access import operator_of
-from console.action_page import buttons
-from console.mini_programs import app_choices
-from console.reasons import ReasonField
-from groups import moderation, ranking
-from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Score
+from console.dates import moment
+from console.grants import listed
+from console.mini_programs import app_choices, chosen_app
+from groups import ranking
+from groups.models import EVERY_APP, MAX_SCORE, Board, Group, Membership
 from groups.periods import Window
 
-from .base import AuditedModelAdmin, WeChatModelAdmin, face
+from .stale import SeenForm, SeenModelAdmin
 
 
-class BoardForm(forms.ModelForm[Board]):
+class BoardForm(SeenForm[Board]):
     app_id = forms.ChoiceField(label=_("appid"), choices=app_choices)
     windows = forms.MultipleChoiceField(
         label=_("windows"), choices=Window.choices, widget=forms.CheckboxSelectMultiple
@@ -40,9 +33,13 @@ class BoardForm(forms.ModelForm[Board]):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        row = kwargs.get("instance")
+        if row is not None:
+            own = {"windows": row.counted_windows, "is_default": row.default_for is not None}
+            kwargs["initial"] = own | (kwargs.get("initial") or {})
+        else:
+            kwargs["initial"] = {"windows": list(Window)} | (kwargs.get("initial") or {})
         super().__init__(*args, **kwargs)
-        self.initial["windows"] = self.instance.counted_windows
-        self.initial["is_default"] = self.instance.default_for is not None
         for name in ("min_value", "max_value"):
             if name in self.fields:
                 self.fields[name].validators += BOUNDS
@@ -60,11 +57,17 @@ BOUNDS = [MinValueValidator(-MAX_SCORE), MaxValueValidator(MAX_SCORE)]
 
 
 @admin.register(Board)
-class BoardAdmin(AuditedModelAdmin):
-    """The boards of mini-programs; those that every one has cannot be changed."""
+class BoardAdmin(SeenModelAdmin):
+    """The boards of mini-programs; those that every one has cannot be changed.
 
+    The button "Preview" shows on the same page what the board would show, and saves nothing.
+    """
+
+    list_title = _("Boards")
     form = BoardForm
-    list_display = ("name", "key", "app_id", "order", "policy", "scope", "writer", "is_default")
+    list_display = (
+        *("name", "key", "app", "board_unit", "order", "policy", "scope", "writer", "is_default"),
+    )
     app_path = "app_id"
     ordering = ("-app_id", "pk")
     fieldsets = (
@@ -73,10 +76,26 @@ class BoardAdmin(AuditedModelAdmin):
         (_("When"), {"fields": ("windows", "default_window", ("active_from", "active_to"))}),
         (_("Who writes scores"), {"fields": ("writer", ("min_value", "max_value"), "is_default")}),
     )
+    read_only: ClassVar[dict[str, str]] = {
+        "app_id": "app",
+        "windows": "counted",
+        "active_from": "begins",
+        "active_to": "ends",
+        "min_value": "least",
+        "max_value": "most",
+    }
 
     @admin.display(description=_("title"))
     def name(self, board: Board) -> str:
         return board.title
+
+    @admin.display(description=_("Mini-program"))
+    def app(self, board: Board) -> str:
+        return board.app_id or gettext("every mini-program")
+
+    @admin.display(description=_("unit"))
+    def board_unit(self, board: Board) -> str:
+        return board.unit or "–"
 
     @admin.display(description=_("default"))
     def is_default(self, board: Board) -> str:
@@ -90,24 +109,29 @@ class BoardAdmin(AuditedModelAdmin):
 
     @admin.display(description=_("windows"))
     def counted(self, board: Board) -> str:
-        return pgettext("between names", ", ").join(
-            str(each.label) for each in board.counted_windows
-        )
+        return listed(each.label for each in board.counted_windows)
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show the windows by their names where they cannot be changed."""
-        found: Any = super().get_fieldsets(request, obj)
-        if obj is None or self.has_change_permission(request, obj):
-            return found
-        shown = {"windows": "counted"}
-        return [
-            (title, {"fields": [shown.get(name, name) for name in options["fields"]]})
-            for title, options in found
-        ]
+    @admin.display(description=_("active from"))
+    def begins(self, board: Board) -> str:
+        return moment(board.active_from) if board.active_from else gettext("always")
+
+    @admin.display(description=_("active to"))
+    def ends(self, board: Board) -> str:
+        return moment(board.active_to) if board.active_to else gettext("always")
+
+    @admin.display(description=_("smallest score"))
+    def least(self, board: Board) -> str:
+        return bound(board, board.min_value)
+
+    @admin.display(description=_("largest score"))
+    def most(self, board: Board) -> str:
+        return bound(board, board.max_value)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return what is settled once there are scores."""
-        return ("counted", *Board.SETTLED) if obj and obj.has_scores else ("counted",)
+        changing = obj is not None and self.has_change_permission(request, obj)
+        settled = Board.SETTLED if changing and obj.has_scores else ()
+        return (*self.read_only.values(), *settled)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         own = obj is None or obj.app_id != EVERY_APP
@@ -117,34 +141,39 @@ class BoardAdmin(AuditedModelAdmin):
         free = obj is not None and obj.app_id != EVERY_APP and not obj.has_scores
         return free and super().has_delete_permission(request, obj)
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show the form, or a preview of what it says, which saves nothing."""
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the form; for a preview one that is checked and filled in, and never saved."""
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
         if request.method == "POST" and "_preview" in request.POST:
-            board = self.get_object(request, object_id) if object_id else None
-            allowed = self.has_change_permission(request, board) if board else None
-            if not (self.has_add_permission(request) if board is None else allowed):
-                raise PermissionDenied
-            form = self.get_form(request, board, change=board is not None)(
-                request.POST, instance=board
-            )
-            if form.is_valid():
-                return self.preview(request, form.save(commit=False))
-        return super().changeform_view(request, object_id, form_url, extra_context)
+            return type("Preview", (_Unsaved, form), {})
+        return form
 
-    def preview(self, request: HttpRequest, board: Board) -> HttpResponse:
-        now = timezone.now()
-        groups = Group.objects.filter(app_id=board.app_id).with_activity(now)
-        group = groups.order_by(F("last_entry_at").desc(nulls_last=True), "-pk").first()
-        found = ranking.preview(group, board, now) if group else None
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "board": board}
-        context |= {"title": _("Preview"), "ranking": found, "sampled": not board.has_scores}
-        return TemplateResponse(request, "admin/groups/board/preview.html", context)
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the preview beside the form that asks for it, or that cannot be changed."""
+        form: Any = context["adminform"].form
+        asked, board = isinstance(form, _Unsaved), None
+        if asked and not form.errors:
+            board = form.instance
+        elif not asked and "preview" in request.GET:
+            board = context["original"]
+        if board is not None:
+            context |= self.preview(request, board)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def preview(self, request: HttpRequest, board: Board) -> dict[str, Any]:
+        """Return what a board, saved or not, shows of the group that was entered last."""
+        now, sampled = timezone.now(), not board.has_scores
+        app_id = board.app_id or chosen_app(request)
+        groups = Group.objects.filter(app_id=app_id) if app_id else Group.objects.all()
+        theirs = Membership.objects.filter(group__in=groups) if app_id else Membership.objects.all()
+        latest = Group.objects.filter(pk__in=theirs.latest_groups(now, 1))
+        group = latest.first() or groups.order_by("-pk").first()
+        found = ranking.preview(group, board, now, sampled=sampled) if group else None
+        return {"board": board, "ranking": found, "sampled": sampled}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save the board; if it is the default, the one before is no longer, in one transaction."""
@@ -158,65 +187,14 @@ class BoardAdmin(AuditedModelAdmin):
         super().save_model(request, obj, form, change)
 
 
-class ScoreForm(forms.ModelForm[Score]):
-    """A corrected value, and why."""
+class _Unsaved:
+    """The form of a preview: what is wrong with it is shown, and nothing is saved."""
 
-    reason = ReasonField()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "value" in self.fields:
-            self.fields["value"].validators += [*BOUNDS, *self._bounds(self.instance.board)]
-
-    @staticmethod
-    def _bounds(board: Board) -> Iterator[MinValueValidator | MaxValueValidator]:
-        """Return the board's own bounds; days of activity are never fewer than none."""
-        least = 0 if board.counts_days else board.min_value
-        if least is not None:
-            yield MinValueValidator(least)
-        if board.max_value is not None:
-            yield MaxValueValidator(board.max_value)
+    def is_valid(self) -> bool:
+        super().is_valid()  # type: ignore[misc]
+        return False
 
 
-@admin.register(Score)
-class ScoreAdmin(WeChatModelAdmin):
-    exported = "scores"
-    form = ScoreForm
-    app_path = "user__app_id"
-    list_display = ("face", "user", "board", "in_period", "shown", "source", "achieved_at")
-    list_display_links = ("user",)
-    list_select_related: ClassVar[list[str]] = ["user", "board"]
-    list_filter = ("board", "source")
-    search_fields = ("user__nickname",)
-    search_help_text = _("A member's nickname")
-    readonly_fields = ("user", "board", "in_period", "scope", "achieved_at", "source")
-    fields = (*readonly_fields, "value", "reason")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        form = ("reason",) if self.has_change_permission(request, obj) else ()
-        return (*self.readonly_fields, "value", *form)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Score]:
-        return super().get_queryset(request).select_related("user", "board")
-
-    @admin.display(description=_("avatar"))
-    def face(self, score: Score) -> SafeString:
-        return face(score.user.avatar_path)
-
-    @admin.display(description=_("period"))
-    def in_period(self, score: Score) -> str:
-        return score.period_title
-
-    @admin.display(description=_("score"))
-    def shown(self, score: Score) -> str:
-        return score.board.score_text(score.value)
-
-    def row_context(self, request: HttpRequest, row: Score) -> dict[str, Any]:
-        return {"title": row.user, "subtitle": None, "buttons": buttons(request, row)}
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        actor = Actor(operator_of(request), form.cleaned_data["reason"])
-        try:
-            moderation.change_score(obj, form.cleaned_data["value"], actor)
-        except ObjectDoesNotExist:
-            raise Http404 from None
+def bound(board: Board, value: int | None) -> str:
+    """Return a bound of a board's scores as members see scores."""
+    return gettext("no limit") if value is None else board.score_text(value)

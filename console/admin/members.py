@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.auth.models import User
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
+from django.db.models import Window as Over
+from django.db.models.functions import RowNumber
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -21,11 +24,25 @@ from console.access import operator_of
 from console.action_page import Button, buttons, row_buttons
 from console.actions import RECORDED, Text
 from console.audit_targets import audit_url, row_url
+from console.dates import moment
 from console.paging import KeysetChangeList
 from console.roles import may_view
-from groups.models import Absence, GroupCard, Membership, Score, describe
+from console.subjects import period_title
+from groups import ranking
+from groups.models import (
+    Absence,
+    Board,
+    GroupCard,
+    Membership,
+    Report,
+    Score,
+    choose,
+    describe,
+    reports_sent,
+)
+from groups.ranking import Place
 
-from .base import ReadOnlyModelAdmin, face, moment, pill, shortened, side_by_side
+from .base import ReadOnlyModelAdmin, face, pill, shortened, side_by_side
 
 ROWS_SHOWN = 50
 
@@ -45,6 +62,11 @@ class MemberChangeList(KeysetChangeList):
 
 @admin.register(WeChatUser)
 class WeChatUserAdmin(ReadOnlyModelAdmin):
+    list_title = _("Members")
+    when_empty = _(
+        "Members appear here once they log in with the mini-program. "
+        "The integration check shows each log-in."
+    )
     exported = "members"
     app_path = "app_id"
     list_display = ("face", "name", "state", "review", "in_groups", "short_id", "first_seen")
@@ -57,13 +79,21 @@ class WeChatUserAdmin(ReadOnlyModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MemberChangeList]:
         return MemberChangeList
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WeChatUser]:
+        """On the page of one member, count the reports that they sent in the same query."""
+        rows: QuerySet[WeChatUser] = super().get_queryset(request)
+        if request.resolver_match is None or "object_id" not in request.resolver_match.kwargs:
+            return rows
+        dismissed = reports_sent(Report.Outcome.DISMISSED)
+        return rows.annotate(reports_sent=reports_sent(), reports_dismissed=dismissed)
+
     @admin.display(description=_("nickname"))
     def name(self, user: WeChatUser) -> str:
         return user.display_name
 
     @admin.display(description=_("avatar"))
     def face(self, user: WeChatUser) -> SafeString:
-        return face(user.avatar_path)
+        return face(user.small_avatar_path)
 
     @admin.display(description=_("state"))
     def state(self, user: WeChatUser) -> SafeString:
@@ -90,42 +120,81 @@ class WeChatUserAdmin(ReadOnlyModelAdmin):
     def row_context(self, request: HttpRequest, row: WeChatUser) -> dict[str, Any]:
         """Show a member's groups, their scores with the source, and what operators did."""
         now, operator = timezone.now(), operator_of(request)
-        memberships = _latest(operator, Membership.objects.filter(user=row), "-verified_at")
-        cards = {card.group.pk: card for card in describe([m.group for m in memberships], now)}
-        scores = _latest(operator, Score.objects.filter(user=row), "-pk")
-        events = _latest(operator, AuditEvent.objects.filter(member_id=row.pk), "-pk")
+        boards, scores = Score.objects.latest_of(row, ROWS_SHOWN)
+        places = (
+            _places(row, choose(boards, row.app_id), {score.scope for score in scores}, now)
+            if may_view(operator, Membership)
+            else []
+        )
+        titles = {place.card.group.pk: place.card.title for place in places}
+        events = AuditEvent.objects.filter(member_id=row.pk).order_by("-pk")[:ROWS_SHOWN]
         return {
             "title": row.display_name,
             "subtitle": None,
             "member": row,
+            "now": now,
             "short_id": shortened(row.openid),
             "may_see_openid": operator.has_perm("accounts.see_openids"),
             "buttons": buttons(request, row),
             "places": [
                 MemberPlace(
-                    each,
-                    cards[each.group_id],
-                    state_of(each.absences(now)),
-                    row_buttons(request, each),
+                    place.card,
+                    place.standing,
+                    state_of(place.standing.membership.absences(now)),
+                    row_buttons(request, place.standing.membership),
                 )
-                for each in memberships
+                for place in places[:ROWS_SHOWN]
             ],
-            "scores": [MemberScore(each, cards.get(each.scope)) for each in scores],
+            "scores": [
+                MemberScore(score, titles.get(score.scope, ""), now)
+                for score in (scores if may_view(operator, Score) else [])
+            ],
             "events": [
-                MemberEvent(each, RECORDED.get(each.action, each.action)) for each in events
+                MemberEvent(each, RECORDED.get(each.action, each.action))
+                for each in (events if may_view(operator, AuditEvent) else [])
             ],
             "audit": audit_url(member_id=row.pk),
         }
 
 
 @dataclass(frozen=True)
+class GroupPlace:
+    """A group that a member is or was in, and where they stand in it."""
+
+    card: GroupCard
+    standing: Place
+
+
+def _places(user: WeChatUser, board: Board, named: set[int], now: datetime) -> list[GroupPlace]:
+    """Read where a member stands in their groups, the latest entered first; one query.
+
+    In the latest ROWS_SHOWN, and in those of `named` that they are or were in: who is in a thousand
+    groups has a page that reads no more than this.
+    """
+    nth = Over(RowNumber(), order_by=["-verified_at", "-pk"])
+    mine = Membership.objects.filter(user=user).annotate(nth=nth)
+    shown = mine.filter(Q(nth__lte=ROWS_SHOWN) | Q(group__in=named))
+    groups = Q(group__in=shown.values("group"))
+    found = ranking.summarize(groups, {user.app_id: board}, now, Q(user=user), places=1)
+    found = {pk: each for pk, each in found.items() if each.places}
+    places = [GroupPlace(each.card, each.places[0]) for each in found.values()]
+    return sorted(places, key=lambda each: each.standing.membership.verified_at, reverse=True)
+
+
+@dataclass(frozen=True)
 class MemberPlace:
     """A group that a member is in, and what can be done about that."""
 
-    membership: Membership
     card: GroupCard
+    standing: Place
     state: SafeString
     buttons: list[Button]
+
+    @property
+    def url(self) -> str:
+        """Return the address of the member's row on the group's page."""
+        page, pk = reverse("group-page", args=[self.card.group.pk]), self.standing.member.id
+        return f"{page}?member={pk}#member-{pk}"
 
 
 @dataclass(frozen=True)
@@ -133,11 +202,16 @@ class MemberScore:
     """A score of a member, with its group where the board counts by group."""
 
     score: Score
-    card: GroupCard | None
+    group: str
+    now: datetime
 
     @property
     def value(self) -> str:
         return self.score.board.score_text(self.score.value)
+
+    @property
+    def period(self) -> str:
+        return period_title(self.score, self.now)
 
 
 @dataclass(frozen=True)
@@ -146,15 +220,6 @@ class MemberEvent:
 
     event: AuditEvent
     action: Text
-
-
-def _latest(operator: User, rows: QuerySet[Any], order: str) -> list[Any]:
-    """Read the first of these rows, where the operator may see such rows at all."""
-    if not may_view(operator, rows.model):
-        return []
-    related = {Membership: ("group", "user"), Score: ("board",)}.get(rows.model, ())
-    found = rows.select_related(*related) if related else rows
-    return list(found.order_by(order)[:ROWS_SHOWN])
 
 
 class MembershipChangeList(KeysetChangeList):
@@ -172,6 +237,7 @@ class MembershipChangeList(KeysetChangeList):
 
 @admin.register(Membership)
 class MembershipAdmin(ReadOnlyModelAdmin):
+    list_title = _("Memberships")
     app_path = "user__app_id"
     links = ("verified_at__gte", "group__id__exact")
     list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
@@ -198,7 +264,7 @@ class MembershipAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description=_("avatar"))
     def face(self, membership: Membership) -> SafeString:
-        return face(membership.user.avatar_path)
+        return face(membership.user.small_avatar_path)
 
     @admin.display(description=_("name"))
     def name(self, membership: Membership) -> str:

@@ -1,14 +1,19 @@
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 from groups.models import VerificationFile
 
-from .base import AuditedModelAdmin
+from .stale import SeenForm, SeenModelAdmin
 
 
 @admin.register(VerificationFile)
-class VerificationFileAdmin(AuditedModelAdmin):
+class VerificationFileAdmin(SeenModelAdmin):
     """The platform's proof of a domain: served at the root as soon as it is saved."""
 
+    list_title = _("Verification files")
+    when_empty = _("WeChat asks for a file at the root of each domain. Paste its name and content.")
+    form = SeenForm
+    fields = ("name", "content")
     list_display = ("name", "content")
     ordering = ("name",)
 

@@ -4,7 +4,9 @@ from .boards import (
     ACTIVE_DAYS,
     ALL_GROUPS,
     EVERY_APP,
+    MAX_SCORE,
     Board,
+    ScoreTooLarge,
     WindowsField,
     choose,
 )
@@ -15,17 +17,20 @@ from .groups import (
     GroupCard,
     GroupQuerySet,
     Membership,
+    MembershipQuerySet,
     Proof,
+    called,
     describe,
     is_current,
+    proven_since,
 )
+from .reports import Report, reported, reports_sent, shown_digest
 from .scores import (
-    MAX_SCORE,
     IdempotencyKey,
     PeriodResult,
     Score,
+    ScoreSheet,
     ScoreSource,
-    ScoreTooLarge,
 )
 from .server_keys import ServerKey
 from .verification import VerificationFile
@@ -43,15 +48,23 @@ __all__ = [
     "GroupQuerySet",
     "IdempotencyKey",
     "Membership",
+    "MembershipQuerySet",
     "PeriodResult",
     "Proof",
+    "Report",
     "Score",
+    "ScoreSheet",
     "ScoreSource",
     "ScoreTooLarge",
     "ServerKey",
     "VerificationFile",
     "WindowsField",
+    "called",
     "choose",
     "describe",
     "is_current",
+    "proven_since",
+    "reported",
+    "reports_sent",
+    "shown_digest",
 ]

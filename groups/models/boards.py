@@ -1,16 +1,19 @@
 """What is compared in a group, and how."""
 
+import json
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.models import F
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from core.database import fetch_prepared
 from core.fields import OpaqueIdField
 from groups.periods import Window
 from wechat.crypto import OPAQUE_ID
@@ -18,6 +21,7 @@ from wechat.crypto import OPAQUE_ID
 ACTIVE_DAYS = "active-days"
 EVERY_APP = ""
 ALL_GROUPS = 0
+MAX_SCORE = 2**53 - 1  # the largest integer that JavaScript holds exactly
 
 PkOrF = TypeVar("PkOrF", int, F)
 
@@ -29,16 +33,20 @@ class BoardManager(models.Manager["Board"]):
         One a key: a mini-program's own takes the place of the one that every mini-program has.
         """
         boards = list(self.filter(app_id__in=[*app_ids, EVERY_APP]).order_by("pk"))
-        found = {}
-        for app_id in app_ids:
-            theirs = [board for board in boards if board.app_id in (app_id, EVERY_APP)]
-            own = {board.key for board in theirs if board.app_id == app_id}
-            found[app_id] = [b for b in theirs if b.app_id == app_id or b.key not in own]
-        return found
+        return {app_id: of_app(boards, app_id) for app_id in app_ids}
 
     def of_app(self, app_id: str) -> list["Board"]:
-        """Return the boards of one mini-program, as `of_apps` does."""
+        """Return the boards of one mini-program, as `of_apps` does, to be read only."""
+        if connection.vendor == "postgresql":
+            [(text,)] = fetch_prepared(
+                f"SELECT {BOARDS_IN_JSON.format('%(app)s')}", {"app": app_id}
+            )
+            return of_app(boards_in(text), app_id)
         return self.of_apps([app_id])[app_id]
+
+    def defaults(self, app_ids: Collection[str]) -> dict[str, "Board"]:
+        """Return the default board of each of these mini-programs."""
+        return {app: choose(boards, app) for app, boards in self.of_apps(app_ids).items()}
 
     def active_days(self) -> "Board":
         """Return the board that every mini-program has."""
@@ -50,6 +58,32 @@ class BoardManager(models.Manager["Board"]):
         Raises Board.DoesNotExist.
         """
         return choose(self.of_app(app_id), app_id, key)
+
+
+# All boards that a mini-program may use, as they stand: the same text, the same boards.
+BOARDS_IN_JSON = """(
+    SELECT json_agg(b ORDER BY b.id)::text FROM groups_board b WHERE b.app_id IN ({}, '')
+)"""
+
+
+@lru_cache(maxsize=256)
+def boards_in(text: str | None) -> list["Board"]:
+    """Return the boards of a text in JSON, which all who ask share: to be read only."""
+    fields = Board._meta.concrete_fields
+    names = [field.attname for field in fields]
+    return [
+        Board.from_db(
+            DEFAULT_DB_ALIAS, names, [field.to_python(row[str(field.column)]) for field in fields]
+        )
+        for row in json.loads(text or "[]")
+    ]
+
+
+def of_app(boards: Iterable["Board"], app_id: str) -> list["Board"]:
+    """Return those of `boards` that a mini-program has, one a key."""
+    theirs = [board for board in boards if board.app_id in (app_id, EVERY_APP)]
+    own = {board.key for board in theirs if board.app_id == app_id}
+    return [board for board in theirs if board.app_id == app_id or board.key not in own]
 
 
 def choose(boards: Iterable["Board"], app_id: str, key: str | None = None) -> "Board":
@@ -72,6 +106,10 @@ class WindowsField(models.CharField[str, str]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"max_length": 60, "default": every_window, **kwargs})
+
+
+class ScoreTooLarge(ValueError):
+    """A sum would leave what JavaScript holds exactly."""
 
 
 class Board(models.Model):
@@ -200,6 +238,19 @@ class Board(models.Model):
     @property
     def counted_windows(self) -> list[Window]:
         return [window for window in Window if window in self.windows.split(",")]
+
+    def meet(self, before: int | None, value: int) -> int:
+        """Return what a score becomes when `value` meets it; it is None without one so far.
+
+        Raises ScoreTooLarge.
+        """
+        if before is None or self.policy == self.Policy.LATEST:
+            return value
+        if self.policy == self.Policy.SUM:
+            if abs(before + value) > MAX_SCORE:
+                raise ScoreTooLarge
+            return before + value
+        return min(before, value) if self.order == self.Order.ASC else max(before, value)
 
     def is_active(self, now: datetime) -> bool:
         """Tell whether scores are taken at `now`."""

@@ -1,13 +1,13 @@
 """Groups, and who is in them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.db import models
-from django.db.models import Case, Count, Max, OuterRef, Q, Subquery, Value, When
+from django.db import connection, models
+from django.db.models import Case, Count, F, Max, Q, Value, When
 from django.db.models import Window as Over
 from django.db.models.functions import Coalesce, NullIf, RowNumber
 from django.utils import timezone
@@ -16,13 +16,14 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import NicknameField
 from accounts.models import WeChatUser
-from accounts.review import Reviewed, StateField
+from accounts.nicknames import spellings
+from accounts.review import Reviewed, SetAtField, StateField
+from core.database import fetch_prepared
 from core.fields import OpaqueIdField, PersonalTextField
 
-from .boards import Board
-from .scores import Score
-
 NAMES_IN_A_TITLE = 2
+PIECE = 500  # groups whose versions rise in one statement: MariaDB reads a whole table for 1,000
+WALK, LONGEST_WALK = 80, 20_000  # entries: for each group looked for, and at most
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
@@ -30,26 +31,47 @@ class GroupQuerySet(models.QuerySet["Group"]):
         """Keep the groups whose members `user` may see: where they have a current membership."""
         return self.filter(pk__in=Membership.objects.of(user, now).values("group"))
 
-    def with_activity(self, now: datetime) -> Self:
-        """Annotate `last_entry_at`, the latest proven entry, to sort by."""
-        entries = Max("memberships__verified_at", filter=is_current(now, "memberships__"))
-        return self.annotate(last_entry_at=entries)
-
-    def with_size(self, now: datetime) -> Self:
-        """Annotate `size`, the number of members, to sort by."""
-        current = is_current(now, "memberships__")
-        return self.annotate(size=Count("memberships", filter=current))
-
     def matching(self, text: str) -> Self:
         """Keep the groups with `text` in their label or in a member's name, or as their openGId.
 
         Nicknames and aliases are searched separately: joined, it takes four times as long.
         """
         members = Membership.objects.filter(left_at=None)
-        users = WeChatUser.objects.filter(nickname__icontains=text)
+        users = WeChatUser.objects.filter(contains("nickname", text))
         by_nickname = Q(pk__in=members.filter(user__in=users).values("group"))
-        by_alias = Q(pk__in=members.filter(alias__icontains=text).values("group"))
-        return self.filter(Q(label__icontains=text) | Q(open_gid=text) | by_nickname | by_alias)
+        named = members.exclude(alias="").filter(contains("alias", text))
+        by_alias = Q(pk__in=named.values("group"))
+        return self.filter(contains("label", text) | Q(open_gid=text) | by_nickname | by_alias)
+
+    def raise_versions(self, pks: Iterable[int]) -> None:
+        """Say that what these groups' rankings show changes otherwise than by scores sent.
+
+        Call it once in the transaction of the change: after the locks on people, and before a
+        membership is inserted, whose foreign key takes a shared lock on the group on InnoDB; two
+        newcomers with that lock could neither write the version.
+        """
+        # In the order of their ids, so that two who change some of the same groups cannot each wait
+        # for the other. PostgreSQL alone updates in another order than that.
+        ordered = sorted(set(pks))
+        locks = len(ordered) > 1 and connection.features.has_select_for_no_key_update
+        for start in range(0, len(ordered), PIECE):
+            rows = self.filter(pk__in=ordered[start : start + PIECE])
+            if locks:
+                list(rows.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+            rows.update(version=F("version") + 1)
+
+
+def contains(column: str, text: str) -> Q:
+    """Match a column that holds `text`, in any case and width."""
+    found = Q()
+    for spelling in sorted(spellings(text)):
+        found |= Q(**{f"{column}__icontains": spelling})
+    return found
+
+
+def called(text: str) -> Q:
+    """Match the memberships of those who are called `text`, or so in part, and have not left."""
+    return (contains("alias", text) | contains("user__nickname", text)) & Q(left_at=None)
 
 
 class Group(models.Model):
@@ -73,9 +95,10 @@ class Group(models.Model):
         WeChatUser, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False
     )
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, editable=False)
-    # Not used yet: the moment from which its periods count, earlier where a group was imported.
+    # The moment from which its periods count; earlier than `created_at`, that of the row, where a
+    # group was imported.
     seen_from = models.DateTimeField(default=timezone.now, editable=False)
-    # Not used yet: raised by every change of what its rankings show, for a cache to compare.
+    # Raised by every change of what its rankings show but by scores sent: see `raise_versions`.
     version = models.PositiveBigIntegerField(default=0, editable=False)
 
     objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
@@ -112,6 +135,8 @@ class GroupCard:
 
 def describe(groups: Collection[Group], now: datetime) -> list[GroupCard]:
     """Return the cards of `groups`, in their order and in one query however many they are."""
+    if len(groups) == 1 and connection.vendor == "postgresql":
+        return [_describe_one(group, now) for group in groups]
     found: dict[int, list[tuple[int, datetime, str]]] = {}
     rows = Membership.objects.current(now).filter(group__in=groups).first_named(NAMES_IN_A_TITLE)
     for group_pk, *facts in rows:
@@ -123,6 +148,24 @@ def describe(groups: Collection[Group], now: datetime) -> list[GroupCard]:
         names = [name for _count, _last, name in first if name]
         cards.append(GroupCard.of(group, names, count, last_entry_at))
     return cards
+
+
+def _describe_one(group: Group, now: datetime) -> GroupCard:
+    """Do what `describe` does for one group, of which nothing has to be numbered."""
+    asked = {"group": group.pk, "since": proven_since(now), "names": NAMES_IN_A_TITLE}
+    [(count, last_entry_at, names)] = fetch_prepared(_DESCRIPTION, asked)
+    return GroupCard.of(group, names or [], count, last_entry_at)
+
+
+_DESCRIPTION = """
+SELECT count(*), max(m.verified_at), (
+    array_agg(COALESCE(NULLIF(m.alias, ''), u.nickname) ORDER BY m.joined_at, m.user_id)
+    FILTER (WHERE NOT m.hidden AND NOT m.withheld AND (m.alias <> '' OR u.nickname <> ''))
+)[1:%(names)s::int]
+FROM groups_membership m JOIN accounts_wechatuser u ON u.id = m.user_id
+WHERE m.group_id = %(group)s AND m.left_at IS NULL AND m.verified_at >= %(since)s
+  AND u.status = 'active'
+"""
 
 
 def title_of(names: list[str], count: int) -> str:
@@ -156,24 +199,51 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Keep those that have neither left nor lapsed, of members who are not blocked."""
         return self.filter(is_current(now))
 
+    def entries(self, now: datetime) -> Self:
+        """Keep the current ones, to be counted or sorted by group in large numbers.
+
+        As `current`, but the few who are blocked are looked up once instead of everyone's member.
+        """
+        blocked = WeChatUser.objects.exclude(status=WeChatUser.Status.ACTIVE)
+        recent = self.filter(left_at=None, verified_at__gte=proven_since(now))
+        return recent.exclude(user__in=blocked)
+
+    def latest_groups(self, now: datetime, number: int) -> dict[int, datetime]:
+        """Return the `number` groups entered last, or all there are, the latest first, with when.
+
+        It walks back through the entries, which stand by time and group in an index, until it has
+        met so many groups: however many there are before them, they cost nothing. Only for a
+        number that would be a long walk are all entries read.
+        """
+        walk: Any = self.current(now).order_by("-verified_at", "-group")
+        for steps in (WALK * number, 4 * WALK * number):
+            if steps > LONGEST_WALK:
+                break
+            rows = list(walk.values_list("group", "verified_at")[:steps])
+            found: dict[int, datetime] = {}
+            for group, at in rows:
+                found.setdefault(group, at)
+            if len(found) >= number or len(rows) < steps:
+                return dict(list(found.items())[:number])
+        latest: Any = self.entries(now).values_list("group").annotate(at=Max("verified_at"))
+        return dict(latest.order_by("-at", "-group")[:number])
+
     def of(self, user: WeChatUser, now: datetime) -> Self:
         """Keep a member's current memberships, in groups that no operator hides."""
-        return self.current(now).filter(user=user, group__hidden=False)
+        return self.open(now).filter(user=user)
+
+    def open(self, now: datetime) -> Self:
+        """Keep the current ones in groups that no operator hides."""
+        return self.current(now).filter(group__hidden=False)
 
     def listed(self) -> Self:
         """Keep those that others see: hidden neither by themselves nor by an operator."""
         return self.filter(hidden=False, withheld=False)
 
-    def unlisted(self, now: datetime) -> Self:
-        """Keep those that others do not see; `Membership.absences` says why."""
-        return self.exclude(is_current(now) & Q(hidden=False, withheld=False))
-
-    def with_score(self, board: Board, group: Group, period: str) -> Self:
-        """Annotate `score_pk`, of the member's score there, or None."""
-        scores = Score.objects.filter(
-            board=board, period=period, scope=board.scope_in(group.pk), user=OuterRef("user")
-        )
-        return self.annotate(score_pk=Subquery(scores.values("pk")[:1]))
+    def raise_versions(self) -> None:
+        """Call `Group.objects.raise_versions` for the groups of these, but of those left."""
+        groups = self.filter(left_at=None).values_list("group_id", flat=True)
+        Group.objects.raise_versions(groups.order_by())
 
     def first_named(self, each: int) -> models.QuerySet["Membership", Any]:
         """Return rows for the first `each` members of every group, those with a name to show first.
@@ -183,10 +253,11 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         shown = Q(hidden=False, withheld=False)
         chosen = Coalesce(NullIf("alias", Value("")), "user__nickname")
         name = Case(When(shown, then=chosen), default=Value(""))
+        order = ("nameless", "joined_at", "user")
         return (
             self.annotate(name=name, nameless=Case(When(name="", then=1), default=0))
             .annotate(
-                place=Over(RowNumber(), "group", ["nameless", "joined_at", "user"]),
+                place=Over(RowNumber(), "group", order),
                 size=Over(Count("pk"), "group"),
                 last=Over(Max("verified_at"), "group"),
             )
@@ -244,6 +315,8 @@ class Membership(Reviewed):
     alias = NicknameField(_("name in this group"))
     alias_draft = NicknameField(_("new name in this group"), default="", editable=False)
     alias_state = StateField(_("review of the name in this group"))
+    alias_at = SetAtField()
+    alias_draft_at = SetAtField()
     scene = models.PositiveIntegerField(_("scene"), null=True, blank=True)
     watermarked = models.BooleanField(
         _("watermarked"),
@@ -267,11 +340,17 @@ class Membership(Reviewed):
         indexes = [
             models.Index(fields=["user", "verified_at"], name="membership_visits"),
             models.Index(fields=["verified_at", "user"], name="latest_entries"),
+            # By group within a moment, so that the groups entered last are found by a walk.
+            models.Index(fields=["verified_at", "group"], name="entries_by_time"),
             models.Index(fields=["alias_state", "review_since"], name="aliases_in_review"),
         ]
 
     def __str__(self) -> str:
         return f"{self.user} @ {self.group}"
+
+    def announce(self) -> None:
+        if self.left_at is None:
+            Group.objects.raise_versions([self.group_id])
 
     @property
     def own_alias(self) -> str:
@@ -286,6 +365,14 @@ class Membership(Reviewed):
     def is_founder(self) -> bool:
         """Tell whether this member was the first to enter the group."""
         return self.group.founded_by_id == self.user_id
+
+    def is_proven(self, now: datetime) -> bool:
+        """Tell whether it has neither been left nor lapsed."""
+        return self.left_at is None and self.verified_at >= proven_since(now)
+
+    def is_current(self, now: datetime) -> bool:
+        """Tell what the function `is_current` matches, of a row that has been read."""
+        return self.is_proven(now) and self.user.status == WeChatUser.Status.ACTIVE
 
     def absences(self, now: datetime) -> list[Absence]:
         """Return all reasons why others do not see this member; none while they do."""

@@ -14,7 +14,7 @@ WIDTH = 100
 # The kind of value under each key of an answer, where it differs from run to run.
 RANDOM = {"token": "token", "ticket": "ticket", "traceId": "trace", "next": "cursor"}
 IN_TEXTS = {
-    "drawn": re.compile(r"/avatars/([\w-]{32})\.webp"),
+    "drawn": re.compile(r"/avatars/(?:96/)?([\w-]{32})\.webp"),
     "picture": re.compile(r"/media/avatars/([\w-]{22})-\d+\.webp"),
     "link": re.compile(r"/g/([^/\s]+)/"),
     "cursor": re.compile(r"[?&]cursor=([^&\s)]+)"),
@@ -74,6 +74,8 @@ class Names:
             case str() if key == "id":
                 # The id of a member, or of a winner, which ends with the member's id.
                 return ":".join(self._id(part) for part in value.split(":"))
+            case str() if key == "member" and value in self._people:
+                return self._people[value]
             case str() if key in RANDOM and parent != "period" and value not in self._known:
                 return value if len(value) < SHORTEST else self.number(value, RANDOM[key])
             case str():

@@ -4,6 +4,7 @@ Adapt it when addresses of the console or names of models change; nothing else n
 """
 
 import re
+from itertools import count
 from typing import Any
 
 from django.apps import apps
@@ -28,6 +29,7 @@ BOARD = {
     "max_value": "",
 }
 REASON = "举报属实"
+_serial = count(1)  # no two keys have one name
 
 
 class Operator:
@@ -45,9 +47,9 @@ class Operator:
 
     def make_key(self, app_id: str = APP_ID) -> str:
         """Make a server key; return its text."""
-        form = {"app_id": app_id, "name": "结算服务"}
-        page = self.browser.post("/admin/groups/serverkey/add/", form).content.decode()
-        [text] = re.findall(r'id="key-text"[^>]*>([\w-]+)<', page)
+        form = {"app_id": app_id, "name": f"结算服务 {next(_serial)}"}
+        page = self.browser.post("/admin/groups/serverkey/add/", form, follow=True)
+        [text] = re.findall(r'id="shown-once"[^>]*>([\w-]+)<', page.content.decode())
         return str(text)
 
     def revoke_keys(self) -> None:
@@ -72,11 +74,12 @@ class Operator:
         self._act(action, _rows("groups.Group").get(open_gid=open_gid).pk)
 
     def remove_score(self, person: Any, board: str, period: str) -> None:
-        self._act("remove_score", self._score(person, board, period))
+        self._act("remove_score", self._score(person, board, period).pk)
 
     def correct_score(self, person: Any, board: str, period: str, value: int) -> None:
-        path = f"/admin/groups/score/{self._score(person, board, period)}/change/"
-        self._post(path, {"value": str(value), "reason": REASON})
+        score = self._score(person, board, period)
+        shown = score.board.score_text(value).replace(",", "")  # as an operator types it: 1000.0
+        self._post(f"/admin/groups/score/{score.pk}/change/", {"value": shown, "reason": REASON})
 
     def label(self, open_gid: str, text: str) -> None:
         assert _rows("groups.Group").filter(open_gid=open_gid).update(label=text)
@@ -97,9 +100,8 @@ class Operator:
         self._post(f"/admin/act/{action}/{pk}/", {"reason": REASON})
 
     @staticmethod
-    def _score(person: Any, board: str, period: str) -> int:
-        scores = _rows("groups.Score")
-        return int(scores.get(user=person.pk, board__key=board, period=period).pk)
+    def _score(person: Any, board: str, period: str) -> Any:
+        return _rows("groups.Score").get(user=person.pk, board__key=board, period=period)
 
     def _post(self, path: str, form: dict[str, Any]) -> None:
         answer = self.browser.post(path, form)

@@ -2,13 +2,14 @@
 
 from .phone import Phone, PhoneError
 from .server import Sandbox
-from .state import Fault, open_gid_of, openid_of, unionid_of
+from .state import Fault, demo_envelope, open_gid_of, openid_of, unionid_of
 
 __all__ = [
     "Fault",
     "Phone",
     "PhoneError",
     "Sandbox",
+    "demo_envelope",
     "open_gid_of",
     "openid_of",
     "unionid_of",

@@ -68,6 +68,21 @@ class Phone:
         """Leave a group."""
         self._call("leave", {"person": self.person, "chat": chat})
 
+    def revoke_authorization(self, revoke_info: str = "6") -> None:
+        """Withdraw what was agreed to, in the mini-program's settings; WeChat pushes it.
+
+        "6" is name and picture, "19" name, "14" and "20" picture, "12" steps.
+        """
+        self._call("revoke-authorization", self._who | {"revokeInfo": revoke_info})
+
+    def modify_user_info(self) -> None:
+        """Change the name or picture in WeChat itself; WeChat pushes that it was changed."""
+        self._call("modify-user-info", self._who)
+
+    def cancel_account(self) -> None:
+        """Close the WeChat account; WeChat pushes it."""
+        self._call("cancel-account", self._who)
+
     def _envelope(self, call: str, arguments: Mapping[str, object]) -> dict[str, str]:
         result = self._call(call, {**self._who, **arguments})
         return {"encryptedData": result["encryptedData"], "iv": result["iv"]}

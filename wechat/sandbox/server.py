@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 
 from wechat.crypto import json_object
 
-from .media_checks import MediaCheckWorker
+from .pushes import PushWorker
 from .state import Fault, PlatformError, SandboxState, WxCallError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ ERRMSG: Mapping[int, str] = {
     0: "ok",
     40001: "invalid credential, access_token is invalid or not latest",
     40002: "invalid grant_type",
+    40003: "invalid openid",
     40013: "invalid appid",
     40029: "invalid code",
     40125: "invalid appsecret",
@@ -52,10 +53,12 @@ ERRMSG: Mapping[int, str] = {
     41001: "access_token missing",
     41008: "missing code",
     42001: "access_token expired",
+    43104: "this appid does not have permission",
     45009: "reach max api daily quota limit",
     45011: "api minute-quota reach limit, must slower, retry next minute",
     47001: "data format error",
     61010: "user access record timeout",
+    87014: "risky content",
 }
 
 
@@ -107,6 +110,9 @@ PHONE_CALLS: Mapping[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "/phone/user-info": ("getUserInfo", SandboxState.user_info),
     "/phone/join": ("join", SandboxState.join),
     "/phone/leave": ("leave", SandboxState.leave),
+    "/phone/revoke-authorization": ("revokeAuthorization", SandboxState.revoke_authorization),
+    "/phone/modify-user-info": ("modifyUserInfo", SandboxState.modify_user_info),
+    "/phone/cancel-account": ("cancelAccount", SandboxState.cancel_account),
     "/phone/faults": ("faults", _request_fault),
     "/phone/push-to": ("pushTo", SandboxState.push_to),
 }
@@ -325,7 +331,7 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.state = SandboxState(apps, clock)
-        self._worker = MediaCheckWorker(self.state)
+        self._worker = PushWorker(self.state)
         self._server = _SandboxServer((host, port), self.state)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="wechat-sandbox", daemon=True
@@ -342,7 +348,7 @@ class Sandbox:
         self._server.closing.wait()
 
     def settle(self, timeout: float = 10) -> None:
-        """Wait until every verdict asked for so far is pushed, or given up.
+        """Wait until everything to be pushed so far is pushed, or given up.
 
         Raises TimeoutError after `timeout` seconds.
         """

@@ -114,15 +114,35 @@ class MediaCheck:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A message to be pushed."""
+
+    appid: str
+    fields: dict[str, Any]
+
+    @classmethod
+    def about(cls, appid: str, openid: str, event: str, fields: Mapping[str, Any]) -> "Event":
+        """Return an event about a person: what every one of them has, and `fields`."""
+        head = {
+            "ToUserName": f"gh_{hashlib.sha256(appid.encode()).hexdigest()[:12]}",
+            "FromUserName": openid,
+            "CreateTime": int(time.time()),
+            "MsgType": "event",
+            "Event": event,
+        }
+        return cls(appid, {**head, **fields})
+
+
+@dataclass(frozen=True)
 class Receiver:
     """The address to which an app's messages are pushed, as set in WeChat's console (消息推送).
 
-    `verdicts` and `pushes` count what was sent there.
+    `messages` and `pushes` count what was sent there.
     """
 
     url: str
     channel: Channel
-    verdicts: Iterator[int] = field(default_factory=itertools.count)
+    messages: Iterator[int] = field(default_factory=itertools.count)
     pushes: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -139,6 +159,20 @@ def open_gid_of(appid: str, chat: str) -> str:
 def unionid_of(person: str) -> str:
     """Return the unionid of `person`: 28 characters, the same in every mini-program."""
     return _opaque_id("ocM", person)
+
+
+def demo_envelope(appid: str, person: str, chat: str) -> dict[str, str]:
+    """Return what wx.getGroupEnterInfo gives in `chat`; it opens after a log-in with a demo code.
+
+    It is always the same, so that documentation can show it, and has no watermark, which would
+    grow too old.
+    """
+    payload = {"opengid": open_gid_of(appid, chat), "chat_type": GROUP}
+    return seal(_demo_key(appid, person), payload, hashlib.sha256(chat.encode()).digest()[:16])
+
+
+def _demo_key(appid: str, person: str) -> str:
+    return b64encode(hashlib.sha256(f"{appid} {person}".encode()).digest()[:16]).decode()
 
 
 def _accepted() -> dict[str, Any]:
@@ -175,10 +209,10 @@ class SandboxState:
 
     One thing differs from WeChat, so that a printed `curl` can be run again and again: a code that
     starts with `demo-` (`demo-alice`) is always accepted and never used up, and counts as a new
-    log-in of the person of that name.
+    log-in of the person of that name, with the same session_key each time.
 
-    `media_checks` holds the pictures to be judged (None ends the worker), `receivers` the
-    addresses to which the verdicts are pushed, by appid.
+    `outbox` holds what is to be pushed, and pictures to be judged first (None ends the worker),
+    `receivers` the addresses to which it is pushed, by appid.
     """
 
     def __init__(self, apps: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
@@ -193,7 +227,7 @@ class SandboxState:
         self._tokens: dict[str, str] = {}  # the current one by appid
         self._issued: dict[str, _AccessToken] = {}
         self._visits: dict[tuple[str, str], float] = {}  # the last log-in by appid and openid
-        self.media_checks: queue.Queue[MediaCheck | None] = queue.Queue()
+        self.outbox: queue.Queue[MediaCheck | Event | None] = queue.Queue()
         self.receivers: dict[str, Receiver] = {}
         self._faults: dict[str, tuple[Fault, int]] = {}
 
@@ -285,7 +319,7 @@ class SandboxState:
         if media_type != PICTURE or not media_url:
             raise PlatformError(47001)
         answer = _accepted()
-        self.media_checks.put(MediaCheck(appid, openid, media_url, answer["trace_id"]))
+        self.outbox.put(MediaCheck(appid, openid, media_url, answer["trace_id"]))
         return answer
 
     def _require_visit(self, access_token: str, openid: str, version: int, scene: int) -> str:
@@ -316,7 +350,9 @@ class SandboxState:
 
     def _redeem(self, appid: str, js_code: str) -> tuple[str, str]:
         if js_code.startswith(DEMO_CODE_PREFIX):
-            return js_code, self._log_in(appid, js_code)
+            key = self._session_keys[appid, js_code] = _demo_key(appid, js_code)
+            self._visits[appid, openid_of(appid, js_code)] = self._clock()
+            return js_code, key
         code = self._codes.get(js_code)
         if code is None or code.appid != appid or self._clock() >= code.expires:
             raise PlatformError(40029)
@@ -417,6 +453,34 @@ class SandboxState:
         self._in_chat[person, chat] = False
         return {}
 
+    @_locked
+    def revoke_authorization(
+        self, person: str, revoke_info: str = "6", appid: str = ""
+    ) -> dict[str, Any]:
+        """Withdraw what `person` agreed to, in the mini-program's settings: `{}`, and an event.
+
+        `revoke_info` is what it concerns: "6" name and picture, "19" name, "14" and "20" picture,
+        "12" steps.
+        """
+        return self._tell(appid, person, "user_authorization_revoke", RevokeInfo=revoke_info)
+
+    @_locked
+    def modify_user_info(self, person: str, appid: str = "") -> dict[str, Any]:
+        """Change WeChat's own name or picture of `person`: `{}`, and an event."""
+        return self._tell(appid, person, "user_info_modified")
+
+    @_locked
+    def cancel_account(self, person: str, appid: str = "") -> dict[str, Any]:
+        """Close WeChat's account of `person`: `{}`, and an event."""
+        return self._tell(appid, person, "user_authorization_cancellation")
+
+    def _tell(self, appid: str, person: str, event: str, **fields: Any) -> dict[str, Any]:
+        appid = self._known_app(appid)
+        openid = openid_of(appid, person)
+        about = {"OpenID": openid, "AppID": appid, **fields}
+        self.outbox.put(Event.about(appid, openid, event, about))
+        return {}
+
     def _known_app(self, appid: str) -> str:
         if not appid and len(self.apps) == 1:
             return next(iter(self.apps))
@@ -462,10 +526,9 @@ class SandboxState:
     def push_to(self, appid: str, url: str, token: str, aes_key: str = "") -> dict[str, Any]:
         """Push the messages of `appid` to `url` from now on: `{}`.
 
-        The pushes take turns: safe mode and JSON, plain and JSON, safe and XML, plain and XML.
-        Without `aes_key` all are plain. Every second verdict is pushed twice. Each call starts
-        from the beginning. Raises ValueError for a URL that is not http or https, or for an
-        `aes_key` that is not an EncodingAESKey.
+        JSON and XML take turns, sealed with `aes_key` (safe mode), plain without one. Every second
+        message is pushed twice. Each call starts from the beginning. Raises ValueError for a URL
+        that is not http or https, or for an `aes_key` that is not an EncodingAESKey.
         """
         appid = self._known_app(appid)
         if not url.startswith(("http://", "https://")):

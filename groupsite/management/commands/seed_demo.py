@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: twelve groups of 3 to 500 invented people with a month of history.
+"""`manage.py seed_demo`: fourteen groups of 1 to 500 invented people with a month of history.
 
 The same people every time, but for when they came, which follows the day.
 """
@@ -19,10 +19,11 @@ from accounts.models import WeChatUser
 from accounts.nicknames import clean_nickname
 from groups.models import Board, Group, Membership, Score, ScoreSource
 from groups.periods import CALENDAR, Period, Window
+from groupsite.demo import GAME
 from wechat.sandbox import open_gid_of, openid_of
 
 GROUPS = {
-    "产品设计交流群": 500,
+    "五百人大群": 500,
     "跑步打卡群": 320,
     "三年二班家长群": 180,
     "": 120,
@@ -35,11 +36,19 @@ GROUPS = {
     "出差拼车": 5,
     "三人行": 3,
 }
+ALONE, UNSCORED = "一个人的群", "还没有人得分的群"  # where no one else comes later
 DAYS = 30
 BATCH = 2000
 PEOPLE = 620
 OLD_FRIENDS = 0.4  # of the people: they were there before the month began
 PLAYERS = 0.5
+PLAYED = 0.3  # of the days
+SKILLS = {
+    1: 52,
+    2: 101,
+    4: 108,
+    5: 95,
+}  # of Alice, far below, and of the first three; they play every day
 
 SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕"
 GIVEN = "梓涵浩然欣怡子轩雨桐思远佳琪明哲晓彤博文若曦宇航诗涵俊杰静怡志强雅婷建国秀英海燕"
@@ -73,7 +82,7 @@ AWAITING_REVIEW = {
 
 
 class Command(BaseCommand):
-    help = "Fills an empty database with twelve groups of invented people and a month of history."
+    help = "Fills an empty database with fourteen groups of invented people and a month of history."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.WECHAT_APPS:
@@ -109,10 +118,12 @@ class Seeder:
 
     def run(self) -> None:
         people = self.make_people()
-        self.make_game(people)
-        for done, (label, size) in enumerate(GROUPS.items(), start=1):
-            self.progress(done, len(GROUPS), f"{label or '未命名的群'} ({size})")
-            self.make_group(label, f"demo-chat-{done}", self.members(people, size))
+        others = self.make_game(people)
+        groups = [(label, self.members(people, size)) for label, size in GROUPS.items()]
+        groups += [(ALONE, people[:1]), (UNSCORED, others[:6])]
+        for number, (label, members) in enumerate(groups, start=1):
+            self.progress(number, len(groups), f"{label or '未命名的群'} ({len(members)})")
+            self.make_group(label, f"demo-chat-{number}", members)
 
     def make_people(self) -> list[WeChatUser]:
         people = save(
@@ -120,6 +131,7 @@ class Seeder:
                 app_id=self.app_id,
                 openid=openid_of(self.app_id, person(number)),
                 nickname=self.nickname(number),
+                avatar_seed=person(number),
                 created_at=self.first_seen(number),
             )
             for number in range(1, PEOPLE + 1)
@@ -147,15 +159,18 @@ class Seeder:
         return self.chance.choice(SURNAMES) + "".join(given)
 
     def members(self, people: Sequence[WeChatUser], size: int) -> list[WeChatUser]:
-        """Return Alice and Bob, who are in every group, and others; one more joins later."""
-        return [*people[:2], *self.chance.sample(people[2:], size - 3)]
+        """Return those who are in every group, and others; one more joins later."""
+        known = people[: min(max(SKILLS), size - 1)]
+        return [*known, *self.chance.sample(people[max(SKILLS) :], size - 1 - len(known))]
 
     def make_group(self, label: str, chat: str, members: Sequence[WeChatUser]) -> None:
+        founded = self.now - timedelta(days=2 * DAYS)
         group = Group.objects.create(
             app_id=self.app_id,
             open_gid=open_gid_of(self.app_id, chat),
             label=label,
-            created_at=self.now - timedelta(days=2 * DAYS),
+            created_at=founded,
+            seen_from=founded,
         )
         visits = {user: self.visits(user, 0.5 if user in members[:2] else 0) for user in members}
         save(
@@ -164,28 +179,34 @@ class Seeder:
             )
             for user, times in visits.items()
         )
-        save(score for user, times in visits.items() for score in self.scores(group, user, times))
+        if label != UNSCORED:
+            found = visits.items()
+            save(score for user, times in found for score in self.scores(group, user, times))
 
     def visits(self, user: WeChatUser, at_least: float) -> list[datetime]:
         """Return when a person came first on each of their active days since they were seen."""
         eagerness = max(at_least, self.chance.betavariate(1.2, 2.4))
-        since = user.created_at.astimezone(CALENDAR).date()
-        days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
-        days = [day for day in days if day >= since]
+        days = self.days_of(user)
         came = [day for day in days if self.chance.random() < eagerness]
         moments = [self.moment(day) for day in sorted(came or [self.chance.choice(days)])]
         return [max(user.created_at, moment) for moment in moments]
+
+    def days_of(self, user: WeChatUser) -> list[date]:
+        """Return the days of the month since a person was first seen, the last one first."""
+        since = user.created_at.astimezone(CALENDAR).date()
+        days = [self.today - timedelta(days=ago) for ago in range(DAYS)]
+        return [day for day in days if day >= since]
 
     def moment(self, day: date) -> datetime:
         """Return some time of that day that has passed."""
         minute = timedelta(minutes=self.chance.randrange(7 * 60, 23 * 60))
         return min(self.now, datetime.combine(day, time.min, CALENDAR) + minute)
 
-    def make_game(self, people: Sequence[WeChatUser]) -> None:
-        """Return the board of the example mini-program's game, which phones may write."""
+    def make_game(self, people: Sequence[WeChatUser]) -> list[WeChatUser]:
+        """Make the board of the example's game, with scores; return who does not play."""
         game = Board.objects.create(
             app_id=self.app_id,
-            key="taps",
+            key=GAME,
             title_zh="十秒点点",
             title_en="Ten seconds of taps",
             unit_zh="次",
@@ -194,21 +215,42 @@ class Seeder:
             writer=Board.Writer.CLIENT,
             max_value=200,
         )
-        players = [user for user in people if self.chance.random() < PLAYERS]
+        players = {
+            user: (SKILLS[number], 1.0)
+            if number in SKILLS
+            else (30 + 60 * self.chance.betavariate(2, 3), PLAYED)
+            for number, user in enumerate(people, start=1)
+            if number in SKILLS or self.chance.random() < PLAYERS
+        }
         save(
-            Score(
+            score
+            for user, (skill, played) in players.items()
+            for score in self.best_games(game, user, skill, played)
+        )
+        return [user for user in people if user not in players]
+
+    def best_games(
+        self, game: Board, user: WeChatUser, skill: float, played: float
+    ) -> Iterator[Score]:
+        """Yield a person's best game of each period: they play today, and on `played` days."""
+        best: dict[tuple[Window, str], tuple[int, datetime]] = {}
+        for day in self.days_of(user):
+            if day != self.today and self.chance.random() > played:
+                continue
+            value, moment = round(self.chance.gauss(skill, 3)), self.moment(day)
+            for window in Window:
+                key = window, Period.current(window, moment).key
+                best[key] = max((value, moment), best.get(key, (0, moment)))
+        for (window, period), (value, moment) in best.items():
+            yield Score(
                 board=game,
                 window=window,
-                period=Period.current(window, moment).key,
+                period=period,
                 user=user,
                 value=value,
                 achieved_at=moment,
                 source=ScoreSource.CLIENT,
             )
-            for user in players
-            for value, moment in [(self.chance.randrange(30, 110), self.moment(self.today))]
-            for window in Window
-        )
 
     def scores(self, group: Group, user: WeChatUser, times: Sequence[datetime]) -> Iterator[Score]:
         for window in Window:

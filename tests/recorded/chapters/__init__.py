@@ -22,6 +22,7 @@ CHAPTERS: dict[str, Callable[[Stage], None]] = {
         groups.my_groups,
         groups.titles,
         groups.membership,
+        groups.reports,
         groups.boards,
         scores.submitted,
         scores.refused,

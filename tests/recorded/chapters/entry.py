@@ -19,7 +19,8 @@ def routes(open_gid: str = NO_GROUP, openid: str = NO_USER) -> dict[str, str]:
         "logout": "POST",
         "me": "GET PUT DELETE",
         "me/avatar": "POST",
-        "me/consent": "POST",
+        "me/consent": "GET POST",
+        "me/consent/avatar": "DELETE",
         "me/data": "GET",
         "groups": "GET",
         "groups/resolve": "POST",
@@ -29,10 +30,12 @@ def routes(open_gid: str = NO_GROUP, openid: str = NO_USER) -> dict[str, str]:
         f"groups/{open_gid}/ranking": "GET",
         f"groups/{open_gid}/ranking/around": "GET",
         f"groups/{open_gid}/link": "POST",
+        f"groups/{open_gid}/reports": "POST",
         "boards": "GET",
         "scores": "POST",
         "server/scores": "POST",
         "server/sessions": "POST",
+        "server/users": "POST",
         f"server/users/{openid}/groups": "GET",
         f"server/groups/{open_gid}/ranking": "GET",
         f"server/groups/{open_gid}/winners": "GET",
@@ -104,6 +107,16 @@ def log_in(stage: Stage) -> None:
     alice.token = other
     alice.get("me")
 
+    stage.title("Logging out everywhere ends all of one's tokens")
+    here = alice.log_in().token
+    alice.ask("POST", "logout", {"everywhere": "yes"})
+    alice.post("logout", {"everywhere": False})
+    alice.log_in()
+    alice.post("logout", {"everywhere": True})
+    for token in (other, here, alice.token):
+        alice.token = token
+        alice.get("me")
+
     stage.title("A token is good for thirty days")
     stage.at_next("2026-11-18 15:00:00")
     dora = stage.phone("dora").log_in()
@@ -122,6 +135,9 @@ def blocked(stage: Stage) -> None:
     stage.visitor.post("login", {"code": code})
     bob.post("logout")
     bob.get("me/data")
+    bob.get("me/consent")
+    bob.delete("me/consent/avatar")
+    bob.post("me/consent", {"purposes": ["avatar"], "version": "1"})
     stage.operator.do_to_person("unblock", bob)
     bob.get("me")
 

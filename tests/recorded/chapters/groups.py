@@ -132,6 +132,33 @@ def membership(stage: Stage) -> None:
     alice.get(f"{path}/ranking?period=all")
 
 
+def reports(stage: Stage) -> None:
+    stage.at("2026-11-18 12:00")
+    alice, bob = stage.person("alice", "小明"), stage.person("bob", "李雷")
+    for person in (alice, bob):
+        person.enter("family")
+    path = f"groups/{stage.chat('family')}/reports"
+
+    stage.title("The same answer, whoever is meant")
+    for member in (bob.pk, bob.pk, alice.pk, 10**17):
+        alice.post(path, {"member": str(member), "reason": "abuse"})
+    alice.get("me/data")
+
+    stage.title("Refused")
+    for body in (
+        {},
+        {"member": str(bob.pk)},
+        {"member": str(bob.pk), "reason": "boredom"},
+        {"member": str(bob.pk), "reason": 5},
+        {"member": 5, "reason": "advert"},
+        {"member": "0", "reason": "advert"},
+        {"member": "x", "reason": "advert"},
+        {"member": str(bob.pk), "reason": "advert", "hat": True},
+    ):
+        alice.post(path, body)
+    stage.person("stranger").post(path, {"member": str(bob.pk), "reason": "advert"})
+
+
 def boards(stage: Stage) -> None:
     stage.at("2026-11-18 12:00")
     operator, alice = stage.operator, stage.person("alice", "小明")

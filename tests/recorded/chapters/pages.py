@@ -74,6 +74,9 @@ def member_page(stage: Stage) -> None:
     visitor.get(f"{first}?cursor={following}")
     visitor.get(f"{first}?cursor={following}x")
     visitor.get(f"{points}?cursor={following}")
+    last = many["many-50"].link("crowd", board="points")
+    visitor.get(last)
+    visitor.get(f"{last}?around")
 
     stage.title("Altered, of a former member, expired")
     for path in (f"{points[:-1]}x/", "/g/x/", f"/g/{points.split('/')[2][1:]}/", points[:-1]):
@@ -152,7 +155,7 @@ def pushes(stage: Stage) -> None:
     for method in ("PUT", "DELETE"):
         visitor.ask(method, f"{here}?{genuine}")
 
-    stage.title("Verdicts, in all four ways, twice, and too late")
+    stage.title("Verdicts: sealed ones twice and too late, plain ones refused")
     for safe in (True, False):
         for xml in (True, False):
             alice.send_avatar(GREEN)
@@ -166,6 +169,21 @@ def pushes(stage: Stage) -> None:
     stage.verdict(alice, "pass")
     alice.get("me")
     alice.get("me/data")
+
+    stage.title("Withdrawals")
+    alice.post("me/consent", {"purposes": ["nickname", "avatar"], "version": "1"})
+    about = {"MsgType": "event", "CreateTime": int(stage.now.timestamp()), "OpenID": alice.openid}
+    revoked = {**about, "Event": "user_authorization_revoke"}
+    for info, xml in (("12", False), ("19", False), ("20", True), ("20", True)):
+        stage.push(**revoked, RevokeInfo=info, xml=xml)
+        alice.get("me")
+    alice.get("me/consent")
+    stage.push(**about, Event="user_info_modified", safe=False)
+    stage.push(**{**revoked, "OpenID": "a b"}, RevokeInfo="6")
+    stage.push(**about, Event="user_info_modified")
+    stage.push(**about, Event="user_authorization_cancellation", xml=True)
+    alice.get("me")
+    visitor.get(f"/wechat/push/{APP_ID}?{genuine}&echostr=hello")
 
     stage.title("Other events, and refused ones")
     stage.push(MsgType="event", Event="user_enter_tempsession")

@@ -120,7 +120,7 @@ def avatars(stage: Stage) -> None:
     alice.get("me")
     bob.get(ranking)
     alice.send_avatar(RED)
-    stage.verdict(alice, "risky", 20006, safe=False)
+    stage.verdict(alice, "risky", 20006)
     alice.get("me")
     alice.send_avatar(YELLOW)
     stage.verdict(alice, "review", 21000, xml=True)
@@ -194,6 +194,16 @@ def consents(stage: Stage) -> None:
     ):
         alice.post("me/consent", body)
     alice.post("me/consent", {"purposes": ["nickname"], "version": "1"})
+
+    stage.title("Consents withdrawn")
+    alice.put("me", {"nickname": "小明"})
+    alice.enter("family")
+    alice.get("me/consent")
+    for purpose in ("hat", "nickname", "nickname", "groups", "avatar"):
+        alice.delete(f"me/consent/{purpose}")
+    alice.ask("DELETE", "me/consent/avatar", {"hat": 1})
+    alice.get("me")
+    alice.get("groups")
 
 
 def my_data(stage: Stage) -> None:

@@ -47,6 +47,30 @@ def server_calls(stage: Stage) -> None:
     server.post("server/sessions", {"openid": alice.openid})
     stage.operator.do_to_person("unblock", alice)
 
+    stage.title("Many members at once")
+    people = [
+        {"openid": "oFirst", "unionid": "u-first", "nickname": " 第一 "},
+        {"openid": alice.openid},
+        {"openid": alice.openid, "nickname": "小王"},
+        {"openid": "oFirst", "nickname": "第一"},
+    ]
+    stage.operator.do_to_person("block", newcomer)
+    people.append({"openid": newcomer.openid, "nickname": "还是我"})
+    for language in ("zh-CN", "en"):
+        sent = {"users": people}
+        server.post("server/users", sent, headers={"Accept-Language": language})
+    stage.operator.do_to_person("unblock", newcomer)
+    for bad in (
+        {"openid": "a b"},
+        {"openid": None},
+        {"unionid": ""},
+        {"nickname": " "},
+        {"hat": 1},
+    ):
+        server.post("server/users", {"users": [people[0], {**people[1], **bad}]})
+    for body in ({}, {"users": {}}, {"users": [5]}, {"users": []}):
+        server.post("server/users", body)
+
     stage.title("The groups of a member")
     for number in range(22):
         alice.enter(f"chat {number}")
@@ -132,6 +156,8 @@ def batches(stage: Stage) -> None:
         {"idempotencyKey": None},
         {"idempotencyKey": ""},
         {"idempotencyKey": "x" * 65},
+        {"idempotencyKey": "k "},
+        {"idempotencyKey": "a\tb"},
         {"openid": "a b"},
         {"openGId": "a b"},
         {"board": ""},
@@ -160,6 +186,8 @@ def winners(stage: Stage) -> None:
     stage.title("Before the week is over, at its very end, and long after")
     server.get(f"{path}points&period=2026-W46")
     stage.at("2026-11-15 23:59")
+    server.get(f"{path}points&period=2026-W46")
+    stage.at("2026-11-16 00:00")
     server.get(f"{path}points&period=2026-W46")
     stage.at("2026-11-16 00:01")
     server.get(f"{path}points&period=2026-W46")

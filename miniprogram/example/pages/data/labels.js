@@ -6,6 +6,7 @@ const SECTIONS = {
   avatarChecks: '头像检测',
   memberships: '入群记录',
   scores: '成绩',
+  reports: '我的举报',
   idempotencyKeys: '成绩提交记录',
   attempts: '最近一天的登录与入群',
   watches: '管理员协助排查'
@@ -15,8 +16,12 @@ const FIELDS = {
   id: '编号',
   nickname: '昵称',
   nicknameState: '昵称审核',
+  nicknameAt: '昵称设置时间',
+  nicknameDraftAt: '新昵称设置时间',
   avatar: '头像',
   avatarState: '头像审核',
+  avatarAt: '头像设置时间',
+  avatarDraftAt: '新头像设置时间',
   profileComplete: '资料完整',
   appid: '小程序',
   openid: '用户标识 openid',
@@ -44,6 +49,8 @@ const FIELDS = {
   reviewSince: '等待审核始于',
   alias: '群内名称',
   aliasState: '群内名称审核',
+  aliasAt: '群内名称设置时间',
+  aliasDraftAt: '新群内名称设置时间',
   openGId: '群标识 openGId',
   shownAlias: '群友看到的群内名称',
   leftAt: '退出时间',
@@ -61,7 +68,9 @@ const FIELDS = {
   kind: '操作',
   outcome: '结果',
   requestId: '请求编号',
-  until: '持续到'
+  until: '持续到',
+  member: '成员编号',
+  reason: '原因'
 }
 
 const VALUES = {
@@ -76,7 +85,12 @@ const VALUES = {
   entry: '从群进入',
   client: '小程序',
   server: '服务端',
-  operator: '管理员'
+  operator: '管理员',
+  advert: '广告',
+  abuse: '辱骂',
+  impersonation: '冒充他人',
+  illegal: '违法',
+  other: '其他原因'
 }
 
 module.exports = { SECTIONS, FIELDS, VALUES }

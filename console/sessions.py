@@ -1,0 +1,154 @@
+"""Operators' sessions, which know whose they are: each operator can see and end their own.
+
+Django's database sessions with a model of ours: "Extending database-backed session engines" in
+Django's documentation. SESSION_ENGINE names this module.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS, UpdateError
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from core.database import database_is_away
+from core.limits import client_address
+
+from .models import OperatorSession
+
+DEVICE = "device"  # where a session keeps the browser that signed in, and its address
+SEEN_EVERY = timedelta(minutes=5)  # how exactly the time of last use is kept
+
+# What a browser's name for itself holds, the more special first: Edge calls itself Chrome as well.
+BROWSERS = {
+    "MicroMessenger": "WeChat",
+    "Edg": "Edge",
+    "OPR": "Opera",
+    "Firefox": "Firefox",
+    "FxiOS": "Firefox",
+    "Chrome": "Chrome",
+    "CriOS": "Chrome",
+    "Safari": "Safari",
+}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "OpenHarmony": "HarmonyOS",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "Linux": "Linux",
+}
+
+
+class SessionStore(db.SessionStore):
+    """Django's, with three differences.
+
+    A row knows its operator and when it was last used. A database that is away is not taken for a
+    deleted session, and a key that Django cannot have made is no key (PostgreSQL fails at a NUL).
+    """
+
+    @classmethod
+    def get_model_class(cls) -> Any:
+        return OperatorSession
+
+    def create_model_instance(self, data: dict[str, Any]) -> Any:
+        row: Any = super().create_model_instance(data)
+        row.user_id = data.get(SESSION_KEY)
+        return row
+
+    def load(self) -> dict[str, Any]:
+        row = self._get_session_from_db()  # type: ignore[attr-defined]
+        if row is None:
+            return {}
+        now = timezone.now()
+        if row.seen_at < now - SEEN_EVERY:
+            self.get_model_class().objects.filter(pk=row.pk).update(seen_at=now)
+        data: dict[str, Any] = self.decode(row.session_data)
+        return data
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        is_key: bool = super()._validate_session_key(key)  # type: ignore[misc]
+        return is_key and set(key or "") <= set(VALID_KEY_CHARS)
+
+    def save(self, must_create: bool = False) -> Any:
+        try:
+            super().save(must_create)
+        except UpdateError as error:
+            cause = error.__context__
+            if cause is not None and database_is_away(cause):
+                raise cause from None
+            raise
+
+
+@receiver(user_logged_in)
+def note_device(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Keep which browser signed in, from where, and when, for the list of sessions."""
+    request.session[DEVICE] = {
+        "name": device_name(request.headers.get("User-Agent", "")),
+        "address": client_address(request).replace("unknown", ""),
+        "since": timezone.now().isoformat(),
+    }
+
+
+def device_name(user_agent: str) -> str:
+    """Return such as "Chrome · Windows"; "" for a program that does not say."""
+    found = (
+        next((name for mark, name in names.items() if mark in user_agent), "")
+        for names in (BROWSERS, SYSTEMS)
+    )
+    return " · ".join(filter(None, found))
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """One session of an operator; `token` names it in a form without being its key."""
+
+    token: str
+    device: str
+    address: str
+    since: datetime | None
+    seen_at: datetime
+    is_current: bool
+
+
+def sessions_of(operator: User, current_key: str | None) -> list[SignedIn]:
+    """Read the sessions of an operator that have not expired; this one first, the latest next."""
+    found = []
+    for row in operator.sessions.filter(expire_date__gt=timezone.now()).order_by("-seen_at"):
+        device = row.get_decoded().get(DEVICE, {})
+        since = datetime.fromisoformat(device["since"]) if "since" in device else None
+        found.append(
+            SignedIn(
+                _token(row.pk),
+                device.get("name", ""),
+                device.get("address", ""),
+                since,
+                row.seen_at,
+                row.pk == current_key,
+            )
+        )
+    return sorted(found, key=lambda each: not each.is_current)
+
+
+def end_session(operator: User, token: str) -> int:
+    """End the session of this operator that `token` names; return how many ended, 0 or 1."""
+    keys = operator.sessions.values_list("pk", flat=True)
+    wanted = [key for key in keys if constant_time_compare(_token(key), token)]
+    return int(operator.sessions.filter(pk__in=wanted).delete()[0])
+
+
+def end_other_sessions(operator: User, current_key: str | None) -> int:
+    """End all sessions of an operator but the current one; return how many ended."""
+    return int(operator.sessions.exclude(pk=current_key).delete()[0])
+
+
+def _token(key: str) -> str:
+    return salted_hmac("console.sessions", key, algorithm="sha256").hexdigest()

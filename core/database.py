@@ -1,0 +1,195 @@
+"""The database: what requests may take of it, how it looks when it is away, how a request lends its
+connection to others, how many rows are written at once, and what an SQLite file needs."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from threading import Lock
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, models
+from django.db.utils import load_backend
+
+POOL_RETRY = 1  # seconds for which a pool tries to replace a connection it has lost
+
+# How the database was before `bound_requests`: as commands use it, and downloads.
+_unbound: dict[str, Any] | None = None
+
+
+def bound_requests() -> None:
+    """Bound what this process takes of the database: DATABASE_POOL connections, DATABASE_TIMEOUT.
+
+    For a process that answers requests: wsgi.py calls it. Commands and migrations, which never do,
+    take their time, on a connection of their own.
+    """
+    global _unbound
+    database = settings.DATABASES[DEFAULT_DB_ALIAS]
+    engine = database["ENGINE"].rpartition(".")[2]
+    if _unbound is None and engine in _BOUNDS:
+        _unbound = deepcopy(database)
+        _BOUNDS[engine](database, settings.DATABASE_TIMEOUT)
+
+
+def _bound_postgresql(database: dict[str, Any], seconds: int) -> None:
+    options = database["OPTIONS"]
+    if seconds:  # the wait for a lock counts too
+        given = options.get("options", "")
+        options["options"] = f"{given} -c statement_timeout={1000 * seconds}".strip()
+    if settings.DATABASE_POOL:
+        own = {"ENGINE": "core.postgresql", "CONN_MAX_AGE": 0}
+        database |= {**own, "CONN_HEALTH_CHECKS": False}  # the backend looks for itself
+        options["pool"] = {
+            "min_size": 0,
+            "max_size": settings.DATABASE_POOL,
+            "timeout": seconds or 30,
+            "reconnect_timeout": POOL_RETRY,
+        }
+
+
+def _bound_mysql(database: dict[str, Any], seconds: int) -> None:
+    if seconds:
+        # Each of MariaDB and MySQL passes over the other's comment. MySQL bounds SELECT alone.
+        given = database["OPTIONS"].get("init_command", "")
+        bounds = (
+            f"SET SESSION lock_wait_timeout={seconds}, innodb_lock_wait_timeout={seconds}"
+            f"/*M!100101 , max_statement_time={seconds} */"
+            f"/*!80000 , max_execution_time={1000 * seconds} */"
+        )
+        more = {"read_timeout": seconds + 2, "write_timeout": seconds + 2}  # where it hangs whole
+        database["OPTIONS"] |= {"init_command": f"{given}; {bounds}".strip("; "), **more}
+
+
+_BOUNDS = {"postgresql": _bound_postgresql, "mysql": _bound_mysql}
+
+
+@contextmanager
+def unbound_connection() -> Iterator[None]:
+    """Give this thread a connection of its own, in no pool and without DATABASE_TIMEOUT.
+
+    For a download, which reads for as long as its reader does. Nothing happens within a
+    transaction, or in a process that answers no requests.
+    """
+    bound = connections[DEFAULT_DB_ALIAS]
+    if _unbound is None or bound.in_atomic_block:
+        yield
+        return
+    bound.close()
+    own = load_backend(_unbound["ENGINE"]).DatabaseWrapper(_unbound, DEFAULT_DB_ALIAS)
+    connections[DEFAULT_DB_ALIAS] = own
+    try:
+        yield
+    finally:
+        own.close()
+        connections[DEFAULT_DB_ALIAS] = bound
+
+
+def database_is_away(error: BaseException | None) -> bool:
+    """Return whether the database could not be reached, was lost, locked or too busy."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def hand_back_connection() -> None:
+    """Give this thread's connection back to the pool before a wait for something else.
+
+    The next query takes one again. Nothing happens within a transaction, or without a pool
+    (DATABASE_POOL): there a connection is the thread's own.
+    """
+    for connection in connections.all(initialized_only=True):
+        pooled = connection.settings_dict.get("OPTIONS", {}).get("pool")
+        if pooled and not connection.in_atomic_block:
+            connection.close()
+
+
+def update_rows(rows: Collection[models.Model], names: Collection[str]) -> None:
+    """Write these columns of rows of one table, each with values of its own, in one statement.
+
+    Django's `bulk_update` does the same in five times the time: it makes an expression of each
+    value.
+    """
+    if not rows:
+        return
+    database, meta = connections[DEFAULT_DB_ALIAS], next(iter(rows))._meta
+    quote: Callable[[Any], str] = database.ops.quote_name
+    table, key = quote(meta.db_table), quote(meta.pk.column)
+    whens = " ".join(["WHEN %s THEN %s"] * len(rows))
+    columns, values = [], []
+    for field in meta.concrete_fields:
+        if field.name in names:
+            chosen = f"CASE {key} {whens} END"
+            if database.features.requires_casted_case_in_updates:  # PostgreSQL takes NULL for text
+                chosen = f"CAST({chosen} AS {field.cast_db_type(database)})"
+            columns.append(f"{quote(field.column)} = {chosen}")
+            for row in rows:
+                value = field.get_db_prep_save(getattr(row, field.attname), database)
+                values += [row.pk, value]
+    which = ", ".join(["%s"] * len(rows))
+    # Of names of columns and placeholders alone.
+    statement = f"UPDATE {table} SET {', '.join(columns)} WHERE {key} IN ({which})"  # noqa: S608
+    with database.cursor() as cursor:
+        cursor.execute(statement, [*values, *(row.pk for row in rows)])
+
+
+def fetch_prepared(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that many requests make, on PostgreSQL alone.
+
+    It is prepared on the server, unless DATABASE_PREPARE is off, and its rows come in binary.
+    Django's own cursor writes the values into the statement, which is then planned each time.
+    """
+    from .postgresql.cursor import PreparedCursor
+
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    with database._prepare_cursor(PreparedCursor(database.connection)) as cursor:
+        cursor.execute(statement, values)
+        if database.queries_logged:  # in which the values stand as $1, $2 …
+            database.queries_log[-1]["sql"] = database.ops.compose_sql(statement, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def columns_of(model: type[models.Model], alias: str) -> str:
+    """Return all columns of a table in a statement that names it so, as `row_of` reads them."""
+    return ", ".join(f'{alias}."{field.column}"' for field in model._meta.concrete_fields)
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+def row_of(model: type[Row], values: Sequence[Any]) -> Row:
+    """Make a row of the model of the first of these values, which `columns_of` selected."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return model.from_db(DEFAULT_DB_ALIAS, names, values[: len(names)])
+
+
+_keepers: dict[str, sqlite3.Connection] = {}  # by the name of the file
+_keeping = Lock()
+
+
+def keep_sqlite_open(connection: Any, **kwargs: Any) -> None:
+    """Open a connection more to an SQLite file, for as long as this process lives: a receiver of
+    `connection_created`.
+
+    The last one that closes deletes the files beside the database (-wal, -shm), and the next, even
+    to read, makes them anew: on a full disk it cannot, and nothing could be read there.
+    """
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return
+    name = str(connection.settings_dict["NAME"])
+    with _keeping, suppress(sqlite3.Error):
+        if name not in _keepers:
+            keeper = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+            keeper.execute("SELECT 1 FROM sqlite_master").fetchone()
+            _keepers[name] = keeper
+
+
+def _let_go() -> None:
+    """Close what is kept open: a child must not inherit it, as its locks are this process's."""
+    with _keeping:
+        while _keepers:
+            _keepers.popitem()[1].close()
+
+
+os.register_at_fork(before=_let_go)

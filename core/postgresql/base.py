@@ -1,0 +1,36 @@
+"""Django's backend for PostgreSQL, with a pool that notices a server that is away."""
+
+import select
+from typing import Any
+
+from django.db.backends.postgresql import base
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's, but a refused connection is an error at once also where connections are pooled.
+
+    psycopg's pool connects in a thread of its own, again and again, and a request hears of it when
+    its patience is over. While a server is away all threads of a process would wait like that.
+    """
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection of the pool. Raises OperationalError where there is none in time."""
+        pool: Any = self.pool
+        if pool and not pool.get_stats()["pool_size"]:  # at the start, and while it is away
+            self.Database.connect(**conn_params).close()
+        connection = super().get_new_connection(conn_params)
+        while pool and _has_ended(connection):
+            connection.close()
+            pool.putconn(connection)  # which replaces it
+            connection = super().get_new_connection(conn_params)
+        return connection
+
+
+def _has_ended(connection: Any) -> bool:
+    """Tell whether the server has closed an idle connection: there is something to read, its end.
+
+    The pool's own check asks the server, which costs each request a round trip.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,97 @@
+"""What a process that answers requests has in memory, and what a call goes through."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from django.test import Client as Browser
+
+from tests.cast import Person
+from tests.servers import ROOT
+
+WORK = """
+import json, sys
+from groupsite.wsgi import application
+from django.core.management import call_command
+from django.utils import timezone
+from accounts.models import Token, WeChatUser
+from groups.models import Group, Membership
+from tests.settings import APP_ID
+
+call_command("migrate", verbosity=0)
+now = timezone.now()
+user = WeChatUser.objects.create(app_id=APP_ID, openid="oAlice")
+group = Group.objects.create(app_id=APP_ID, open_gid="tG-family-of-alice-and-bob")
+Membership.objects.create(group=group, user=user, joined_at=now, verified_at=now)
+token, _row = Token.objects.issue(user, now)
+
+def answer(path):
+    said = []
+    environ = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "testserver",
+        "SERVER_PORT": "80", "HTTP_AUTHORIZATION": f"Bearer {token}", "REMOTE_ADDR": "192.0.2.1",
+        "wsgi.input": sys.stdin.buffer, "wsgi.errors": sys.stderr, "wsgi.url_scheme": "http",
+    }
+    for _part in application(environ, lambda status, headers: said.append(status)):
+        pass
+    return said[0]
+
+statuses = [answer("/api/v1/groups/tG-family-of-alice-and-bob/ranking")]
+modules = sorted(sys.modules)
+statuses.append(answer("/api/schema/"))
+print(json.dumps([statuses, modules, sorted(sys.modules)]))
+"""
+
+# For the schema, for tests, for pictures, and for settings that are not made here.
+NOT_NEEDED = {
+    "PIL",
+    "boto3",
+    "botocore",
+    "django.test",
+    "drf_spectacular.openapi",
+    "drf_spectacular.plumbing",
+    "redis",
+    "rest_framework.test",
+    "sentry_sdk",
+    "unittest",
+    "wechat.sandbox",
+}
+
+
+def test_a_worker_imports_only_what_it_needs(tmp_path: Path) -> None:
+    """The others would take a quarter more memory in every process."""
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'worker.sqlite3'}",
+        "REDIS_URL": "",
+        "LOG_LEVEL": "ERROR",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", WORK],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    statuses, before, after = json.loads(run.stdout.splitlines()[-1])
+    assert statuses == ["200 OK", "200 OK"]
+    assert NOT_NEEDED & set(before) == set()
+    assert "drf_spectacular.openapi" in after, "the schema imports what makes it"
+
+
+def test_calls_and_members_pages_have_no_session_even_for_an_operator(
+    alice: Person, olga: Browser
+) -> None:
+    group = f"groups/{alice.enter('family')}"
+    link = alice.post(f"{group}/link", {"board": "active-days"}).json()
+    page = olga.get(link["url"] if "url" in link else link["path"])
+    call = olga.get("/api/v1/boards", headers={"Authorization": f"Bearer {alice.token}"})
+    for answer in (page, call):
+        assert answer.status_code == 200
+        assert not answer.cookies and "Cookie" not in answer.headers.get("Vary", "")
+        assert not hasattr(answer.wsgi_request, "session")
+    assert olga.get("/groups/").wsgi_request.session.session_key
