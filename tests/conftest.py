@@ -11,7 +11,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client as Browser
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from audit import attempts
 from audit.models import AuditEvent
@@ -38,7 +38,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _reset_counters() -> None:
-    """Forget what another test left: throttles, watches, failures of WeChat, attempts' pace."""
+    """Forget what another test left: throttles, watches, failures, attempts' pace, the language."""
+    translation.deactivate()  # a request's language stays with its thread until the next request
     ranking.recent.clear()
     attempts.forget_watches()
     attempts._pace = attempts._Pace()

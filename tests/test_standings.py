@@ -332,7 +332,7 @@ def test_what_is_written_by_hand_is_what_the_fields_would_write(chat: Chat, rf: 
     for name in ("alice", "dave"):
         seen = chat.standings(viewer=chat.people[name])
         written = RankingOutput(seen, context=context).data
-        answer = ask(chat, name).json()
+        answer = ask(chat, name, "zh-CN").json()
         assert list(answer) == list(written)
         assert answer == written
         for standing in seen.entries:
