@@ -1,10 +1,9 @@
 """Serializers and fields that read JSON and query strings strictly."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -12,6 +11,9 @@ from rest_framework.fields import empty
 
 # An error names this many unknown keys, and this much of each: no long echo of what was sent.
 MAX_UNKNOWN, MAX_ECHO = 20, 64
+
+# Shanghai has had no other time since 1991; by its rules each moment takes four times as long.
+CHINA = timezone(timedelta(hours=8))
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -102,7 +104,7 @@ class TimestampField(serializers.DateTimeField):
 
 def timestamp(value: datetime) -> str:
     """Write a moment as `TimestampField` does."""
-    return timezone.localtime(value).isoformat(timespec="milliseconds")
+    return value.astimezone(CHINA).isoformat(timespec="milliseconds")
 
 
 def absolute(request: Any, path: str) -> str:

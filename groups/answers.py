@@ -5,16 +5,14 @@ The shape is that of `RankingOutput`, which the documentation is made from.
 """
 
 from hashlib import blake2b
-from typing import Any
-
 from django.http import HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags
 from django.utils.translation import get_language
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
+from core.renderers import as_json
 from core.serializers import origin, timestamp
 
 from .ranking import Ranking, Standing
@@ -61,8 +59,3 @@ def _has(request: Request, tag: str) -> bool:
     """Tell whether the client has an answer of this tag, compared weakly (RFC 9110, 13.1.2)."""
     given = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in given or tag.removeprefix("W/") in {each.removeprefix("W/") for each in given}
-
-
-def as_json(value: Any) -> bytes:
-    """Write `value` as all answers of the API are written."""
-    return bytes(JSONRenderer().render(value))

@@ -8,7 +8,7 @@ contradict each other.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
@@ -76,11 +76,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 Movement = int | Literal["new"] | None
-SortKey = tuple[int, ...]
+SortKey = tuple[int, int, datetime, datetime, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A member's place. Without a score in this period, `rank` and `score` are None.
 
     `movement` is in places, positive is up; "new" without a score in the period before.
@@ -154,8 +153,7 @@ class Member(NamedTuple):
         return avatar_path(self.avatar, self.avatar_seed, SMALL)
 
 
-@dataclass(frozen=True, slots=True)
-class _MemberRow:
+class _MemberRow(NamedTuple):
     """A member of the group, as others see them and as they see themselves, with their score of one
     period and of the one before."""
 
@@ -172,16 +170,11 @@ class _MemberRow:
 def _sort_key(
     board: Board, row: _MemberRow, score: int | None, achieved_at: datetime | None
 ) -> SortKey:
-    """Sort the best first, then by the time of the score, of joining, and by id.
-
-    All are whole numbers, so that a cursor holds the place exactly.
-    """
-    joined = (row.joined_at - EPOCH) // MICROSECOND
+    """Sort the best first, then by the time of the score, of joining, and by id."""
     if score is None or achieved_at is None:
-        return (1, 0, 0, joined, row.member.id)
+        return (1, 0, EPOCH, row.joined_at, row.member.id)
     badness = score if board.order == Board.Order.ASC else -score
-    achieved = (achieved_at - EPOCH) // MICROSECOND
-    return (0, badness, achieved, joined, row.member.id)
+    return (0, badness, achieved_at, row.joined_at, row.member.id)
 
 
 def standings(
@@ -435,7 +428,10 @@ def preview(group: Group, board: Board, now: datetime, *, sampled: bool) -> Rank
 
 @dataclass(frozen=True)
 class _Cursor:
-    """The place after which a page begins, signed for one group and board."""
+    """The place after which a page begins, signed for one group and board.
+
+    Its moments are written as whole microseconds, so that it holds the place exactly.
+    """
 
     period: str
     key: SortKey
@@ -443,13 +439,16 @@ class _Cursor:
     @classmethod
     def read(cls, text: str, group: Group, board: Board) -> Self:
         try:
-            period, *key = unsign(text, cls.salt(group, board))
+            period, unscored, badness, *times, id = unsign(text, cls.salt(group, board))
         except UnreadableSignature:
             raise InvalidField("cursor", NOT_A_CURSOR) from None
-        return cls(period, tuple(key))
+        achieved, joined = (EPOCH + time * MICROSECOND for time in times)
+        return cls(period, (unscored, badness, achieved, joined, id))
 
     def write(self, group: Group, board: Board) -> str:
-        return sign([self.period, *self.key], self.salt(group, board))
+        *first, achieved, joined, id = self.key
+        times = ((time - EPOCH) // MICROSECOND for time in (achieved, joined))
+        return sign([self.period, *first, *times, id], self.salt(group, board))
 
     @staticmethod
     def salt(group: Group, board: Board) -> str:
@@ -650,7 +649,7 @@ class _View:
 
     def standing(self, row: _MemberRow) -> Standing:
         standing = self.table.standing(row)
-        return replace(standing, member=row.own, is_me=True) if row is self.me else standing
+        return standing._replace(member=row.own, is_me=True) if row is self.me else standing
 
 
 def _sort_out(

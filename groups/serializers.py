@@ -429,11 +429,16 @@ class MemberOutput(serializers.Serializer[ranking.Member]):
     avatar = AvatarURLField(source="avatar_path")
 
     def to_representation(self, member: ranking.Member) -> dict[str, Any]:
-        return {
-            "id": str(member.id),
-            "nickname": member.nickname,
-            "avatar": absolute(self.context["request"], member.avatar_path),
-        }
+        return member_dict(member, self.context["request"])
+
+
+def member_dict(member: ranking.Member, request: Any) -> dict[str, Any]:
+    """Write a member as the fields would."""
+    return {
+        "id": str(member.id),
+        "nickname": member.nickname,
+        "avatar": absolute(request, member.avatar_path),
+    }
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string", "enum": ["new"]}]})
@@ -457,7 +462,7 @@ class StandingOutput(serializers.Serializer[ranking.Standing]):
         return {
             "rank": standing.rank,
             "movement": standing.movement,
-            "member": MemberOutput(context=self.context).to_representation(standing.member),
+            "member": member_dict(standing.member, self.context["request"]),
             "score": standing.score,
             "scoreText": standing.score_text,
             "achievedAt": None if achieved_at is None else timestamp(achieved_at),

@@ -170,6 +170,7 @@ class Recent(Generic[Made]):
         """Keep what is of MOST_KEPT members together, as `size` counts them."""
         self._size = size
         self._kept: OrderedDict[Hashable, _Kept[Made]] = OrderedDict()
+        self._kept_size = 0
         self._lock = Lock()
         self._makers: dict[Hashable, _Maker] = {}
 
@@ -216,11 +217,12 @@ class Recent(Generic[Made]):
 
     def _keep(self, key: Hashable, kept: _Kept[Made]) -> None:
         with self._lock:
-            self._kept.pop(key, None)
+            if before := self._kept.pop(key, None):
+                self._kept_size -= before.size
             self._kept[key] = kept
-            size = sum(each.size for each in self._kept.values())
-            while len(self._kept) > 1 and (size > MOST_KEPT or self._is_over(kept.at)):
-                size -= self._kept.popitem(last=False)[1].size
+            self._kept_size += kept.size
+            while len(self._kept) > 1 and (self._kept_size > MOST_KEPT or self._is_over(kept.at)):
+                self._kept_size -= self._kept.popitem(last=False)[1].size
 
     def _is_over(self, now: datetime) -> bool:
         """Tell whether the oldest cannot be used any more."""
@@ -230,3 +232,4 @@ class Recent(Generic[Made]):
         """Forget everything."""
         with self._lock:
             self._kept.clear()
+            self._kept_size = 0

@@ -355,14 +355,12 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsMember"],
     "DEFAULT_PARSER_CLASSES": ["groupsite.api.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["core.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "groupsite.schema.ApiSchema",
     "DEFAULT_THROTTLE_CLASSES": ["groupsite.throttles.CallerThrottle"],
     "EXCEPTION_HANDLER": "groupsite.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
-    "UNICODE_JSON": True,
-    "COMPACT_JSON": True,
 }
 
 SPECTACULAR_SETTINGS = {

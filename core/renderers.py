@@ -1,0 +1,32 @@
+"""How every answer of the API is written."""
+
+from typing import Any
+
+import orjson
+from django.utils.functional import Promise
+from rest_framework.renderers import BaseRenderer
+
+
+def as_json(value: Any) -> bytes:
+    """Write a value as JSON in UTF-8, without spaces. Raises TypeError for what JSON has not."""
+    return orjson.dumps(value, _translated)
+
+
+def _translated(value: Any) -> str:
+    if isinstance(value, Promise):  # a sentence in the language of the request
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+class JSONRenderer(BaseRenderer):
+    """Writes answers with orjson, which takes a twentieth of the time of DRF's own renderer."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None  # JSON is UTF-8 (RFC 8259)
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        """Return the body of an answer; nothing for `None`, as 204 has it."""
+        return b"" if data is None else as_json(data)
