@@ -5,6 +5,7 @@ The shape is that of `RankingOutput`, which the documentation is made from.
 """
 
 from hashlib import blake2b
+
 from django.http import HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers

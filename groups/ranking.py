@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
@@ -154,17 +155,40 @@ class Member(NamedTuple):
 
 
 class _MemberRow(NamedTuple):
-    """A member of the group, as others see them and as they see themselves, with their score of one
-    period and of the one before."""
+    """COLUMNS and SCORE_COLUMNS: a member of the group, what they show as approved and as drafted,
+    and their score of one period and of the one before."""
 
-    member: Member
-    own: Member
+    entered_at: datetime
     joined_at: datetime
     hidden: bool
+    withheld: bool
+    id: int
+    avatar_seed: str
+    alias: str
+    alias_draft: str
+    chosen_name: str
+    chosen_name_draft: str
+    avatar: str
+    avatar_draft: str
     score: int | None
     achieved_at: datetime | None
     score_before: int | None
     achieved_before: datetime | None
+
+    @property
+    def is_unlisted(self) -> bool:
+        return self.hidden or self.withheld
+
+    @property
+    def member(self) -> Member:
+        """Return the member as others see them."""
+        return Member(self.id, self.alias, self.chosen_name, self.avatar, self.avatar_seed)
+
+    @property
+    def own(self) -> Member:
+        """Return the member as they see themselves."""
+        alias, name = self.alias_draft or self.alias, self.chosen_name_draft or self.chosen_name
+        return Member(self.id, alias, name, self.avatar_draft or self.avatar, self.avatar_seed)
 
 
 def _sort_key(
@@ -172,9 +196,9 @@ def _sort_key(
 ) -> SortKey:
     """Sort the best first, then by the time of the score, of joining, and by id."""
     if score is None or achieved_at is None:
-        return (1, 0, EPOCH, row.joined_at, row.member.id)
+        return (1, 0, EPOCH, row.joined_at, row.id)
     badness = score if board.order == Board.Order.ASC else -score
-    return (0, badness, achieved_at, row.joined_at, row.member.id)
+    return (0, badness, achieved_at, row.joined_at, row.id)
 
 
 def standings(
@@ -210,7 +234,7 @@ def around(
     It is empty where the viewer is not listed. Raises InvalidField.
     """
     view = _view(group, board, _choose_period(board, now, period), now, viewer)
-    mine = view.table.places.get(view.me.member.id) if view.me else None
+    mine = view.table.places.get(view.me.id) if view.me else None
     if mine is None:
         return view.ranking(0, 0)
     return view.ranking(max(0, mine - size), mine + size + 1)
@@ -519,40 +543,48 @@ class _Table:
         cls, group: Group, board: Board, period: Period, read: Iterable[tuple[Any, ...]]
     ) -> Self:
         """Make it of COLUMNS and SCORE_COLUMNS of those who are in the group."""
-        rows, names, last_entry_at = _sort_out(read)
-        shown = [row for row in rows.values() if not row.hidden]
-        keys = {row.member.id: _sort_key(board, row, row.score, row.achieved_at) for row in shown}
-        listed = sorted(shown, key=lambda row: keys[row.member.id])
+        members = list(map(_MemberRow._make, read))
+        shown = [row for row in members if not row.is_unlisted]
+        now = sorted((_sort_key(board, row, row.score, row.achieved_at), row) for row in shown)
         ranks_before = None
         if _period_before(period, group):
-            ranked = sorted(
-                (row for row in shown if row.score_before is not None),
-                key=lambda row: _sort_key(board, row, row.score_before, row.achieved_before),
+            before = sorted(
+                (_sort_key(board, row, row.score_before, row.achieved_before), row)
+                for row in shown
+                if row.score_before is not None
             )
-            ranks_before = _rank(board, ((row.member.id, row.score_before) for row in ranked))
+            ranks_before = _rank(board, ((row.id, row.score_before) for _key, row in before))
+        names = nsmallest(
+            NAMES_IN_A_TITLE,
+            (
+                (row.joined_at, row.id, name)
+                for row in shown
+                if (name := row.alias or row.chosen_name)
+            ),
+        )
         return cls(
             board,
             period,
-            rows,
-            listed,
-            keys=[keys[row.member.id] for row in listed],
-            ranks=_rank(board, ((row.member.id, row.score) for row in listed)),
+            rows={row.id: row for row in members},
+            listed=[row for _key, row in now],
+            keys=[key for key, _row in now],
+            ranks=_rank(board, ((row.id, row.score) for _key, row in now)),
             ranks_before=ranks_before,
-            names=names,
-            last_entry_at=last_entry_at,
+            names=[name for _joined, _id, name in names],
+            last_entry_at=max((row.entered_at for row in members), default=None),
         )
 
     @cached_property
     def places(self) -> dict[int, int]:
-        return {row.member.id: place for place, row in enumerate(self.listed)}
+        return {row.id: place for place, row in enumerate(self.listed)}
 
     def standing(self, row: _MemberRow) -> Standing:
         """Return a member's standing as others see it."""
-        found = self.standings.get(row.member.id)
+        found = self.standings.get(row.id)
         if found is None:
-            found = self.standings[row.member.id] = Standing(
+            found = self.standings[row.id] = Standing(
                 member=row.member,
-                rank=self.ranks.get(row.member.id),
+                rank=self.ranks.get(row.id),
                 movement=self.movement(row),
                 score=row.score,
                 score_text=None if row.score is None else self.board.score_text(row.score),
@@ -562,14 +594,14 @@ class _Table:
         return found
 
     def movement(self, row: _MemberRow) -> Movement:
-        rank = self.ranks.get(row.member.id)
+        rank = self.ranks.get(row.id)
         if rank is None or self.ranks_before is None:
             return None
-        before = self.ranks_before.get(row.member.id)
+        before = self.ranks_before.get(row.id)
         return "new" if before is None else before - rank
 
     def percentile(self, row: _MemberRow) -> int | None:
-        rank = self.ranks.get(row.member.id)
+        rank = self.ranks.get(row.id)
         if rank is None:
             return None
         others = len(self.listed) - 1
@@ -642,7 +674,7 @@ class _View:
             percentile=table.percentile(self.me) if self.me else None,
             entries=[self.standing(row) for row in page],
             me=self.standing(self.me) if self.me else None,
-            absent="hidden" if self.me and self.me.hidden else None,
+            absent="hidden" if self.me and self.me.is_unlisted else None,
             next=following,
             written=table.written,
         )
@@ -650,28 +682,6 @@ class _View:
     def standing(self, row: _MemberRow) -> Standing:
         standing = self.table.standing(row)
         return standing._replace(member=row.own, is_me=True) if row is self.me else standing
-
-
-def _sort_out(
-    read: Iterable[tuple[Any, ...]],
-) -> tuple[dict[int, _MemberRow], list[str], datetime | None]:
-    """Return members with their scores by id, the names for a title, and the latest entry."""
-    rows, named, last_entry_at = {}, [], None
-    for row in read:
-        entered_at, joined_at, hidden, withheld, user_id, seed, *names = row[:12]
-        alias, alias_draft, chosen, chosen_draft, avatar, avatar_draft = names
-        member = own = Member(user_id, alias, chosen, avatar, seed)
-        if alias_draft or chosen_draft or avatar_draft:
-            drafts = (alias_draft or alias, chosen_draft or chosen, avatar_draft or avatar)
-            own = Member(user_id, *drafts, seed)
-        is_hidden, name = hidden or withheld, alias or chosen
-        if name and not is_hidden:
-            named.append((joined_at, user_id, name))
-        rows[user_id] = _MemberRow(member, own, joined_at, is_hidden, *row[12:])
-        if last_entry_at is None or entered_at > last_entry_at:
-            last_entry_at = entered_at
-    first = [name for _joined, _id, name in sorted(named)[:NAMES_IN_A_TITLE]]
-    return rows, first, last_entry_at
 
 
 def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:
