@@ -6,11 +6,11 @@ place, the part around me, movement and totals are arithmetic on one sorted list
 contradict each other.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
@@ -180,6 +180,10 @@ class _MemberRow(NamedTuple):
         return self.hidden or self.withheld
 
     @property
+    def name(self) -> str:
+        return self.alias or self.chosen_name
+
+    @property
     def member(self) -> Member:
         """Return the member as others see them."""
         return Member(self.id, self.alias, self.chosen_name, self.avatar, self.avatar_seed)
@@ -191,14 +195,44 @@ class _MemberRow(NamedTuple):
         return Member(self.id, alias, name, self.avatar_draft or self.avatar, self.avatar_seed)
 
 
-def _sort_key(
+def _sort_key(board: Board, row: _MemberRow) -> SortKey:
+    """Sort the best first, then by the time of the score, of joining, and by id."""
+    return _sort_key_of(board, row, row.score, row.achieved_at)
+
+
+def _sort_key_before(board: Board, row: _MemberRow) -> SortKey:
+    return _sort_key_of(board, row, row.score_before, row.achieved_before)
+
+
+def _sort_key_of(
     board: Board, row: _MemberRow, score: int | None, achieved_at: datetime | None
 ) -> SortKey:
-    """Sort the best first, then by the time of the score, of joining, and by id."""
     if score is None or achieved_at is None:
         return (1, 0, EPOCH, row.joined_at, row.id)
     badness = score if board.order == Board.Order.ASC else -score
     return (0, badness, achieved_at, row.joined_at, row.id)
+
+
+class _Ranks:
+    """The ranks of one period, in the board's style: how many are better."""
+
+    def __init__(self, board: Board, keys: Iterable[SortKey]) -> None:
+        scored = [key for key in keys if not key[0]]
+        self._is_by_time = board.rank_style == Board.RankStyle.ORDINAL
+        self._values: list[Any] = sorted(map(self._value, scored))
+        is_dense = board.rank_style == Board.RankStyle.DENSE
+        self._better = sorted(set(self._values)) if is_dense else self._values
+
+    def _value(self, key: SortKey) -> Any:
+        return key if self._is_by_time else key[1]
+
+    def rank(self, key: SortKey) -> int | None:
+        """Return the rank of a sort key; None without a score."""
+        return None if key[0] else 1 + bisect_left(self._better, self._value(key))
+
+    def count_not_below(self, key: SortKey) -> int:
+        """Return how many rank as the sort key of a score does, or better."""
+        return bisect_right(self._values, self._value(key))
 
 
 def standings(
@@ -217,7 +251,7 @@ def standings(
     """
     place = _Cursor.read(cursor, group, board) if cursor else None
     view = _view(group, board, _choose_period(board, now, period, place), now, viewer)
-    first = bisect_right(view.table.keys, place.key) if place else 0
+    first = view.table.after(place.key) if place else 0
     return view.ranking(first, first + limit)
 
 
@@ -234,9 +268,9 @@ def around(
     It is empty where the viewer is not listed. Raises InvalidField.
     """
     view = _view(group, board, _choose_period(board, now, period), now, viewer)
-    mine = view.table.places.get(view.me.id) if view.me else None
-    if mine is None:
+    if not view.me or view.me.is_unlisted:
         return view.ranking(0, 0)
+    mine = view.table.after(_sort_key(board, view.me)) - 1
     return view.ranking(max(0, mine - size), mine + size + 1)
 
 
@@ -254,7 +288,8 @@ def winners(group: Group, board: Board, now: datetime, period: str, places: int)
         sentence = _("The winners of this period are known from %(moment)s on, Beijing time.")
         raise InvalidField("period", sentence % {"moment": at})
     view = _view(group, board, chosen, now)
-    return view.ranking(0, sum(1 for rank in view.table.ranks.values() if rank <= places))
+    ranks = map(view.table.rank, view.table.listed)
+    return view.ranking(0, sum(1 for rank in ranks if rank and rank <= places))
 
 
 def whole(group: Group, board: Board, now: datetime, period: str | None = None) -> Ranking:
@@ -530,9 +565,8 @@ class _Table:
     period: Period
     rows: dict[int, _MemberRow]  # of all who are in the group, by the ids of members
     listed: list[_MemberRow]
-    keys: list[SortKey]
-    ranks: dict[int, int]
-    ranks_before: dict[int, int] | None  # None where there is no period before
+    ranks: _Ranks
+    ranks_before: _Ranks | None  # None where there is no period before
     names: list[str]
     last_entry_at: datetime | None
     written: dict[Any, dict[int, Any]] = field(default_factory=dict)
@@ -543,40 +577,26 @@ class _Table:
         cls, group: Group, board: Board, period: Period, read: Iterable[tuple[Any, ...]]
     ) -> Self:
         """Make it of COLUMNS and SCORE_COLUMNS of those who are in the group."""
-        members = list(map(_MemberRow._make, read))
-        shown = [row for row in members if not row.is_unlisted]
-        now = sorted((_sort_key(board, row, row.score, row.achieved_at), row) for row in shown)
-        ranks_before = None
-        if _period_before(period, group):
-            before = sorted(
-                (_sort_key(board, row, row.score_before, row.achieved_before), row)
-                for row in shown
-                if row.score_before is not None
-            )
-            ranks_before = _rank(board, ((row.id, row.score_before) for _key, row in before))
-        names = nsmallest(
-            NAMES_IN_A_TITLE,
-            (
-                (row.joined_at, row.id, name)
-                for row in shown
-                if (name := row.alias or row.chosen_name)
-            ),
-        )
+        rows = {row.id: row for row in map(_MemberRow._make, read)}
+        shown = [row for row in rows.values() if not row.is_unlisted]
+        keyed = sorted([(_sort_key(board, row), row) for row in shown])
+        named = [(row.joined_at, row.id, name) for row in shown if (name := row.name)]
         return cls(
             board,
             period,
-            rows={row.id: row for row in members},
-            listed=[row for _key, row in now],
-            keys=[key for key, _row in now],
-            ranks=_rank(board, ((row.id, row.score) for _key, row in now)),
-            ranks_before=ranks_before,
-            names=[name for _joined, _id, name in names],
-            last_entry_at=max((row.entered_at for row in members), default=None),
+            rows,
+            listed=[row for _key, row in keyed],
+            ranks=_Ranks(board, [key for key, _row in keyed]),
+            ranks_before=_Ranks(board, [_sort_key_before(board, row) for row in shown])
+            if _period_before(period, group)
+            else None,
+            names=[name for _joined, _id, name in nsmallest(NAMES_IN_A_TITLE, named)],
+            last_entry_at=max((row.entered_at for row in rows.values()), default=None),
         )
 
-    @cached_property
-    def places(self) -> dict[int, int]:
-        return {row.id: place for place, row in enumerate(self.listed)}
+    def after(self, key: SortKey) -> int:
+        """Return the place of the first who comes after this one."""
+        return bisect_right(self.listed, key, key=partial(_sort_key, self.board))
 
     def standing(self, row: _MemberRow) -> Standing:
         """Return a member's standing as others see it."""
@@ -584,7 +604,7 @@ class _Table:
         if found is None:
             found = self.standings[row.id] = Standing(
                 member=row.member,
-                rank=self.ranks.get(row.id),
+                rank=self.rank(row),
                 movement=self.movement(row),
                 score=row.score,
                 score_text=None if row.score is None else self.board.score_text(row.score),
@@ -593,24 +613,22 @@ class _Table:
             )
         return found
 
+    def rank(self, row: _MemberRow) -> int | None:
+        return None if row.is_unlisted else self.ranks.rank(_sort_key(self.board, row))
+
     def movement(self, row: _MemberRow) -> Movement:
-        rank = self.ranks.get(row.id)
+        rank = self.rank(row)
         if rank is None or self.ranks_before is None:
             return None
-        before = self.ranks_before.get(row.id)
+        before = self.ranks_before.rank(_sort_key_before(self.board, row))
         return "new" if before is None else before - rank
 
     def percentile(self, row: _MemberRow) -> int | None:
-        rank = self.ranks.get(row.id)
-        if rank is None:
+        if self.rank(row) is None:
             return None
         others = len(self.listed) - 1
-        not_below = bisect_right(self.ranks_in_order, rank) - 1
+        not_below = self.ranks.count_not_below(_sort_key(self.board, row)) - 1
         return 100 * (others - not_below) // others if others else 100
-
-    @cached_property
-    def ranks_in_order(self) -> list[int]:
-        return list(self.ranks.values())
 
 
 recent: Recent[_Table] = Recent(lambda table: len(table.rows))
@@ -662,7 +680,7 @@ class _View:
         table, following = self.table, None
         page = table.listed[first:last]
         if page and last < len(table.listed):
-            cursor = _Cursor(table.period.key, table.keys[last - 1])
+            cursor = _Cursor(table.period.key, _sort_key(self.board, page[-1]))
             following = cursor.write(self.group, self.board)
         card = GroupCard.of(self.group, table.names, len(table.rows), table.last_entry_at)
         return Ranking(
@@ -682,16 +700,3 @@ class _View:
     def standing(self, row: _MemberRow) -> Standing:
         standing = self.table.standing(row)
         return standing._replace(member=row.own, is_me=True) if row is self.me else standing
-
-
-def _rank(board: Board, scores: Iterable[tuple[int, int | None]]) -> dict[int, int]:
-    """Return ranks by user id, in the board's style, of ids with their scores, the best first."""
-    ranks: dict[int, int] = {}
-    rank, last = 0, None
-    for place, (user_id, score) in enumerate(scores, start=1):
-        if score is None:
-            break  # these come last
-        if score != last or board.rank_style == Board.RankStyle.ORDINAL:
-            rank = rank + 1 if board.rank_style == Board.RankStyle.DENSE else place
-        ranks[user_id], last = rank, score
-    return ranks
