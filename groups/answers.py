@@ -34,7 +34,8 @@ def ranking_answer(request: Request, found: Ranking) -> HttpResponseBase:
         if text is None:
             text = as_json(output.to_representation(standing))
             if not standing.is_me:
-                written[standing.member.id] = text
+                # A copy: what orjson returns keeps the kilobytes in which it was written.
+                written[standing.member.id] = bytes(memoryview(text))
         return text
 
     before = as_json(ranking_head(found))[1:-1]

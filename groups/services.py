@@ -116,8 +116,7 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
         # First of all locks, so that a user's binds come one after another: the cap is exact, a
         # day counts once, and none of them holds a row that another waits for.
         user = WeChatUser.objects.lock(user.pk)
-        place = {"group__app_id": user.app_id, "group__open_gid": entry.open_gid, "user": user}
-        membership = Membership.objects.filter(**place).select_related("group").first()
+        membership = Membership.objects.at(user, entry.open_gid)
         if membership is not None:
             group = membership.group
         else:

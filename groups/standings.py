@@ -29,7 +29,7 @@ from .models import (
 from .periods import Period
 
 MAX_AGE = timedelta(seconds=2)  # for which others' scores may lag
-MOST_KEPT = 20_000  # members, of all groups together: about a kilobyte each
+MOST_KEPT = 10_000  # members, of all groups together: about a kilobyte and a half each
 
 # An id and a seed, then pairs of what is approved and what is drafted.
 MEMBER_COLUMNS = (

@@ -18,7 +18,7 @@ from accounts.fields import NicknameField
 from accounts.models import WeChatUser
 from accounts.nicknames import spellings
 from accounts.review import Reviewed, SetAtField, StateField
-from core.database import fetch_prepared
+from core.database import columns_of, fetch_prepared, row_of
 from core.fields import OpaqueIdField, PersonalTextField
 
 NAMES_IN_A_TITLE = 2
@@ -228,6 +228,18 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         latest: Any = self.entries(now).values_list("group").annotate(at=Max("verified_at"))
         return dict(latest.order_by("-at", "-group")[:number])
 
+    def at(self, user: WeChatUser, open_gid: str) -> "Membership | None":
+        """Return a member's place in a group, current or not, with the group; None without one."""
+        if connection.vendor != "postgresql":
+            place = {"user": user, "group__app_id": user.app_id, "group__open_gid": open_gid}
+            return self.filter(**place).select_related("group").first()
+        asked = {"user": user.pk, "app_id": user.app_id, "open_gid": open_gid}
+        for row in fetch_prepared(_AT, asked):
+            membership = row_of(Membership, row)
+            membership.group = row_of(Group, row[len(Membership._meta.concrete_fields) :])
+            return membership
+        return None
+
     def of(self, user: WeChatUser, now: datetime) -> Self:
         """Keep a member's current memberships, in groups that no operator hides."""
         return self.open(now).filter(user=user)
@@ -385,3 +397,11 @@ class Membership(Reviewed):
             Absence.GROUP_HIDDEN: self.group.hidden,
         }
         return [reason for reason, holds in reasons.items() if holds]
+
+
+# PostgreSQL's form of `MembershipQuerySet.at`.
+_AT = f"""
+SELECT {columns_of(Membership, "m")}, {columns_of(Group, "g")}
+FROM groups_membership m JOIN groups_group g ON g.id = m.group_id
+WHERE m.user_id = %(user)s AND g.app_id = %(app_id)s AND g.open_gid = %(open_gid)s
+"""  # noqa: S608
