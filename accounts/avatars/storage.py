@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from hashlib import blake2b, sha256
+from hashlib import sha256
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -91,9 +91,8 @@ def seed_in(signed: str) -> str | None:
 
 
 def _mac(seed: str) -> str:
-    """Sign a seed with BLAKE2 (RFC 7693), which takes a third of the time of an HMAC."""
-    key = _mac_key(settings.SECRET_KEY)
-    return blake2b(seed.encode(), key=key, digest_size=MAC_LENGTH // 2).hexdigest()
+    """Return the beginning of Django's `salted_hmac`, whose key is made anew at each call."""
+    return hmac.digest(_mac_key(settings.SECRET_KEY), seed.encode(), "sha256").hex()[:MAC_LENGTH]
 
 
 @lru_cache(maxsize=1)
