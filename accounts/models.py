@@ -56,10 +56,19 @@ class WeChatUserManager(models.Manager["WeChatUser"]):
         After an erasure they begin with the block and the lock they had. Raises DoesNotExist after
         an erasure meanwhile.
         """
+        if known := self.known(app_id, openid):
+            return known
         met = self.meet_all([WeChatUser(app_id=app_id, openid=openid)])
         if openid not in met:
             raise WeChatUser.DoesNotExist
         return met[openid]
+
+    def known(self, app_id: str, openid: str) -> "WeChatUser | None":
+        """Return the member of that openid; None where there is none."""
+        if connection.vendor == "postgresql":
+            found = fetch_prepared(_KNOWN, {"app_id": app_id, "openid": openid})
+            return row_of(WeChatUser, found[0]) if found else None
+        return self.filter(app_id=app_id, openid=openid).first()
 
     def meet_all(self, people: Sequence["WeChatUser"]) -> dict[str, "WeChatUser"]:
         """Return the members of these openids, all of one mini-program, by openid; those who are
@@ -503,6 +512,10 @@ class Tombstone(models.Model):
 # What nearly every call of the API does on PostgreSQL, of the names of columns alone.
 _LOCK = f"""
 SELECT {columns_of(WeChatUser, "u")} FROM accounts_wechatuser u WHERE u.id = %(pk)s FOR UPDATE
+"""  # noqa: S608
+_KNOWN = f"""
+SELECT {columns_of(WeChatUser, "u")} FROM accounts_wechatuser u
+WHERE u.app_id = %(app_id)s AND u.openid = %(openid)s
 """  # noqa: S608
 _VALID = f"""
 SELECT {columns_of(WeChatUser, "u")}, {columns_of(Token, "t")}

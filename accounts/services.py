@@ -52,8 +52,8 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
     """
     suggestion = None
     if nickname:
-        who = {"app_id": app_id, "openid": session.openid}
-        user = WeChatUser.objects.filter(**who).first() or WeChatUser(**who)
+        user = WeChatUser.objects.known(app_id, session.openid)
+        user = user or WeChatUser(app_id=app_id, openid=session.openid)
         suggestion = judge_name(user, "nickname", nickname, known=user.nickname)
     met = WeChatUser.objects.meet(app_id, session.openid)
     attempts.sent_by(met.app_id, met.pk)

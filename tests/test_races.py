@@ -312,13 +312,13 @@ def test_consent_withdrawn_in_wechat_is_pushed_and_obeyed(site, slash):
 
 
 def test_no_log_in_of_a_burst_is_refused(site):
-    """Let a group open the card together: 25 in half a second, WeChat taking 100 ms each."""
+    """Let a group open the card together: 25 in a second, WeChat taking 100 ms each."""
     people = [Caller(site, Phone(site.sandbox.url, f"comes-{n}", APP_ID)) for n in range(25)]
     codes = [person.phone.login() for person in people]
     site.sandbox.state.request_fault("/sns/jscode2session", Fault(delay=0.1), 25)
 
     def log_in(n: int) -> int:
-        time.sleep(n * 0.02)
+        time.sleep(n * 0.04)
         return people[n].post("login", {"code": codes[n]})[0]
 
     assert at_once([partial(log_in, n) for n in range(25)]) == [200] * 25
