@@ -4,8 +4,10 @@ The rows of others are written once for as long as the standings are kept; see `
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
+from html import escape  # Django's, which looks for lazy values too, takes five times as long
+from typing import NamedTuple
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext
 
@@ -15,6 +17,37 @@ SMALL_PICTURE = 48  # pixels; larger ones are of the large file
 ROOM = len("9,999,999")  # what fits beside a name on a small phone
 CHINESE = ((10**12, "万亿"), (10**8, "亿"), (10**4, "万"))
 ENGLISH = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+
+
+class _Words(NamedTuple):
+    """What rows say, in one language."""
+
+    rank: str
+    no_rank: str
+    no_score: str
+    new: str
+    unchanged: str
+    up: str
+    down: str
+    me: str
+    go: str
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def of(language: str | None) -> "_Words":
+        """Return the words of the language, which is the active one."""
+        return _Words(
+            rank=gettext("Rank"),
+            no_rank=gettext("No rank"),
+            no_score=gettext("No score"),
+            new=gettext("New"),
+            unchanged=gettext("Unchanged"),
+            up=gettext("Up"),
+            down=gettext("Down"),
+            me=gettext("Me"),
+            go=gettext("Go to my place"),
+        )
+
 
 _ROW = """<li class="{me}place-{place}"{mark}>
   <span class="rank">{rank}</span>
@@ -61,27 +94,26 @@ def _row(
     link: str = "",
     is_marked: bool = False,
 ) -> str:
-    member = standing.member
+    member, words = standing.member, _Words.of(get_language())
     path = member.avatar_path if size > SMALL_PICTURE else member.small_avatar_path
     return _ROW.format(
         me="me " if standing.is_me else "",
         place=standing.rank or "none",
         mark=' id="me"' if is_marked else "",
-        rank=_rank(standing.rank),
-        movement=movement(standing.movement),
+        rank=_rank(standing.rank, words),
+        movement=_movement(standing.movement, words),
         picture=escape(path),
         size=size,
         loading=loading,
-        name=_name(standing, link),
-        score=_score(found, standing),
+        name=_name(standing, link, words),
+        score=_score(found, standing, words),
     )
 
 
-def _rank(rank: int | None) -> str:
+def _rank(rank: int | None, words: _Words) -> str:
     if rank is None:
-        return _absent(gettext("No rank"))
-    label = gettext("Rank")
-    return f'<span class="visually-hidden">{label} </span>{rank:,}'
+        return _absent(words.no_rank)
+    return f'<span class="visually-hidden">{words.rank} </span>{rank:,}'
 
 
 def _absent(label: str) -> str:
@@ -90,42 +122,43 @@ def _absent(label: str) -> str:
 
 def movement(moved: Movement) -> SafeString:
     """Write how far a member moved: an arrow to see, a word to hear."""
+    text = _movement(moved, _Words.of(get_language()))
+    return mark_safe(text)  # noqa: S308  # of our words and numbers
+
+
+def _movement(moved: Movement, words: _Words) -> str:
     text = ""
     if moved == "new":
-        word = gettext("New")
-        text = f'<span class="up">{word}</span>'
+        text = f'<span class="up">{words.new}</span>'
     elif moved == 0:
-        word = gettext("Unchanged")
         text = (
-            f'<span class="visually-hidden">{word}</span>'
+            f'<span class="visually-hidden">{words.unchanged}</span>'
             '<span class="same" aria-hidden="true">–</span>'
         )
     elif isinstance(moved, int):
-        up, down = ("up", gettext("Up"), "▲"), ("down", gettext("Down"), "▼")
+        up, down = ("up", words.up, "▲"), ("down", words.down, "▼")
         kind, word, arrow = up if moved > 0 else down
         text = (
             f'<span class="{kind}"><span class="visually-hidden">{word} </span>'
             f'<span aria-hidden="true">{arrow}</span>{abs(moved):,}</span>'
         )
-    return mark_safe(f'<span class="move">{text}</span>')  # noqa: S308  # of our words and numbers
+    return f'<span class="move">{text}</span>'
 
 
-def _name(standing: Standing, link: str) -> str:
+def _name(standing: Standing, link: str, words: _Words) -> str:
     name = f"<bdi>{escape(standing.member.nickname)}</bdi>"
     if not standing.is_me:
         return f'<span class="name">{name}</span>'
-    tag = gettext("Me")
-    name += f'<span class="tag">{tag}</span>'
+    name += f'<span class="tag">{words.me}</span>'
     if not link:
         return f'<span class="name">{name}</span>'
-    title = escape(gettext("Go to my place"))
-    return f'<a class="name" href="{escape(link)}" title="{title}">{name}</a>'
+    return f'<a class="name" href="{escape(link)}" title="{escape(words.go)}">{name}</a>'
 
 
-def _score(found: Ranking, standing: Standing) -> str:
+def _score(found: Ranking, standing: Standing, words: _Words) -> str:
     text, board = standing.score_text, found.board
     if not text:
-        return _absent(gettext("No score"))
+        return _absent(words.no_score)
     if short := compact(standing, board.decimals):
         text = (
             f'<span class="visually-hidden">{text}</span>'
