@@ -105,7 +105,7 @@ def gunicorn(folder: Path, workers: int, threads: int) -> Iterator[ServerProcess
     """Serve the site with the server that production uses."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
-    command += ["--workers", str(workers), "--threads", str(threads), "--preload"]
+    command += ["--workers", str(workers), "--threads", str(threads)]
     command.append("groupsite.wsgi:application")
     with answering(command, port, folder / "server.log") as server:
         yield server

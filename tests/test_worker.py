@@ -2,10 +2,17 @@
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+import requests
 from django.test import Client as Browser
 
 from tests.cast import Person
@@ -98,3 +105,67 @@ def test_calls_and_members_pages_have_no_session_even_for_an_operator(
         assert not answer.cookies and "Cookie" not in answer.headers.get("Vary", "")
         assert not hasattr(answer.wsgi_request, "session")
     assert olga.get("/groups/").wsgi_request.session.session_key
+
+
+def worker_cores(master: int) -> dict[int, str]:
+    """Return the cores that each worker of a Gunicorn may use, by the worker's pid."""
+    found = {}
+    for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+        status = Path(f"/proc/{pid}/status").read_text()
+        found[int(pid)] = re.findall(r"Cpus_allowed_list:\s+(\S+)", status)[0]
+    return found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Serve the site with Gunicorn as `gunicorn.conf.py` says, with a worker for each core."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'served.sqlite3'}",
+        "REDIS_URL": "",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "WEB_CONCURRENCY": str(len(os.sched_getaffinity(0))),
+    }
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, cwd=ROOT, env=environment, check=True, timeout=120)
+    command = [sys.executable, "-m", "gunicorn", "--bind", address, "groupsite.wsgi:application"]
+    log = tmp_path / "gunicorn.log"
+    with log.open("w") as said:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+    try:
+        until(lambda: is_ready(f"http://{address}"), log)
+        yield f"http://{address}", running.pid
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def until(holds: Callable[[], bool], log: Path | None = None) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text() if log else "not in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.no_service
+def test_gunicorn_keeps_each_worker_to_a_core_of_its_own(served: tuple[str, int]) -> None:
+    url, master = served
+    everyone = {str(core) for core in os.sched_getaffinity(0)}
+    until(lambda: sorted(worker_cores(master).values()) == sorted(everyone))
+    cores = worker_cores(master)
+    # Who comes after one that has ended takes the core that is free again.
+    ended = min(cores)
+    os.kill(ended, signal.SIGKILL)
+    until(lambda: ended not in worker_cores(master) and len(worker_cores(master)) == len(cores))
+    until(lambda: sorted(worker_cores(master).values()) == sorted(everyone))
+    for _turn in range(20):
+        assert requests.get(f"{url}/readyz", timeout=5).json()["database"] == "up"

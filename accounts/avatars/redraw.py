@@ -8,6 +8,7 @@ a picture that asks for more memory or time is refused, and a codec that crashes
 with it. Import Pillow only, since the start is part of every upload.
 """
 
+import os
 import resource
 import sys
 from io import BytesIO
@@ -65,6 +66,8 @@ def main() -> None:
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_CPU, MAX_SECONDS)
     limit(resource.RLIMIT_DATA, MAX_RESERVED)
+    if hasattr(os, "sched_setaffinity"):  # the server's process may keep to one core, and goes on
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
     sizes = [int(size) for size in sys.argv[1:]]
     sys.stdout.buffer.write(answer(sys.stdin.buffer.read(), sizes))
 
