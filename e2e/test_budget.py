@@ -128,6 +128,29 @@ def test_the_layout_does_not_shift_while_scrolling(visit, players, scheme: str) 
     assert phone.vitals()["shift"] < 0.001
 
 
+# The height of each place on the podium, and what it is before its name and score have come.
+HALVES = """still => {
+    const podium = document.querySelector('.podium').cloneNode(true);
+    document.querySelector('.podium').after(podium);
+    podium.classList.toggle('still', still);
+    return [...podium.children].map(place => {
+        const whole = place.getBoundingClientRect().height;
+        place.querySelectorAll('.name, .score, .move').forEach(part => part.remove());
+        return [whole, place.getBoundingClientRect().height];
+    });
+}"""
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_the_podium_does_not_grow_while_the_page_comes_in_pieces(
+    visit, players, still: bool
+) -> None:
+    page = visit(360).open(players.path_for(players.members[63]))
+    places = page.evaluate(HALVES, still)
+    assert len(places) == 3
+    assert all(abs(whole - half) < 1 for whole, half in places), places
+
+
 def test_the_page_works_without_scripts(visit, players) -> None:
     visitor = visit(360)
     session = visitor.page.context.new_cdp_session(visitor.page)
