@@ -260,7 +260,7 @@ CRASHES = {
     "a middleware": "django.middleware.common.CommonMiddleware.process_request",
     "the outer middleware": "django.middleware.security.SecurityMiddleware.process_request",
     "on the way back": "django.middleware.locale.LocaleMiddleware.process_response",
-    "rendering": "rest_framework.renderers.JSONRenderer.render",
+    "rendering": "core.renderers.JSONRenderer.render",
 }
 
 

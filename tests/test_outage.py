@@ -411,7 +411,7 @@ def lost(*args: Any, **kwargs: Any) -> Any:
 PLACES = {
     "a call's view": ("accounts.api.MeView.get", "/api/v1/me"),
     "authentication": ("accounts.models.TokenManager.valid", "/api/v1/me"),
-    "writing JSON": ("rest_framework.renderers.JSONRenderer.render", "/api/v1/me"),
+    "writing JSON": ("core.renderers.JSONRenderer.render", "/api/v1/me"),
     "a page's view": ("console.groups.rows_of", "/groups/"),
     "a page's template": ("django.template.defaulttags.CsrfTokenNode.render", "/groups/"),
     "who the operator is": ("django.contrib.auth.middleware.get_user", "/groups/"),
