@@ -7,6 +7,7 @@ the interpreter's memory wanders with them: a ranking of 50 then costs 1.4 times
 """
 
 import os
+from contextlib import suppress
 from typing import Any
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -28,4 +29,5 @@ def post_fork(server: Any, worker: Any) -> None:
     Such a machine has others to serve, who would choose as we do; there the kernel knows better.
     """
     if CORES and len(CORES) <= 2 * server.cfg.workers:
-        os.sched_setaffinity(0, {worker.core})
+        with suppress(OSError):  # where it is forbidden, the worker serves all the same
+            os.sched_setaffinity(0, {worker.core})

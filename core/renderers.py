@@ -3,19 +3,12 @@
 from typing import Any
 
 import orjson
-from django.utils.functional import Promise
 from rest_framework.renderers import BaseRenderer
 
 
 def as_json(value: Any) -> bytes:
     """Write a value as JSON in UTF-8, without spaces. Raises TypeError for what JSON has not."""
-    return orjson.dumps(value, _translated)
-
-
-def _translated(value: Any) -> str:
-    if isinstance(value, Promise):  # a sentence in the language of the request
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    return orjson.dumps(value)
 
 
 class JSONRenderer(BaseRenderer):

@@ -186,7 +186,7 @@ CHAPTERS = (
                     "What the group sees of that member goes to the operators for review: name, "
                     "avatar and name in the group. `member` is the `member.id` of a ranking. It "
                     "counts once for each member and what they show. The answer is the same "
-                    "whatever is meant, also where nobody is or where I have sent many today."
+                    "in every case, also where there is no such member or I have sent many today."
                 ),
                 (Example(_("An abusive name"), {"member": "2", "reason": "abuse"}),),
             ),

@@ -11,6 +11,7 @@ with it. Import Pillow only, since the start is part of every upload.
 import os
 import resource
 import sys
+from contextlib import suppress
 from io import BytesIO
 from typing import Final
 
@@ -66,7 +67,8 @@ def main() -> None:
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_CPU, MAX_SECONDS)
     limit(resource.RLIMIT_DATA, MAX_RESERVED)
-    if hasattr(os, "sched_setaffinity"):  # the server's process may keep to one core, and goes on
+    # Not on the one core to which the server's process may keep, which goes on meanwhile.
+    with suppress(AttributeError, OSError):  # elsewhere than on Linux, or where it is forbidden
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
     sizes = [int(size) for size in sys.argv[1:]]
     sys.stdout.buffer.write(answer(sys.stdin.buffer.read(), sizes))

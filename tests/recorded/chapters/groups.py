@@ -139,7 +139,7 @@ def reports(stage: Stage) -> None:
         person.enter("family")
     path = f"groups/{stage.chat('family')}/reports"
 
-    stage.title("The same answer, whoever is meant")
+    stage.title("The same answer in every case")
     for member in (bob.pk, bob.pk, alice.pk, 10**17):
         alice.post(path, {"member": str(member), "reason": "abuse"})
     alice.get("me/data")
