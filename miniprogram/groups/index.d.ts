@@ -14,8 +14,19 @@ export interface Options {
    * Called instead of `wx.login`, and never twice at the same time.
    */
   getToken?: (reason: TokenReason) => Promise<string>
-  /** Replaces `wx.request`, for example by `wx.cloud.callContainer`. */
+  /** Replaces `wx.request`. */
   transport?: Transport
+  /** Sends everything through `wx.cloud.callContainer` to this service of WeChat Cloud Run. */
+  cloud?: { env: string; service: string }
+  /** The entries of the menu ··· to show, as for `wx.showShareMenu`; by default the menu stays as it is. */
+  menus?: ('shareAppMessage' | 'shareTimeline')[]
+  /** The property of the app under which components find this client; defaults to `groupsite`. */
+  name?: string
+  /**
+   * The share of runs, 0 … 1, that report to the server what the phone could not do: no ids, at most
+   * three reports a run. Defaults to 0.1 in the released version and to 1 elsewhere.
+   */
+  diagnostics?: number
 }
 
 /** `start`: there is no token yet; `expired`: the server refused it; `stale`: `session_stale`. */
@@ -41,7 +52,7 @@ export interface Wx {
   request(options: any): unknown
   uploadFile(options: any): unknown
   getEnterOptionsSync(): EnterOptions
-  getShareInfo(options: any): unknown
+  getShareInfo?(options: any): unknown
   getGroupEnterInfo?(options: any): unknown
   getAccountInfoSync(): { miniProgram: { appId: string; envVersion: string } }
   /** Gives the base library's version and the phone's language; before 2.20.1, `getSystemInfoSync` does. */
@@ -50,8 +61,12 @@ export interface Wx {
   getStorageSync(key: string): any
   setStorageSync(key: string, value: any): void
   removeStorageSync(key: string): void
-  showShareMenu(options: any): unknown
+  updateShareMenu?(options: any): unknown
+  showShareMenu?(options: any): unknown
   onAppHide?(listener: () => void): void
+  onNetworkStatusChange?(listener: (status: { isConnected: boolean }) => void): void
+  cloud?: { callContainer(options: any): unknown }
+  getFileSystemManager?(): any
   /** Used by `<group-profile>`, as are the next two. */
   getPrivacySetting?(options: any): unknown
   requirePrivacyAuthorize?(options: any): unknown
@@ -60,18 +75,30 @@ export interface Wx {
 
 /** The options that `wx.getEnterOptionsSync` and `App.onShow` give. */
 export interface EnterOptions {
-  scene: number
+  scene?: number
   path?: string
   query?: Record<string, string | undefined>
   shareTicket?: string
   chatType?: number
+  /**
+   * Fetches encrypted data that names a group, from whatever else seals one: a chat tool, a private
+   * message. Called after logging in, and again after another log-in: fetch anew each time.
+   */
+  envelope?: () => Promise<Envelope> | Envelope
+}
+
+/** What `wx.getGroupEnterInfo` and the like return. */
+export interface Envelope {
+  encryptedData: string
+  iv: string
+  cloudID?: string
 }
 
 /** Why an entry has no group. */
 export type Reason =
   /** Opened from a one-to-one chat. */
   | 'single_chat'
-  /** The member has left that group. */
+  /** The member has left that group: in WeChat, or by `leave()` or `deleteMe()` since this opening. */
   | 'left_group'
   /** Opened from a chat, but WeChat does not say which. */
   | 'no_ticket'
@@ -89,7 +116,7 @@ export type Reason =
   | 'locked'
   /** The server, or WeChat behind it, is busy or down. */
   | 'unavailable'
-  /** A base library below 2.17.3. */
+  /** A base library below 2.17.3, or not WeChat at all. */
   | 'unsupported'
   /** Anything else; see `error`. */
   | 'failed'
@@ -170,11 +197,19 @@ export interface RankingEntry {
   rank: number | null
   /** Positive numbers are places gained. */
   movement: number | 'new' | null
-  member: { id: string; nickname: string; avatar: string }
+  member: RankedMember
   score: number | null
   scoreText: string | null
   achievedAt: string | null
   isMe: boolean
+}
+
+export interface RankedMember {
+  id: string
+  nickname: string
+  avatar: string
+  /** WeChat's id of this member within this group, where it is known; for `<open-data-item>`. */
+  groupOpenId: string | null
 }
 
 export interface Ranking {
@@ -213,6 +248,26 @@ export interface Submitted {
   periods: { key: string; value: number; changed: boolean }[]
 }
 
+export type Purpose = 'nickname' | 'avatar' | 'groups'
+
+export interface Consent {
+  purpose: Purpose
+  version: string
+  givenAt: string
+}
+
+export type ConsentChange =
+  /** Give consent to these purposes, under this version of the privacy notice. */
+  | { purposes: Purpose[]; version: string }
+  /** Withdraw it: the server deletes at once what it was for; `groups` leaves every group. */
+  | { withdraw: Purpose }
+
+export interface Report {
+  /** The reported member's id. */
+  member: string
+  reason: 'advert' | 'abuse' | 'impersonation' | 'illegal' | 'other'
+}
+
 export interface Upload {
   /** 0 … 100. */
   onProgress?: (percent: number) => void
@@ -231,8 +286,8 @@ export class GroupsError extends Error {
   /**
    * The server's (docs/errors.md), or the kit's own: `offline`, `timeout`, `interrupted`,
    * `bad_answer`, `domain_not_listed`, `left_group`, `not_from_group`, `privacy_refused`,
-   * `privacy_undeclared`, `unsupported`, `get_token`, `wx_fail`, and `http_502` and the like for
-   * responses that do not come from the server.
+   * `privacy_undeclared`, `unsupported`, `get_token`, `wx_fail`, `logged_out`, `misconfigured`,
+   * `failed`, and `http_502` and the like for responses that do not come from the server.
    */
   code: string
   status?: number
@@ -251,6 +306,7 @@ export interface Groups {
   /** Find out which group the mini-program was opened from, and bind it. Never rejects. */
   enter(options?: EnterOptions): Promise<Entry>
   groups(query?: { cursor?: string }): Promise<{ groups: Group[]; next: string | null }>
+  group(openGId: string): Promise<Group>
   me(): Promise<User>
   boards(): Promise<{ boards: Board[] }>
   ranking(openGId: string, query?: RankingQuery): Promise<Ranking>
@@ -259,16 +315,26 @@ export interface Groups {
     query?: { board?: string; period?: string; size?: number }
   ): Promise<Ranking>
   submitScore(submission: Submission): Promise<Submitted>
+  /** Report a member of a group to the operators. */
+  report(openGId: string, report: Report): Promise<void>
   setNickname(nickname: string): Promise<User>
   /** Upload an avatar; `filePath` is the one that `chooseAvatar` gave. */
   uploadAvatar(filePath: string, upload?: Upload): Promise<User>
+  /** Set my name within one group; an empty one removes it. */
+  setAlias(openGId: string, alias: string): Promise<Membership>
+  /** Return what I have agreed to, after a change if one is given. */
+  consent(change?: ConsentChange): Promise<{ consents: Consent[] }>
   hide(openGId: string, hidden?: boolean): Promise<Membership>
   leave(openGId: string): Promise<void>
   link(openGId: string, board?: string): Promise<{ url: string; expiresAt: string }>
   /** Return what `onShareAppMessage` returns; the card carries a shareTicket. */
   share(options?: ShareOptions): { title?: string; path: string; imageUrl?: string }
+  /** End this session, or all sessions of mine. Calls under way log in no more; a later call does. */
+  logout(options?: { everywhere?: boolean }): Promise<void>
   /** Delete the member and all their data on the server, and the session on the phone. */
   deleteMe(): Promise<void>
+  /** Call `listener` whenever the network comes back; returns a function that ends this. */
+  onOnline(listener: () => void): () => void
   /** Make any other call of the API, with the same log-in and errors: `request('/me/data')`. */
   request<T = unknown>(
     path: string,
@@ -276,14 +342,21 @@ export interface Groups {
   ): Promise<T>
 }
 
+/** Create a client. Never throws: if `options` are wrong, or this is not WeChat, its calls say so. */
 export function createGroups(options: Options): Groups
 
-/** Return the client that was created last, for the kit's own components. Throws if there is none. */
-export function inUse(): {
+/** Return the client of this name for components; throws a GroupsError if there is none. */
+export function findClient(name?: string): Client
+
+/** A client as components use it. */
+export interface Client {
   groups: Groups
   phone: {
     wx: Wx
-    language: 'zh' | 'en'
-    call(name: string, options?: object): Promise<any>
+    language: Language
+    /** Call a `wx` function with callbacks; rejects with a GroupsError, and ends within `timeout` ms. */
+    callWithTimeout(name: string, options?: { timeout?: number }): Promise<any>
   }
 }
+
+export type Language = 'zh' | 'zh-Hant' | 'en'
