@@ -67,6 +67,7 @@ export interface Wx {
   onNetworkStatusChange?(listener: (status: { isConnected: boolean }) => void): void
   cloud?: { callContainer(options: any): unknown }
   getFileSystemManager?(): any
+  getDeviceInfo?(): any
   /** Used by `<group-profile>`, as are the next two. */
   getPrivacySetting?(options: any): unknown
   requirePrivacyAuthorize?(options: any): unknown
@@ -318,10 +319,10 @@ export interface Groups {
   /** Report a member of a group to the operators. */
   report(openGId: string, report: Report): Promise<void>
   setNickname(nickname: string): Promise<User>
-  /** Upload an avatar; `filePath` is the one that `chooseAvatar` gave. */
-  uploadAvatar(filePath: string, upload?: Upload): Promise<User>
   /** Set my name within one group; an empty one removes it. */
   setAlias(openGId: string, alias: string): Promise<Membership>
+  /** Upload an avatar; `filePath` is the one that `chooseAvatar` gave. */
+  uploadAvatar(filePath: string, upload?: Upload): Promise<User>
   /** Return what I have agreed to, after a change if one is given. */
   consent(change?: ConsentChange): Promise<{ consents: Consent[] }>
   hide(openGId: string, hidden?: boolean): Promise<Membership>

@@ -2,10 +2,12 @@
 /*
  * groupsite's client for WeChat mini-programs: one file, no dependencies.
  *
- *   phone    `wx` as promises, its failures as GroupsErrors
- *   network  at most six requests at once, GETs retried
- *   session  one log-in at a time, a token stored between runs
- *   enter    which group the mini-program was opened from
+ *   phone        `wx` as promises that end, its failures as GroupsErrors
+ *   network      at most six requests at once, GETs retried
+ *   session      one log-in at a time, a token stored between runs
+ *   enter        which group the mini-program was opened from
+ *   client       the calls of the API, and the client's name on the app
+ *   diagnostics  what the phone could not do, told to the server
  *
  * index.d.ts documents and types every method; this file is checked against it.
  */
@@ -13,15 +15,23 @@
 /** @typedef {import('./index').Groups} Groups */
 
 const MIN_BASE_LIBRARY = '2.17.3'
+const GROUP_OPENID_LIBRARY = '3.7.8'
+const NAME = 'groupsite'
 
+// In milliseconds. A call may make several requests, with a log-in between them: DEADLINE is for all.
 const MAX_REQUESTS = 6
 const TIMEOUT = 10000
-const UPLOAD_TIMEOUT = 60000
+const UPLOAD_TIMEOUT = 25000
+const GROUP_TIMEOUT = 5000
 const GRACE = 2000
+const DEADLINE = 28000
 
 // A GET is retried after these delays, unless the server asks for another one of at most MAX_DELAY.
 const RETRY_DELAYS = [400, 1200]
 const MAX_DELAY = 5000
+
+const MAX_KEPT = 10
+const MAX_REPORTS = 3
 
 const GROUP_SCENES = [1008, 1044, 1096, 1158, 1160, 1185]
 const SINGLE_CHAT_SCENE = 1007
@@ -43,13 +53,31 @@ const MESSAGES = {
     domain_not_listed: '服务器域名尚未加入小程序后台的合法域名列表',
     left_group: '你已不在这个群里',
     not_from_group: '请从微信群里的卡片打开',
-    no_ticket: '未能获取群信息，请从微信群里的卡片重新打开',
     privacy_refused: '你没有同意隐私保护指引，因此无法使用这项功能',
     privacy_undeclared: '小程序的隐私保护指引里没有声明这项信息，请联系开发者',
-    unsupported: '微信版本过低，请更新微信后再试',
+    unsupported: '微信版本过低，或不在微信里，请更新微信后再试',
     get_token: '登录失败，请稍后重试',
     wx_fail: '微信没有完成这次操作，请重试',
+    logged_out: '你已退出登录，请重试',
+    misconfigured: '小程序没有填写服务器地址，请联系开发者',
     other: '出了点问题，请稍后重试'
+  },
+  'zh-Hant': {
+    offline: '網路連線失敗，請檢查網路後再試',
+    timeout: '網路太慢，請稍後再試',
+    interrupted: '請求被中斷，請再試一次',
+    bad_answer: '無法識別伺服器傳回的內容，請稍後再試',
+    domain_not_listed: '伺服器網域尚未加入小程式後台的合法網域清單',
+    left_group: '你已不在這個群組裡',
+    not_from_group: '請從微信群組裡的卡片開啟',
+    privacy_refused: '你沒有同意隱私權保護指引，因此無法使用這項功能',
+    privacy_undeclared: '小程式的隱私權保護指引沒有聲明這項資訊，請聯絡開發者',
+    unsupported: '微信版本過舊，或不在微信裡，請更新微信後再試',
+    get_token: '登入失敗，請稍後再試',
+    wx_fail: '微信沒有完成這次操作，請再試一次',
+    logged_out: '你已登出，請再試一次',
+    misconfigured: '小程式沒有填寫伺服器位址，請聯絡開發者',
+    other: '出了點問題，請稍後再試'
   },
   en: {
     offline: 'No connection. Check the network and try again',
@@ -59,12 +87,13 @@ const MESSAGES = {
     domain_not_listed: "The server's domain is not in this mini-program's list of allowed domains",
     left_group: 'You are no longer in this group',
     not_from_group: 'Open this from a card in a WeChat group',
-    no_ticket: 'WeChat did not say which group this is. Open the card in the group again',
     privacy_refused: 'This is not available because you did not agree to the privacy notice',
     privacy_undeclared: 'The privacy notice does not declare this. Please contact the developers',
-    unsupported: 'This version of WeChat is too old. Please update it',
+    unsupported: 'This needs a newer version of WeChat. Please update it',
     get_token: 'Logging in failed. Try again later',
     wx_fail: 'WeChat could not do this. Try again',
+    logged_out: 'You are logged out. Try again',
+    misconfigured: "This mini-program has no server's address. Please contact the developers",
     other: 'Something went wrong. Try again later'
   }
 }
@@ -80,8 +109,9 @@ class GroupsError extends Error {
 
 // The phone
 
-function createPhone (wx) {
-  const language = /^zh/i.test(baseInfo(wx).language || 'zh') ? 'zh' : 'en'
+/** Wrap `wx`, or `{}` where there is none; `onFailure(name, error)` hears of each failed call. */
+function createPhone (wx, onFailure) {
+  const language = languageOf(baseInfo(wx).language)
 
   function error (code, details) {
     const messages = MESSAGES[language]
@@ -97,17 +127,24 @@ function createPhone (wx) {
   function call (name, options, onTask) {
     return new Promise((resolve, reject) => {
       if (typeof wx[name] !== 'function') throw error('unsupported', { errMsg: `wx.${name} is missing` })
-      const callbacks = { success: resolve, fail: cause => reject(failure(name, cause)) }
-      const task = wx[name](Object.assign({}, options, callbacks))
-      if (onTask && task) onTask(task)
+      const callbacks = {
+        success: result => resolve(result || {}),
+        fail: cause => reject(failure(name, cause))
+      }
+      try {
+        const task = wx[name](Object.assign({}, options, callbacks))
+        if (onTask && task) onTask(task)
+      } catch (cause) {
+        reject(failure(name, cause))
+      }
     })
   }
 
-  // A call that never ends must not block the others.
-  function withTimeout (name, promise, timeout = TIMEOUT) {
+  /** Reject with `timeout` if the promise does not end in time: a call that hangs must not block others. */
+  function withTimeout (name, promise, milliseconds) {
     return new Promise((resolve, reject) => {
       const expire = () => reject(error('timeout', { errMsg: `${name}: no response` }))
-      const timer = setTimeout(expire, timeout + GRACE)
+      const timer = setTimeout(expire, milliseconds)
       const stopTimer = settle => value => {
         clearTimeout(timer)
         settle(value)
@@ -116,19 +153,40 @@ function createPhone (wx) {
     })
   }
 
-  function callWithTimeout (name, options, onTask) {
-    return withTimeout(name, call(name, options, onTask), options && options.timeout)
+  async function callWithTimeout (name, options, onTask, milliseconds) {
+    const { timeout = TIMEOUT } = options || {}
+    try {
+      return await withTimeout(name, call(name, options, onTask), milliseconds || timeout + GRACE)
+    } catch (error) {
+      onFailure(name, error)
+      throw error
+    }
   }
 
-  return { wx, language, error, failure, call, callWithTimeout, withTimeout }
+  /** Return the cause as a GroupsError, also if another copy of this module made it. */
+  function asGroupsError (cause) {
+    return cause && cause.name === 'GroupsError' ? cause : error('failed', { errMsg: String(cause) })
+  }
+
+  return { wx, language, error, failure, call, callWithTimeout, withTimeout, asGroupsError }
+}
+
+/** Return what `work` returns, or null if it throws or has nothing. */
+function attempt (work) {
+  try {
+    return work() || null
+  } catch (_) {
+    return null
+  }
 }
 
 function baseInfo (wx) {
-  try {
-    return (wx.getAppBaseInfo ? wx.getAppBaseInfo() : wx.getSystemInfoSync()) || {}
-  } catch (_) {
-    return {}
-  }
+  return attempt(() => wx.getAppBaseInfo ? wx.getAppBaseInfo() : wx.getSystemInfoSync()) || {}
+}
+
+function languageOf (tag) {
+  if (/^zh[-_](tw|hk|mo|hant)/i.test(tag)) return 'zh-Hant'
+  return !tag || /^zh/i.test(tag) ? 'zh' : 'en'
 }
 
 function codeOf (name, cause) {
@@ -137,7 +195,7 @@ function codeOf (name, cause) {
   // On some phones the numbers are strings, on others they are only in the text.
   const numbers = [errno, cause.errCode, cause.err_code].concat(text.match(/\b\d{5}\b/g) || []).map(Number)
   if (numbers.includes(LEFT_GROUP)) return 'left_group'
-  if (numbers.includes(NOT_FROM_GROUP)) return 'not_from_group'
+  if (numbers.includes(NOT_FROM_GROUP) || /invalid scene/i.test(text)) return 'not_from_group'
   if (PRIVACY_REFUSED.includes(errno) || /privacy permission is not authorized/.test(text)) return 'privacy_refused'
   if (errno === PRIVACY_UNDECLARED || /not declared in the privacy/.test(text)) return 'privacy_undeclared'
   if (/time ?out/i.test(text)) return 'timeout'
@@ -148,16 +206,29 @@ function codeOf (name, cause) {
 }
 
 function isOlder (version, other) {
-  const [numbers, otherNumbers] = [version, other].map(text => text.split('.').map(Number))
+  const [numbers, otherNumbers] = [version, other].map(text => String(text).split('.').map(Number))
   const first = otherNumbers.findIndex((number, index) => number !== (numbers[index] || 0))
   return first >= 0 && (numbers[first] || 0) < otherNumbers[first]
 }
 
-function accountOf (wx) {
-  try {
-    return wx.getAccountInfoSync().miniProgram
-  } catch (_) {
-    return {}
+/** Return a function that calls `listener` whenever the network comes back, until what it returns is called. */
+function createOnline (wx) {
+  const listeners = new Set()
+  let isWatching = false
+
+  function watch () {
+    if (isWatching) return
+    isWatching = true
+    attempt(() => wx.onNetworkStatusChange(({ isConnected }) => {
+      if (isConnected) Array.from(listeners).forEach(listener => attempt(listener))
+    }))
+  }
+
+  return listener => {
+    watch()
+    const own = () => listener()
+    listeners.add(own)
+    return () => { listeners.delete(own) }
   }
 }
 
@@ -167,10 +238,12 @@ function createNetwork (phone, transport) {
   const waiting = []
   let active = 0
 
-  async function withSlot (work) {
+  // A job that has ended while it waited sends nothing any more.
+  async function withSlot (job, work) {
     if (active < MAX_REQUESTS) active += 1
     else await new Promise(resolve => waiting.push(resolve))
     try {
+      if (job.hasEnded) throw phone.error('timeout', { errMsg: 'the call has ended' })
       return await work()
     } finally {
       // The slot goes to the next request in line, if there is one.
@@ -187,56 +260,57 @@ function createNetwork (phone, transport) {
     }
   }
 
-  async function send (request) {
-    return readBody(await withSlot(() => transport
-      ? phone.withTimeout('transport', callTransport(request))
+  async function sendOnce (job, request) {
+    return readResponse(await withSlot(job, () => transport
+      ? phone.withTimeout('transport', callTransport(request), request.timeout + GRACE)
       : phone.callWithTimeout('request', request)))
   }
 
-  async function upload (options, onProgress) {
+  async function upload (job, options, onProgress) {
     const onTask = task => {
       if (onProgress && task.onProgressUpdate) task.onProgressUpdate(({ progress }) => onProgress(progress))
     }
-    return readBody(await withSlot(() => phone.callWithTimeout('uploadFile', options, onTask)))
+    return readResponse(await withSlot(job, () => phone.callWithTimeout('uploadFile', options, onTask)))
   }
 
   // wx.request calls `success` for every status, and wx.uploadFile gives its body as text.
-  function readBody (response) {
-    const status = response.statusCode
-    if (status === 204) return null
-    const body = parseBody(response.data)
-    if (!(status >= 200 && status < 300)) throw errorFrom(response, body || {})
-    if (!body) throw phone.error('bad_answer', { status })
-    return body
+  function readResponse (response) {
+    const { statusCode, data, header } = response || {}
+    const status = Number(statusCode)
+    const body = parseBody(data)
+    if (status === 204 || status === 304) return { status, header, body: null }
+    if (status >= 200 && status < 300 && body) return { status, header, body }
+    if (!status || status < 300) throw phone.error('bad_answer', { status })
+    throw errorFrom(status, header, body || {})
   }
 
-  function errorFrom (response, body) {
-    const status = response.statusCode
+  function errorFrom (status, header, body) {
     const error = phone.error(body.code || `http_${status}`, { status })
     if (body.detail) error.message = body.detail
     if (body.fields) error.fields = body.fields
-    error.requestId = body.requestId || headerOf(response, 'x-request-id')
-    error.retryAfter = Number(body.retryAfter || headerOf(response, 'retry-after')) || undefined
+    error.requestId = body.requestId || headerOf(header, 'x-request-id')
+    error.retryAfter = Number(body.retryAfter || headerOf(header, 'retry-after')) || undefined
     return error
   }
 
   // Only a GET is retried: a POST whose response is lost may still have reached the server.
-  async function sendWithRetries (request) {
+  async function sendWithRetries (job, request) {
     const startedAt = Date.now()
     for (const usualDelay of RETRY_DELAYS) {
       try {
-        return await send(request)
+        return await sendOnce(job, request)
       } catch (error) {
         const delay = error.retryAfter ? error.retryAfter * 1000 : usualDelay
         if (!isTemporary(error) || delay > MAX_DELAY || Date.now() - startedAt > TIMEOUT) throw error
         await sleep(delay)
       }
     }
-    return send(request)
+    return sendOnce(job, request)
   }
 
   return {
-    send: request => request.method === 'GET' ? sendWithRetries(request) : send(request),
+    /** Resolve to `{ status, header, body }`; the body is null for 204 and 304. */
+    send: (job, request) => (request.method === 'GET' ? sendWithRetries : sendOnce)(job, request),
     upload
   }
 }
@@ -251,17 +325,12 @@ function isUnreachable (error) {
 
 /** Return the object in a body, or null if there is none. */
 function parseBody (data) {
-  try {
-    const value = typeof data === 'string' ? JSON.parse(data) : data
-    return typeof value === 'object' ? value : null
-  } catch (_) {
-    return null
-  }
+  const value = typeof data === 'string' ? attempt(() => JSON.parse(data)) : data
+  return value && typeof value === 'object' && !Array.isArray(value) ? value : null
 }
 
-function headerOf (response, name) {
-  const header = response.header || {}
-  const key = Object.keys(header).find(key => key.toLowerCase() === name)
+function headerOf (header, name) {
+  const key = Object.keys(header || {}).find(key => key.toLowerCase() === name)
   return key && header[key]
 }
 
@@ -269,18 +338,45 @@ function sleep (milliseconds) {
   return new Promise(resolve => setTimeout(resolve, milliseconds))
 }
 
+/** Return a transport through WeChat Cloud Run's gateway, which needs no domain. */
+function cloudTransport (wx, { env, service }) {
+  return ({ url, method, header, data, timeout }) => wx.cloud.callContainer({
+    config: { env },
+    path: url.replace(/^https?:\/\/[^/]+/, ''),
+    header: Object.assign({ 'X-WX-SERVICE': service }, header),
+    method,
+    data,
+    timeout
+  })
+}
+
 // The session
 
-/** Create a session; `fetchToken(reason)` logs in, `storage` keeps the token for the next run. */
-function createSession (fetchToken, storage) {
+/**
+ * Create a session; `fetchToken(job, reason)` logs in, `storage` keeps the token for the next run.
+ *
+ * A job is one call of the client. When the session ends, by `deleteMe()` or `logout()`, the jobs under
+ * way log in no more: the account that this would make is one that nobody asked for.
+ */
+function createSession (phone, fetchToken, storage) {
   let current = storage.read()
+  let age = 0
   /** @type {Promise<string> | null} */
   let pending = null
+  /** @type {Promise<void> | null} */
+  let ending = null
+
+  const begin = () => ({ age, hasEnded: false, endsSession: false })
+
+  async function beforeLogIn (job) {
+    if (job.age === age && ending && !job.endsSession) await ending
+    if (job.age !== age) throw phone.error('logged_out')
+  }
 
   // Two log-ins at once would each make the other's session_key stale.
   function renew (reason) {
     const clearPending = () => { pending = null }
-    const renewal = pending = fetchToken(reason).then(token => {
+    const renewal = pending = fetchToken(begin(), reason).then(token => {
       current = token
       storage.write(token)
       return token
@@ -289,66 +385,97 @@ function createSession (fetchToken, storage) {
     return renewal
   }
 
+  async function tokenOtherThan (job, oldToken, reason) {
+    await beforeLogIn(job)
+    const token = await (pending || (current && current !== oldToken ? current : renew(reason)))
+    await beforeLogIn(job)
+    return token
+  }
+
   return {
-    async token () {
-      return pending || current || renew('start')
-    },
+    begin,
+    hasToken: () => Boolean(current || pending),
+    token: job => tokenOtherThan(job, null, 'start'),
     /** Return a token other than `oldToken`, and fetch one unless another call already has. */
-    async replace (oldToken, reason) {
-      if (pending) return pending
-      return current && current !== oldToken ? current : renew(reason)
-    },
-    forget () {
-      current = null
-      storage.remove()
+    replace: tokenOtherThan,
+    /** Run `work(job)`, which ends this session on the server; later calls wait for it. */
+    async end (work) {
+      age += 1
+      const job = Object.assign(begin(), { endsSession: true })
+      const before = Promise.all([ending, pending && pending.catch(() => {})])
+      const ended = before.then(() => work(job))
+      ending = ended.catch(() => {})
+      const last = ending
+      try {
+        await ended
+        current = null
+        storage.remove()
+      } finally {
+        if (ending === last) ending = null
+      }
     }
   }
 }
 
 // If the storage is full or blocked, the next start logs in again; nothing else is lost.
 function createStorage (wx, key) {
-  const ignoreErrors = work => {
-    try {
-      return work()
-    } catch (_) {
-      return null
-    }
-  }
   return {
-    read: () => ignoreErrors(() => wx.getStorageSync(key)) || null,
-    write: value => ignoreErrors(() => wx.setStorageSync(key, value)),
-    remove: () => ignoreErrors(() => wx.removeStorageSync(key))
+    read () {
+      const token = attempt(() => wx.getStorageSync(key))
+      return typeof token === 'string' ? token : null
+    },
+    write: value => attempt(() => wx.setStorageSync(key, value)),
+    remove: () => attempt(() => wx.removeStorageSync(key))
   }
 }
 
 // Entering
 
-/** Create `enter`; `bind(fetchEnvelope, scene)` binds the group on the server. */
-function createEnter (phone, bind, supported) {
+/** Create `enter`; `bind(job, fetchEnvelope, scene)` binds the group on the server. */
+function createEnter (phone, bind, run, supported) {
   const { wx } = phone
   let visit = 0
   /** @type {{ key: string, entry: Promise<any> } | null} */
   let last = null
 
   // Counted on hide: listeners of the next show then all see a new visit, in whatever order they run.
-  if (wx.onAppHide) wx.onAppHide(() => { visit += 1 })
+  attempt(() => wx.onAppHide(() => { visit += 1 }))
+  const knowsGroupOpenId = !isOlder(baseInfo(wx).SDKVersion || '0', GROUP_OPENID_LIBRARY)
 
-  async function fetchEnvelope (shareTicket) {
+  // getGroupEnterInfo speaks of the latest launch, which another card may be by now.
+  function isLatest ({ scene, shareTicket }) {
+    const latest = enterOptions(wx)
+    return latest.scene === undefined || (latest.scene === scene && latest.shareTicket === shareTicket)
+  }
+
+  async function fetchEnvelope (options) {
+    const { shareTicket, envelope } = options
+    if (envelope) return envelopeOf(await phone.withTimeout('envelope', resolved(envelope), TIMEOUT))
     try {
-      const result = await phone.callWithTimeout('getGroupEnterInfo')
-      if (!result.encryptedData) throw phone.error('not_from_group', { errMsg: result.errMsg })
-      return envelopeOf(result)
+      if (isLatest(options)) {
+        const data = knowsGroupOpenId ? { needGroupOpenID: true } : {}
+        const result = await phone.callWithTimeout('getGroupEnterInfo', data, undefined, GROUP_TIMEOUT)
+        if (isLatest(options)) return envelopeOf(result)
+      }
     } catch (error) {
       const isFinal = error.code === 'left_group' || error.code === 'privacy_refused'
-      if (isFinal || !shareTicket) throw error
-      return envelopeOf(await phone.callWithTimeout('getShareInfo', { shareTicket }))
+      if (isLatest(options) && (isFinal || !shareTicket)) throw error
     }
+    if (!shareTicket) throw phone.error('not_from_group', { errMsg: 'another card was opened meanwhile' })
+    return envelopeOf(await phone.callWithTimeout('getShareInfo', { shareTicket }, undefined, GROUP_TIMEOUT))
+  }
+
+  function envelopeOf (result) {
+    const { encryptedData, iv, cloudID } = result || {}
+    if (!encryptedData) throw phone.error('not_from_group', { errMsg: result && result.errMsg })
+    return { encryptedData, iv, cloudID }
   }
 
   /** Return why these options cannot come from a group, or null if they can. */
   function reasonFromOptions (options) {
-    const { scene, chatType, shareTicket } = options
+    const { scene, chatType, shareTicket, envelope } = options
     if (!supported) return 'unsupported'
+    if (envelope) return null
     if (TIMELINE_SCENES.includes(scene)) return 'timeline'
     if (SINGLE_CHATS.includes(chatType)) return 'single_chat'
     if (shareTicket || GROUP_CHATS.includes(chatType) || GROUP_SCENES.includes(scene)) return null
@@ -360,16 +487,16 @@ function createEnter (phone, bind, supported) {
     const reason = reasonFromOptions(options)
     if (reason) return { group: null, reason, query }
     try {
-      const { group, created } = await bind(() => fetchEnvelope(options.shareTicket), options.scene)
-      if (!group) throw phone.error('bad_answer')
+      const { group, created } = await run(job => bind(job, () => fetchEnvelope(options), options.scene))
       return { group, created, query }
     } catch (error) {
       return { group: null, reason: reasonFromError(error), query, error }
     }
   }
 
-  return function enter (given) {
+  function enter (given) {
     const options = given || enterOptions(wx)
+    if (options.envelope) return enterOnce(options)
     // Android keeps scene and ticket after Home and back, but a ticket belongs to one opening.
     const key = options.shareTicket || `${options.scene} in visit ${visit}`
     if (last && last.key === key) return last.entry
@@ -379,10 +506,33 @@ function createEnter (phone, bind, supported) {
     })
     return current.entry
   }
+
+  /** Answer later calls for the same opening with what `change(entry)` returns. */
+  function changeEntry (change) {
+    if (last) last.entry = last.entry.then(entry => entry.group ? change(entry) : entry)
+  }
+
+  return {
+    enter,
+    changed (openGId, membership) {
+      changeEntry(entry => entry.group.openGId === openGId
+        ? Object.assign({}, entry, { group: Object.assign({}, entry.group, { membership }) })
+        : entry)
+    },
+    /** Answer the same opening with `left_group`: entering again would undo what the member just did. */
+    left (openGId) {
+      changeEntry(entry => !openGId || entry.group.openGId === openGId
+        ? { group: null, reason: 'left_group', query: entry.query }
+        : entry)
+    },
+    forget () {
+      last = null
+    }
+  }
 }
 
 function enterOptions (wx) {
-  return wx.getEnterOptionsSync ? wx.getEnterOptionsSync() : {} // missing before 2.9.4
+  return attempt(() => wx.getEnterOptionsSync()) || {} // missing before 2.9.4
 }
 
 const FINAL_REASONS = ['single_chat', 'left_group', 'timeline', 'unsupported']
@@ -404,125 +554,218 @@ function reasonFromError (error) {
   return REASON_BY_CODE[error.code] || (isTemporary(error) ? 'unavailable' : 'failed')
 }
 
-function envelopeOf ({ encryptedData, iv }) {
-  return { encryptedData, iv }
+// Diagnostics
+
+// Not worth a report: what the member wants, and a network that is away.
+const EXPECTED = ['left_group', 'privacy_refused', 'offline', 'interrupted']
+
+/** Return `report(name, error)`, which tells the server what the phone could not do: no ids, and little. */
+function createDiagnostics (wx, share, send) {
+  const reported = new Set()
+  const isSampled = Math.random() < share
+
+  return function report (where, { code, errMsg, errno }) {
+    const kind = `${where} ${code}`
+    if (!isSampled || where === 'request' || EXPECTED.includes(code)) return
+    if (reported.has(kind) || reported.size >= MAX_REPORTS) return
+    reported.add(kind)
+    const { SDKVersion } = baseInfo(wx)
+    const { platform } = attempt(() => (wx.getDeviceInfo || wx.getSystemInfoSync)()) || {}
+    const { scene } = enterOptions(wx)
+    const text = errMsg && String(errMsg).slice(0, 200)
+    send({ where, code, errMsg: text, errno, scene, SDKVersion, platform })
+  }
 }
 
 // The client
 
-/** @type {{ groups: Groups, phone: ReturnType<typeof createPhone> } | null} */
-let latestClient = null
+/** @type {Map<string, Groups>} Where there is no app to keep them on. */
+const clients = new Map()
 
 /** @param {import('./index').Options} options */
 function createGroups (options) {
-  const phone = createPhone(options.wx || wx)
-  const account = accountOf(phone.wx)
-  const appid = options.appid || account.appId
+  const settings = options || {}
+  const { getToken, cloud } = settings
+  const phone = createPhone(settings.wx || attempt(() => wx) || {}, (name, error) => report(name, error))
+  const account = attempt(() => phone.wx.getAccountInfoSync().miniProgram) || {}
+  const appid = settings.appid || account.appId
   const environment = account.envVersion || 'release'
-  const base = apiUrl(options.baseUrl, environment)
-  const supported = !isOlder(baseInfo(phone.wx).SDKVersion || MIN_BASE_LIBRARY, MIN_BASE_LIBRARY)
-  if (!supported) console.warn(`groupsite needs base library ${MIN_BASE_LIBRARY} or newer (需要基础库 ${MIN_BASE_LIBRARY} 及以上)`)
+  const base = apiUrl(settings.baseUrl, environment, cloud)
+  const { SDKVersion = MIN_BASE_LIBRARY } = baseInfo(phone.wx)
+  const isWeChat = attempt(() => typeof phone.wx.login === 'function')
+  const supported = Boolean(isWeChat) && !isOlder(SDKVersion || MIN_BASE_LIBRARY, MIN_BASE_LIBRARY)
+  if (isWeChat && !supported) console.warn(`groupsite needs base library ${MIN_BASE_LIBRARY} or newer (需要基础库 ${MIN_BASE_LIBRARY} 及以上)`)
+  if (!base) console.error(`createGroups: there is no baseUrl for "${environment}" (没有这个环境的 baseUrl)`)
 
-  const network = createNetwork(phone, options.transport)
+  const network = createNetwork(phone, settings.transport || (cloud && cloudTransport(phone.wx, cloud)))
   const storage = createStorage(phone.wx, ['groupsite', appid, environment, base].join(' '))
-  const { getToken } = options
-  const session = createSession(getToken ? reason => callGetToken(getToken, reason) : logIn, storage)
-  const enterGroup = createEnter(phone, bind, supported)
+  const fetchToken = getToken ? (job, reason) => callGetToken(getToken, reason) : logIn
+  const session = createSession(phone, fetchToken, storage)
+  const entering = createEnter(phone, bind, run, supported)
+  const share = settings.diagnostics === undefined ? (environment === 'release' ? 0.1 : 1) : settings.diagnostics
+  const report = createDiagnostics(phone.wx, share, data => {
+    send(session.begin(), 'POST', '/diagnostics', data).catch(() => {})
+  })
 
-  function headers (token) {
-    const header = { 'accept-language': phone.language === 'zh' ? 'zh-CN' : 'en' }
-    return token ? Object.assign(header, { authorization: `Bearer ${token}` }) : header
-  }
-
-  function send (method, path, data, token) {
-    const header = Object.assign(headers(token), { 'content-type': 'application/json' })
-    return network.send({ url: base + path, method, header, data, timeout: TIMEOUT })
-  }
-
-  async function logIn () {
+  /** Run `work(job)` for a caller: whatever happens, it ends in time, and fails with a GroupsError. */
+  async function run (work) {
+    const job = session.begin()
     try {
-      return await exchangeCode()
-    } catch (error) {
-      if (error.code !== 'invalid_code') throw error
-      return exchangeCode()
+      return await phone.withTimeout('groupsite', resolved(() => work(job)), DEADLINE)
+    } catch (cause) {
+      throw phone.asGroupsError(cause)
+    } finally {
+      job.hasEnded = true
     }
   }
 
-  async function exchangeCode () {
+  // Requests
+
+  function headers (token) {
+    const header = { 'accept-language': phone.language === 'en' ? 'en' : 'zh-CN' }
+    return token ? Object.assign(header, { authorization: `Bearer ${token}` }) : header
+  }
+
+  function send (job, method, path, data, token, moreHeaders) {
+    if (!base) return Promise.reject(phone.error('misconfigured', { errMsg: `no baseUrl for "${environment}"` }))
+    const header = Object.assign(headers(token), { 'content-type': 'application/json' }, moreHeaders)
+    return network.send(job, { url: base + path, method, header, data, timeout: TIMEOUT })
+  }
+
+  /** Check that a response has an object in `key`: something between phone and server may have answered. */
+  function checked (body, key) {
+    if (!body || !body[key]) throw phone.error('bad_answer', { errMsg: `the response has no ${key}` })
+    return body
+  }
+
+  async function logIn (job) {
+    try {
+      return await exchangeCode(job)
+    } catch (error) {
+      if (error.code !== 'invalid_code') throw error
+      return exchangeCode(job)
+    }
+  }
+
+  async function exchangeCode (job) {
     const { code } = await phone.callWithTimeout('login', { timeout: TIMEOUT })
-    const body = appid ? { code, appid } : { code }
-    const { token } = await send('POST', '/login', body)
-    if (!token) throw phone.error('bad_answer')
-    return token
+    const data = appid ? { code, appid } : { code }
+    const { body } = await send(job, 'POST', '/login', data)
+    return checked(body, 'token').token
   }
 
   async function callGetToken (getToken, reason) {
     try {
-      const token = await getToken(reason)
+      const token = await phone.withTimeout('getToken', resolved(() => getToken(reason)), TIMEOUT + GRACE)
       if (!token) throw new TypeError('getToken returned no token')
       return token
     } catch (cause) {
-      throw cause instanceof GroupsError ? cause : phone.error('get_token', { errMsg: String(cause) })
+      throw cause && cause.name === 'GroupsError' ? cause : phone.error('get_token', { errMsg: String(cause) })
     }
   }
 
   /** Run `work(token)`, and once more with another token if the server refuses this one. */
-  async function withToken (work) {
-    const token = await session.token()
+  async function withToken (job, work) {
+    const token = await session.token(job)
     try {
       return await work(token)
     } catch (error) {
       if (tokenReason(error) !== 'expired') throw error
-      return work(await session.replace(token, 'expired'))
+      return work(await session.replace(job, token, 'expired'))
     }
   }
 
   // The server must know the session_key before WeChat encrypts with it: get a token first, then the
   // envelope, and a new envelope after every log-in.
-  async function bind (fetchEnvelope, scene) {
+  async function bind (job, fetchEnvelope, scene) {
     const tried = []
-    let token = await session.token()
+    let token = await session.token(job)
     for (;;) {
-      const envelope = await fetchEnvelope()
+      const { encryptedData, iv, cloudID } = await fetchEnvelope()
+      const envelope = cloud ? { encryptedData, iv, cloudID } : { encryptedData, iv }
       try {
-        return await send('POST', '/groups/bind', Object.assign(envelope, { scene }), token)
+        const { body } = await send(job, 'POST', '/groups/bind', Object.assign(envelope, { scene }), token)
+        return checked(body, 'group')
       } catch (error) {
         const reason = tokenReason(error)
         if (!reason || tried.includes(reason)) throw error
         tried.push(reason)
-        token = await session.replace(token, reason)
+        token = await session.replace(job, token, reason)
       }
     }
   }
 
-  /** @param {{ method?: string, data?: any }} options */
-  function request (path, options = {}) {
-    const { method = 'GET', data } = options
-    const fullPath = path.startsWith('/') ? path : `/${path}`
-    if (method !== 'GET') return withToken(token => send(method, fullPath, data, token))
-    return withToken(token => send(method, withQuery(fullPath, data), undefined, token))
+  async function call (job, method, path, data) {
+    const { body } = await withToken(job, token => send(job, method, path, data, token))
+    return body
   }
 
-  const get = (path, query) => request(path, { data: query })
-  const post = (path, data) => request(path, { method: 'POST', data })
-  const put = (path, data) => request(path, { method: 'PUT', data })
-  const remove = path => request(path, { method: 'DELETE' })
+  const get = (path, query) => run(job => call(job, 'GET', withQuery(path(), query)))
+  const post = (path, data) => run(job => call(job, 'POST', path(), data))
+  const put = (path, data) => run(job => call(job, 'PUT', path(), data))
+  const remove = path => run(job => call(job, 'DELETE', path()))
 
-  // Without this, shared cards carry no shareTicket. It fails if no page is open yet, which is harmless.
+  // Rankings: what has not changed is not sent again.
+  const kept = new Map()
+
+  function readRanking (path, query) {
+    return run(job => withToken(job, async token => {
+      const address = withQuery(path(), query)
+      const key = `${token} ${address}`
+      const before = kept.get(key)
+      const condition = before && { 'if-none-match': before.etag }
+      const { status, header, body } = await send(job, 'GET', address, undefined, token, condition)
+      if (status === 304 && before) return Object.assign(JSON.parse(before.text), serverTimeOf(header))
+      const ranking = checked(body, 'entries')
+      keep(key, headerOf(header, 'etag'), ranking)
+      return ranking
+    }))
+  }
+
+  function keep (key, etag, ranking) {
+    kept.delete(key)
+    if (etag) kept.set(key, { etag, text: JSON.stringify(ranking) })
+    if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value)
+  }
+
+  // Sharing
+
+  // Without this, shared cards carry no shareTicket. Only the attribute is set, and the menu is left as
+  // the app has it; with `isUpdatableMessage: false`, iOS would drop the ticket. It fails if no page is
+  // open yet, which is harmless.
   function enableShareTickets () {
-    phone.call('showShareMenu', { withShareTicket: true }).catch(() => {})
+    const { menus } = settings
+    const [name, data] = menus ? ['showShareMenu', { menus }] : ['updateShareMenu', {}]
+    phone.call(name, Object.assign({ withShareTicket: true }, data)).catch(() => {})
   }
 
-  function enter (options) {
+  /** @type {Groups['share']} */
+  function shareCard (options) {
+    const { title, path, query, imageUrl } = options || {}
     enableShareTickets()
-    return enterGroup(options)
+    const card = { path: withQuery(String(path || currentPath(phone.wx)), query) }
+    if (title) card.title = title
+    if (imageUrl) card.imageUrl = imageUrl
+    return card
+  }
+
+  // Calls that do more than one request
+
+  /** @type {Groups['enter']} */
+  async function enter (options) {
+    enableShareTickets()
+    try {
+      return await entering.enter(options)
+    } catch (cause) {
+      return { group: null, reason: 'failed', query: {}, error: phone.asGroupsError(cause) }
+    }
   }
 
   /** @type {Groups['submitScore']} */
   async function submitScore (submission) {
-    const idempotencyKey = submission.idempotencyKey || randomKey()
+    const idempotencyKey = (submission && submission.idempotencyKey) || randomKey()
     try {
-      return await post('/scores', Object.assign({}, submission, { idempotencyKey }))
+      return await post(() => '/scores', Object.assign({}, submission, { idempotencyKey }))
     } catch (error) {
       throw Object.assign(error, { idempotencyKey })
     }
@@ -530,44 +773,117 @@ function createGroups (options) {
 
   /** @type {Groups['uploadAvatar']} */
   function uploadAvatar (filePath, { onProgress } = {}) {
+    return run(job => withToken(job, async token => {
+      const { body } = await (cloud ? sendPicture(job, filePath, token) : uploadFile(job, filePath, token, onProgress))
+      return body
+    }))
+  }
+
+  function uploadFile (job, filePath, token, onProgress) {
+    if (!base) throw phone.error('misconfigured')
     const file = { url: `${base}/me/avatar`, filePath, name: 'avatar', timeout: UPLOAD_TIMEOUT }
-    return withToken(token => network.upload(Object.assign({ header: headers(token) }, file), onProgress))
+    return network.upload(job, Object.assign({ header: headers(token) }, file), onProgress)
   }
 
-  /** @type {Groups['share']} */
-  function share ({ title, path, query, imageUrl } = {}) {
-    enableShareTickets()
-    const card = { path: withQuery(path || currentPath(phone.wx), query) }
-    if (title) card.title = title
-    if (imageUrl) card.imageUrl = imageUrl
-    return card
+  // callContainer knows no files: the picture itself is the body.
+  async function sendPicture (job, filePath, token) {
+    const data = attempt(() => phone.wx.getFileSystemManager().readFileSync(filePath))
+    if (!data) throw phone.error('wx_fail', { errMsg: `cannot read ${filePath}` })
+    return send(job, 'POST', '/me/avatar', data, token, { 'content-type': 'image/jpeg' })
   }
 
-  async function deleteMe () {
-    await remove('/me')
-    session.forget()
+  /** @type {(openGId: string, changes: object) => Promise<any>} */
+  async function changeMembership (openGId, changes) {
+    const membership = await put(() => `${groupPath(openGId)}/membership`, changes)
+    entering.changed(openGId, membership)
+    return membership
+  }
+
+  /** @type {Groups['leave']} */
+  async function leave (openGId) {
+    await remove(() => `${groupPath(openGId)}/membership`)
+    entering.left(openGId)
+  }
+
+  /** @type {Groups['consent']} */
+  async function consent (change) {
+    const path = '/me/consent'
+    if (!change) return get(() => path)
+    if (!('withdraw' in change)) return post(() => path, change)
+    const consents = await remove(() => `${path}/${encodeURIComponent(change.withdraw)}`)
+    if (change.withdraw === 'groups') entering.left()
+    return consents || get(() => path)
+  }
+
+  /** @type {Groups['logout']} */
+  async function logout (options) {
+    const { everywhere } = options || {}
+    await endSession(async job => {
+      if (!everywhere && !session.hasToken()) return
+      const token = await session.token(job)
+      try {
+        await send(job, 'POST', '/logout', everywhere ? { everywhere } : {}, token)
+      } catch (error) {
+        if (error.status !== 401 || everywhere) throw error
+      }
+    })
+    entering.forget()
+  }
+
+  /** @type {Promise<void> | null} */
+  let deletion = null
+
+  /** @type {Groups['deleteMe']} */
+  function deleteMe () {
+    const clear = () => { deletion = null }
+    if (!deletion) {
+      deletion = endSession(job => call(job, 'DELETE', '/me')).then(() => entering.left())
+      deletion.then(clear, clear)
+    }
+    return deletion
+  }
+
+  function endSession (work) {
+    return run(() => session.end(work)).then(() => kept.clear())
   }
 
   /** @type {Groups} */
   const groups = {
     enter,
-    groups: query => get('/groups', query),
-    me: () => get('/me'),
-    boards: () => get('/boards'),
-    ranking: (openGId, query) => get(`${groupPath(openGId)}/ranking`, query),
-    around: (openGId, query) => get(`${groupPath(openGId)}/ranking/around`, query),
+    groups: query => get(() => '/groups', query),
+    group: openGId => get(() => groupPath(openGId)),
+    me: () => get(() => '/me'),
+    boards: () => get(() => '/boards'),
+    ranking: (openGId, query) => readRanking(() => `${groupPath(openGId)}/ranking`, query),
+    around: (openGId, query) => readRanking(() => `${groupPath(openGId)}/ranking/around`, query),
     submitScore,
-    setNickname: nickname => put('/me', { nickname }),
+    report: async (openGId, data) => { await post(() => `${groupPath(openGId)}/reports`, data) },
+    setNickname: nickname => put(() => '/me', { nickname }),
+    setAlias: (openGId, alias) => changeMembership(openGId, { alias }),
     uploadAvatar,
-    hide: (openGId, hidden = true) => put(`${groupPath(openGId)}/membership`, { hidden }),
-    leave: async openGId => { await remove(`${groupPath(openGId)}/membership`) },
-    link: (openGId, board) => post(`${groupPath(openGId)}/link`, board ? { board } : {}),
-    share,
+    consent,
+    hide: (openGId, hidden = true) => changeMembership(openGId, { hidden }),
+    leave,
+    link: (openGId, board) => post(() => `${groupPath(openGId)}/link`, board ? { board } : {}),
+    share: shareCard,
+    logout,
     deleteMe,
-    request
+    onOnline: createOnline(phone.wx),
+    request (path, options) {
+      const { method = 'GET', data } = options || {}
+      const address = () => path.startsWith('/') ? path : `/${path}`
+      if (method === 'GET') return get(address, data)
+      return run(job => call(job, method, address(), data))
+    }
   }
-  latestClient = { groups, phone }
+  Object.defineProperty(groups, 'phone', { value: phone })
+  register(settings.name || NAME, groups)
   return groups
+}
+
+/** Resolve to what `work()` returns; what it throws at once becomes a rejection. */
+function resolved (work) {
+  return new Promise(resolve => resolve(work()))
 }
 
 /** Return why another token is needed after `error`, or null if it would not help. */
@@ -576,10 +892,11 @@ function tokenReason (error) {
   return error.code === 'session_stale' ? 'stale' : null
 }
 
-function apiUrl (baseUrl, environment) {
-  const url = typeof baseUrl === 'string' ? baseUrl : (baseUrl || {})[environment]
-  if (!url) throw new TypeError(`createGroups: no baseUrl for "${environment}"`)
-  return `${url.replace(/\/+$/, '').replace(/\/api\/v1$/, '')}/api/v1`
+/** Return the address of the API, or null if there is none for this environment. */
+function apiUrl (baseUrl, environment, cloud) {
+  const url = baseUrl && typeof baseUrl === 'object' ? baseUrl[environment] : baseUrl
+  if (typeof url === 'string' && url) return `${url.replace(/\/+$/, '').replace(/\/api\/v1$/, '')}/api/v1`
+  return cloud ? '/api/v1' : null
 }
 
 function groupPath (openGId) {
@@ -593,8 +910,15 @@ function withQuery (path, query) {
   return path + (path.includes('?') ? '&' : '?') + pairs.join('&')
 }
 
+/** Return the time of a response as the API writes it: `{ serverTime }`, or nothing if there is none. */
+function serverTimeOf (header) {
+  const time = Date.parse(headerOf(header, 'date'))
+  if (isNaN(time)) return {}
+  return { serverTime: new Date(time + 8 * 60 * 60 * 1000).toISOString().replace('Z', '+08:00') }
+}
+
 function currentPath (wx) {
-  const pages = typeof getCurrentPages === 'function' ? getCurrentPages() : []
+  const pages = attempt(() => getCurrentPages()) || []
   const page = pages[pages.length - 1]
   return `/${page ? page.route : enterOptions(wx).path || ''}`
 }
@@ -604,10 +928,25 @@ function randomKey () {
   return `${Date.now().toString(36)}-${part()}${part()}`.slice(0, 64)
 }
 
-/** Return the client that was created last, and its phone, for the kit's components. */
-function inUse () {
-  if (!latestClient) throw new Error('groupsite: call createGroups({ baseUrl }) in app.js first')
-  return latestClient
+// Components find a client by its name on the app: a bundler may make two copies of this module, one
+// for the app and one for the components.
+
+function appOrDefault () {
+  return attempt(() => getApp({ allowDefault: true }))
 }
 
-module.exports = { createGroups, GroupsError, inUse }
+function register (name, groups) {
+  clients.set(name, groups)
+  attempt(() => { appOrDefault()[name] = groups })
+}
+
+/** Return the client of this name and its phone, for components. */
+function findClient (name) {
+  const key = name || NAME
+  const app = appOrDefault()
+  const groups = (app && app[key] && app[key].phone && app[key]) || clients.get(key)
+  if (!groups) throw new GroupsError('misconfigured', `groupsite: call createGroups({ baseUrl }) in app.js first (请先在 app.js 里调用 createGroups)`)
+  return { groups, phone: groups.phone }
+}
+
+module.exports = { createGroups, GroupsError, findClient }

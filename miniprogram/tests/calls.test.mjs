@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { test } from 'node:test'
 
 import { kit, Phone, errorResponse } from './phone.mjs'
@@ -23,6 +24,14 @@ for (const [name, call, expected] of [
   ['hide', groups => groups.hide('g'), ['PUT', '/groups/g/membership', { hidden: true }]],
   ['show again', groups => groups.hide('g', false), ['PUT', '/groups/g/membership', { hidden: false }]],
   ['leave', groups => groups.leave('g'), ['DELETE', '/groups/g/membership', undefined]],
+  ['group', groups => groups.group('g/1'), ['GET', '/groups/g%2F1', undefined]],
+  ['setAlias', groups => groups.setAlias('g', '老王'), ['PUT', '/groups/g/membership', { alias: '老王' }]],
+  ['report', groups => groups.report('g', { member: 'm', reason: 'abuse' }), ['POST', '/groups/g/reports', { member: 'm', reason: 'abuse' }]],
+  ['consent', groups => groups.consent(), ['GET', '/me/consent', undefined]],
+  ['consent to a purpose', groups => groups.consent({ purposes: ['nickname'], version: '1' }), ['POST', '/me/consent', { purposes: ['nickname'], version: '1' }]],
+  ['consent withdrawn', groups => groups.consent({ withdraw: 'avatar' }), ['DELETE', '/me/consent/avatar', undefined]],
+  ['deleteMe', groups => groups.deleteMe(), ['DELETE', '/me', undefined]],
+  ['logout everywhere', groups => groups.logout({ everywhere: true }), ['POST', '/logout', { everywhere: true }]],
   ['link', groups => groups.link('g'), ['POST', '/groups/g/link', {}]],
   ['link to a board', groups => groups.link('g', 'points'), ['POST', '/groups/g/link', { board: 'points' }]],
   ['request', groups => groups.request('me/data'), ['GET', '/me/data', undefined]],
@@ -142,16 +151,29 @@ test('share without a path shares the open page', () => {
   }
 })
 
-test('share tickets are enabled, and a failure to do so is ignored', async () => {
-  const phone = new Phone().fail('showShareMenu', { errMsg: 'fail no page' }, { errMsg: 'fail no page' })
+function attributesOf (options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => typeof value !== 'function'))
+}
+
+test('share tickets are enabled by the attribute alone, and a failure to do so is ignored', async () => {
+  const phone = new Phone().fail('updateShareMenu', { errMsg: 'fail no page' }, { errMsg: 'fail no page' })
   const enabled = []
-  const { showShareMenu } = phone.wx
-  phone.wx.showShareMenu = options => { enabled.push(options.withShareTicket); showShareMenu(options) }
+  const { updateShareMenu } = phone.wx
+  phone.wx.updateShareMenu = options => { enabled.push(options); updateShareMenu(options) }
   const groups = phone.start()
   await groups.enter()
   groups.share({ path: '/a' })
   await groups.me()
-  assert.deepEqual(enabled, [true, true])
+  assert.deepEqual(enabled.map(attributesOf), [{ withShareTicket: true }, { withShareTicket: true }])
+  assert.equal(phone.count('showShareMenu'), 0, 'an app that hid its menu keeps it hidden')
+})
+
+test('an app that asks for menus gets them, with share tickets', async () => {
+  const phone = new Phone()
+  const shown = []
+  phone.wx.showShareMenu = options => { shown.push(options) }
+  await phone.start({ menus: ['shareAppMessage', 'shareTimeline'] }).enter()
+  assert.deepEqual(shown.map(attributesOf), [{ withShareTicket: true, menus: ['shareAppMessage', 'shareTimeline'] }])
 })
 
 // Errors, and the kit as a whole
@@ -165,12 +187,50 @@ test('every error is a GroupsError with a code and a message', async () => {
   assert.equal(typeof error.stack, 'string')
 })
 
-test('the components use the client that was created last', () => {
+test('components find the client that was created last under a name', () => {
   const groups = new Phone().start()
-  assert.equal(kit.inUse().groups, groups)
+  assert.equal(kit.findClient().groups, groups)
   const next = new Phone().start()
-  assert.equal(kit.inUse().groups, next)
+  const other = new Phone().start({ name: 'other' })
+  assert.equal(kit.findClient().groups, next)
+  assert.equal(kit.findClient('other').groups, other)
+  assert.equal(kit.findClient('other').phone, other.phone)
 })
+
+test('a client that is not there is an error that says what to do', () => {
+  assert.throws(() => kit.findClient('nobody'), error => error instanceof kit.GroupsError && /createGroups/.test(error.message))
+})
+
+test('a client made by one copy of the module is found by another, by its name on the app', () => {
+  const app = {}
+  globalThis.getApp = options => options && options.allowDefault ? app : undefined
+  try {
+    const copy = anotherCopy()
+    const groups = new Phone().start({ name: 'shared' })
+    assert.notEqual(copy.createGroups, kit.createGroups)
+    assert.equal(copy.findClient('shared').groups, groups)
+    assert.equal(app.shared, groups)
+    assert.equal(copy.findClient('shared').phone.language, 'zh')
+  } finally {
+    delete globalThis.getApp
+  }
+})
+
+test('an error of another copy of the module stays as it is', async () => {
+  const phone = new Phone()
+  const error = new (anotherCopy().GroupsError)('get_token', 'from the other copy')
+  await assert.rejects(phone.start({ getToken: () => Promise.reject(error) }).me(), thrown => thrown === error)
+})
+
+function anotherCopy () {
+  const require = createRequire(import.meta.url)
+  const file = require.resolve('../groups/index.js')
+  const kept = require.cache[file]
+  delete require.cache[file]
+  const copy = require(file)
+  require.cache[file] = kept
+  return copy
+}
 
 test('wx defaults to the global one', () => {
   globalThis.wx = new Phone().wx

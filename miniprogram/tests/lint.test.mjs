@@ -138,7 +138,7 @@ test('the typings list exactly the methods of the kit', () => {
   const groups = TYPINGS.match(/export interface Groups \{([^]*?)\n\}/)[1]
   const named = [...groups.matchAll(/^ {2}(\w+)[<(]/gm)].map(([, name]) => name)
   assert.deepEqual(named, Object.keys(new Phone().start()))
-  assert.deepEqual(Object.keys(kit).sort(), ['GroupsError', 'createGroups', 'inUse'])
+  assert.deepEqual(Object.keys(kit).sort(), ['GroupsError', 'createGroups', 'findClient'])
 })
 
 test('every reason in the typings is in the source', () => {

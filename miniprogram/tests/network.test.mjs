@@ -179,7 +179,7 @@ for (const [errMsg, code] of [
 }
 
 test("errors are in the phone's language, and so is accept-language", async () => {
-  for (const [language, header, message] of [['zh_TW', 'zh-CN', /网络/], ['en', 'en', /connection/], [undefined, 'zh-CN', /网络/]]) {
+  for (const [language, header, message] of [['zh_CN', 'zh-CN', /网络/], ['zh_TW', 'zh-CN', /網路/], ['zh_HK', 'zh-CN', /網路/], ['zh-Hant', 'zh-CN', /網路/], ['en', 'en', /connection/], [undefined, 'zh-CN', /网络/]]) {
     const phone = new Phone().script('POST /login', LOST)
     phone.wx.getAppBaseInfo = () => ({ SDKVersion: '3.0.0', language })
     await assert.rejects(phone.start().me(), { message })

@@ -30,7 +30,7 @@ export class Phone {
 
   /** Start the app: return a client on this phone. */
   start (options = {}) {
-    return kit.createGroups({ baseUrl: 'https://site.example', wx: this.wx, ...options })
+    return kit.createGroups({ baseUrl: 'https://site.example', wx: this.wx, diagnostics: 0, ...options })
   }
 
   /** Set the next responses to `route` ("GET /me"): [status, body, header], { fail } or a function. */
@@ -73,12 +73,14 @@ export class Phone {
       login: callback('login', () => ({ code: `code-${(this.key += 1)}` })),
       getGroupEnterInfo: callback('getGroupEnterInfo', () => this.seal()),
       getShareInfo: callback('getShareInfo', () => this.seal()),
+      updateShareMenu: callback('updateShareMenu', () => ({})),
       showShareMenu: callback('showShareMenu', () => ({})),
       request: options => this.request(options),
       uploadFile: options => this.upload(options),
       getEnterOptionsSync: () => this.entry,
       getAccountInfoSync: () => ({ miniProgram: { appId: 'wxapp', envVersion: 'release' } }),
       getAppBaseInfo: () => ({ SDKVersion: '3.7.12', language: 'zh_CN' }),
+      getDeviceInfo: () => ({ platform: 'ios' }),
       getStorageSync: key => this.storage.get(key) ?? '',
       setStorageSync: (key, value) => { this.storage.set(key, value) },
       removeStorageSync: key => { this.storage.delete(key) },
@@ -135,6 +137,7 @@ export class Phone {
     const token = (header.authorization || '').replace('Bearer ', '')
     if (!this.server.tokens.has(token)) return errorResponse(401, 'invalid_token')
     if (route === 'POST /groups/bind') return this.serveBind(data)
+    if (/\/ranking(\/around)?$/.test(route)) return [200, { route, entries: [] }]
     return [200, { route }]
   }
 

@@ -190,8 +190,16 @@ test('without an environment the release server is called', async () => {
   assert.equal(await apiUrlOf(URLS, undefined), 'https://site.example/api/v1')
 })
 
-test('createGroups throws if baseUrl is missing for the environment', () => {
-  const start = baseUrl => () => new Phone().start({ baseUrl })
-  assert.throws(start(undefined), /no baseUrl for "release"/)
-  assert.throws(start({ develop: 'http://127.0.0.1:8000' }), /no baseUrl for "release"/)
+test('without a baseUrl for the environment createGroups says so, and every call too', async t => {
+  const errors = t.mock.method(console, 'error', () => {})
+  for (const baseUrl of [undefined, null, '', 7, { develop: 'http://127.0.0.1:8000' }]) {
+    const phone = new Phone()
+    const groups = phone.start({ baseUrl })
+    await assert.rejects(groups.me(), { name: 'GroupsError', code: 'misconfigured' })
+    await assert.rejects(groups.uploadAvatar('a.jpg'), { code: 'misconfigured' })
+    assert.equal((await groups.enter()).error.code, 'misconfigured')
+    assert.deepEqual(phone.sent, [])
+  }
+  assert.equal(errors.mock.callCount(), 5)
+  assert.match(errors.mock.calls[0].arguments[0], /no baseUrl for "release"/)
 })

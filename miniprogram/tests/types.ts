@@ -3,6 +3,7 @@ import {
   createGroups,
   GroupsError,
   type Entry,
+  type Group,
   type Groups,
   type Ranking,
   type RankingEntry,
@@ -116,7 +117,14 @@ async function call (openGId: string): Promise<void> {
   const { url, expiresAt } = await groups.link(openGId, 'points')
   await groups.link(openGId)
   console.log(url, expiresAt)
-  const nothing = [await groups.leave(openGId), await groups.deleteMe()]
+  const group: Group = await groups.group(openGId)
+  const { alias } = await groups.setAlias(openGId, group.title)
+  const { consents } = await groups.consent()
+  await groups.consent({ purposes: ['nickname', 'avatar'], version: alias })
+  await groups.consent({ withdraw: consents[0]!.purpose })
+  await groups.report(openGId, { member: me.id, reason: 'advert' })
+  const stop: void = groups.onOnline(() => {})()
+  const nothing = [await groups.leave(openGId), await groups.logout({ everywhere: true }), await groups.deleteMe(), stop]
   assertType<Equal<typeof nothing, void[]>>()
   const data = await groups.request<{ scores: unknown[] }>('/me/data')
   data.scores.length.toFixed()

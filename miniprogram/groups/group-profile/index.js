@@ -1,6 +1,6 @@
 'use strict'
 
-const { inUse } = require('../index')
+const { findClient } = require('../index')
 const texts = require('./texts')
 
 Component({
@@ -37,7 +37,7 @@ Component({
     async refresh () {
       this.setData({ state: 'loading' })
       try {
-        this.client = inUse()
+        this.client = findClient()
         this.setData({ t: texts[this.client.phone.language] })
         const [user, needsConsent] = await Promise.all([this.client.groups.me(), this.needsConsent()])
         const { avatar, avatarState, nickname, nicknameState } = user

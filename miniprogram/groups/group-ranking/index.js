@@ -1,6 +1,6 @@
 'use strict'
 
-const { inUse } = require('../index')
+const { findClient } = require('../index')
 const texts = require('./texts')
 
 const PODIUM_PLACES = 3
@@ -89,7 +89,7 @@ Component({
       const isCurrent = () => this.isAttached && this.turn === turn
       if (!this.entries) this.clear('loading')
       try {
-        const { groups, phone } = inUse()
+        const { groups, phone } = findClient()
         this.setData({ t: texts[phone.language] })
         const openGId = this.data.openGid || await this.enter(groups, isCurrent)
         if (openGId) await this.load(groups, openGId, isCurrent)
@@ -253,7 +253,7 @@ Component({
       const isCurrent = () => this.isAttached && this.turn === turn
       this.setData({ more: 'loading' })
       try {
-        const ranking = await inUse().groups.ranking(this.openGId, this.query(this.data.next))
+        const ranking = await findClient().groups.ranking(this.openGId, this.query(this.data.next))
         if (!isCurrent()) return
         this.show(ranking)
         this.triggerEvent('ranking', ranking)
