@@ -5,9 +5,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Route
+from django.utils import timezone
+from playwright.sync_api import Route, expect
 
-from groups.models import Membership
+from accounts.models import WeChatUser
+from groups import ranking
+from groups.models import Group, Membership
+from tests.settings import APP_ID
 
 from .phones import CARD_WITHOUT_TICKET, MINIPROGRAM, Backend, BrowserPhone, MakePhone, installed
 
@@ -76,6 +80,49 @@ def test_outside_a_group_and_without_a_ticket_it_says_what_to_do(
     alice.tap_card("family", scene=CARD_WITHOUT_TICKET)
     alice.see("请从微信群里的卡片打开")
     assert not Membership.objects.exists()
+
+
+def test_at_an_ordinary_start_it_lists_the_group_visited_last(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
+    alice = phone_of(article, "alice")
+    for number, chat in enumerate(("family", "work"), start=1):
+        alice.tap_card(chat)
+        alice.wait_for_responses("/ranking", 200, number)
+    Group.objects.filter(pk=Group.objects.latest("pk").pk).update(label="the group of work")
+    alice.open_outside()
+    alice.see("the group of work", "微信用户")
+
+
+def test_it_lists_the_whole_group(article: str, backend: Backend, phone_of: MakePhone) -> None:
+    alice = phone_of(article, "alice")
+    alice.tap_card("family")
+    alice.see("1 人的群")
+    group = Group.objects.get()
+    now = timezone.now()
+    for number in range(234):
+        user = WeChatUser.objects.create(app_id=APP_ID, openid=f"member-{number}")
+        Membership.objects.create(group=group, user=user, joined_at=now, verified_at=now)
+    ranking.recent.clear()  # rows written past the services reach no cache
+    alice.open_outside()
+    expect(alice.page.locator("wx-view.row")).to_have_count(235)
+
+
+def test_a_gateways_error_page_leaves_no_blank_page(
+    article: str, backend: Backend, phone_of: MakePhone
+) -> None:
+    alice = phone_of(article, "alice")
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+
+    for path in ("/login", "/groups/resolve", "/groups/bind", "/ranking"):
+        alice.page.route(re.compile(f"/api/v1.*{path}(\\?|$)"), answer, times=1)
+        alice.tap_card("family")
+        alice.wait_for_responses(path, 502)
+        alice.see("服务暂时不可用")
+    alice.tap_card("family")
+    alice.see("1 人的群")
 
 
 def test_without_a_network_it_shows_a_message(

@@ -8,8 +8,19 @@ App({
     if (options.scene === 1044) {
       this.enter(options.shareTicket, true)
     } else {
-      this.showResult({ text: '请从微信群里的卡片打开' })
+      this.showLatestGroup()
     }
+  },
+
+  // 变化：不从群里打开时（搜索、扫码、平台审核），显示最近打开过的群，不留空白。
+  showLatestGroup: function () {
+    var that = this
+    this.login(function () {
+      that.call('GET', '/groups', {}, function (answer) {
+        if (answer.groups.length) return that.showMembers(answer.groups[0])
+        that.showResult({ text: '请从微信群里的卡片打开' })
+      })
+    })
   },
 
   // 变化：先登录，再取密文。登录可能更换加密密文的 session_key，先取的密文就解不开了。
@@ -75,12 +86,29 @@ App({
     })
   },
 
-  // 群成员的列表，就是文章开头看到的那个。
+  // 群成员的列表，就是文章开头看到的那个。变化：服务端分页返回，一页一页取完整个群。
   showMembers: function (group) {
     var that = this
-    this.call('GET', '/groups/' + group.openGId + '/ranking', {}, function (ranking) {
-      that.showResult({ title: group.title, members: ranking.entries })
-    })
+    var members = []
+    function read (cursor) {
+      var query = { limit: 100 }
+      if (cursor) query.cursor = cursor
+      that.call('GET', '/groups/' + group.openGId + '/ranking', query, function (ranking) {
+        ranking.entries.forEach(function (entry) {
+          // 翻页之间名次可能变化：同一个人只留一行。
+          members = members.filter(function (member) { return member.id !== entry.member.id })
+          members.push({
+            id: entry.member.id,
+            nickname: entry.member.nickname,
+            avatar: entry.member.avatar,
+            score: entry.scoreText
+          })
+        })
+        that.showResult({ title: group.title, members: members })
+        if (ranking.next) read(ranking.next)
+      })
+    }
+    read()
   },
 
   post: function (path, data, done, failed) {
@@ -89,7 +117,11 @@ App({
 
   call: function (method, path, data, done, failed) {
     var that = this
-    failed = failed || function (error) { that.showResult({ text: error.detail }) }
+    failed = failed || function (error) {
+      // 已经取到的成员留着，只在上面加一句话。
+      var shown = that.result || {}
+      that.showResult({ text: error.detail, title: shown.title, members: shown.members })
+    }
     var header = { 'Accept-Language': 'zh-CN' }
     if (this.token) header.Authorization = 'Bearer ' + this.token
     wx.request({
@@ -98,8 +130,10 @@ App({
       data: data,
       header: header,
       success: function (res) {
-        if (res.statusCode < 300) return done(res.data)
-        failed(res.data)
+        // 网关的错误页不是 JSON，也没有 detail。
+        var isAnswer = res.data && typeof res.data === 'object'
+        if (isAnswer && res.statusCode < 300) return done(res.data)
+        failed(isAnswer && res.data.detail ? res.data : { code: 'unavailable', detail: '服务暂时不可用，请稍后重新打开' })
       },
       fail: function () {
         failed({ code: 'offline', detail: '网络连接失败，请检查网络后重新打开' })
