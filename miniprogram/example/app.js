@@ -1,18 +1,10 @@
 const { createGroups } = require('groupsite')
-const { baseUrl, demoCode } = require('./config')
-
-function logInToDemo () {
-  return new Promise((resolve, reject) => {
-    wx.request({
-      url: `${baseUrl.develop}/api/v1/login`,
-      method: 'POST',
-      data: { code: demoCode },
-      success: ({ data }) => resolve(data.token),
-      fail: reject
-    })
-  })
-}
+const { baseUrl, cloud } = require('./config')
+const { logInToDemo } = require('./utils/server')
 
 App({
-  groups: createGroups({ baseUrl, getToken: demoCode ? logInToDemo : undefined })
+  groups: createGroups({ baseUrl, cloud, getToken: logInToDemo }),
+
+  /** The group that was shown last: the game counts for it. */
+  openGId: ''
 })

@@ -9,5 +9,9 @@ module.exports = {
 
   // 填 'demo-alice'，不需要 appid 就能看 make demo 的演示群；真实的服务端不接受它。
   // 'demo-alice' shows the groups of `make demo` without an appid; a real server refuses it.
-  demoCode: ''
+  demoCode: '',
+
+  // 微信云托管：{ env: '环境', service: '服务' }；不用云托管时留空。
+  // WeChat Cloud Run: the environment and the service, or nothing without it.
+  cloud: undefined
 }

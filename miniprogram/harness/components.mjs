@@ -8,7 +8,8 @@ const ARIA_ATTRIBUTES = {
   ariaLabel: 'aria-label',
   ariaHidden: 'aria-hidden',
   ariaSelected: 'aria-selected',
-  ariaChecked: 'aria-checked'
+  ariaChecked: 'aria-checked',
+  ariaModal: 'aria-modal'
 }
 
 const FIT = { aspectFit: 'contain', aspectFill: 'cover', scaleToFill: 'fill' }
@@ -28,6 +29,9 @@ function definitions (stage) {
     navigator: navigator(stage),
     'scroll-view': scrollView(),
     'open-data': openData(),
+    // Drawn in Skyline alone, and for a chat tool: nothing, as on a phone that cannot.
+    'open-data-list': { properties: { type: '', members: null } },
+    'open-data-item': { leaf: true, properties: { type: '', index: 0 } },
     'web-view': webView()
   }
 }
@@ -201,16 +205,36 @@ function navigator (stage) {
 
 function scrollView () {
   return {
-    properties: { scrollX: false, scrollY: false, lowerThreshold: 50, scrollTop: 0, enhanced: false, showScrollbar: true },
+    properties: {
+      scrollX: false, scrollY: false, lowerThreshold: 50, scrollTop: 0, type: '', enhanced: false, showScrollbar: true,
+      refresherEnabled: false, refresherTriggered: false, refresherBackground: ''
+    },
     attached (component, element) {
-      element.addEventListener('scroll', () => {
-        const left = element.scrollHeight - element.clientHeight - element.scrollTop
-        if (component.data.scrollY && left < component.data.lowerThreshold) component.triggerEvent('scrolltolower', {})
-      })
+      let isLow = false
+      const distance = () => element.scrollHeight - element.clientHeight - element.scrollTop
+      // As in WeChat, it is told once on the way down, and again after the end has moved away.
+      const onScroll = () => {
+        const { scrollTop, scrollLeft, scrollHeight, scrollWidth } = element
+        component.triggerEvent('scroll', { scrollTop, scrollLeft, scrollHeight, scrollWidth })
+        const wasLow = isLow
+        isLow = component.data.scrollY && distance() < component.data.lowerThreshold
+        if (isLow && !wasLow) component.triggerEvent('scrolltolower', { direction: 'bottom' })
+      }
+      element.addEventListener('scroll', onScroll)
+      element.pull = () => {
+        element.toggleAttribute('refreshing', true)
+        component.triggerEvent('refresherrefresh', {})
+      }
     },
     changed (component, element) {
-      element.style.overflowX = component.data.scrollX ? 'auto' : 'hidden'
-      element.style.overflowY = component.data.scrollY ? 'auto' : 'hidden'
+      const { scrollX, scrollY, scrollTop, refresherEnabled, refresherTriggered } = component.data
+      element.style.overflowX = scrollX ? 'auto' : 'hidden'
+      element.style.overflowY = scrollY ? 'auto' : 'hidden'
+      element.toggleAttribute('refresher', refresherEnabled)
+      if (component.given !== scrollTop) element.scrollTop = component.given = scrollTop
+      // The indicator stays until the page takes `refresher-triggered` back.
+      if (component.triggered && !refresherTriggered) element.toggleAttribute('refreshing', false)
+      component.triggered = refresherTriggered
     }
   }
 }

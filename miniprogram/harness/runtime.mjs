@@ -51,6 +51,8 @@ function createBackend () {
 
 let instance = null
 let phone = null
+// What getApp({ allowDefault: true }) gives before App is called; App adds to it.
+const defaultInstance = {}
 const loaded = {}
 
 function load (file, constructors = {}) {
@@ -61,8 +63,8 @@ function load (file, constructors = {}) {
     module,
     exports: module.exports,
     wx: phone.wx,
-    App: definition => { instance = definition },
-    getApp: () => instance,
+    App: definition => { instance = Object.assign(defaultInstance, definition) },
+    getApp: ({ allowDefault = false } = {}) => instance || (allowDefault ? defaultInstance : undefined),
     getCurrentPages: () => stack.map(page => page.instance),
     Page: undefined,
     Component: undefined,
@@ -113,6 +115,8 @@ function register () {
 // Pages
 
 let stack = []
+/** The pages of the tab bar that were opened: they stay, by their path. */
+const tabPages = new Map()
 let refreshing = false
 
 class Page {
@@ -182,6 +186,7 @@ class Page {
     this.frame.style.background = value('backgroundColor') || '#fff'
     document.getElementById('title').textContent = value('navigationBarTitleText') || ''
     document.getElementById('back').hidden = stack.length < 2
+    paintTabs(this.path)
   }
 
   onScroll () {
@@ -197,13 +202,41 @@ function themed (value) {
   return /^@/.test(value) ? theme[app.darkmode ? scheme : 'light'][value.slice(1)] : value
 }
 
+function tabs () {
+  return app.tabBar ? app.tabBar.list : []
+}
+
+function isTab (path) {
+  return tabs().some(({ pagePath }) => pagePath === path)
+}
+
+/** Paint the tab bar below the pages that it has, and make room for it. */
+function paintTabs (path) {
+  const bar = document.getElementById('tabs')
+  bar.hidden = !isTab(path)
+  document.documentElement.style.setProperty('--tabs', bar.hidden ? '0px' : '')
+  if (bar.hidden) return
+  const { color, selectedColor, backgroundColor } = app.tabBar
+  bar.style.background = themed(backgroundColor)
+  bar.replaceChildren(...tabs().map(({ pagePath, text }) => {
+    const isChosen = pagePath === path
+    const tab = Object.assign(document.createElement('span'), { textContent: text, role: 'tab', ariaSelected: isChosen })
+    tab.style.color = themed(isChosen ? selectedColor : color)
+    tab.onclick = () => stage.switchTab({ url: `/${pagePath}` })
+    return tab
+  }))
+}
+
 function top () {
   return stack[stack.length - 1]
 }
 
 function openPage (url, below) {
   const page = new Page(url)
-  const closed = stack.filter(other => !below.includes(other))
+  if (isTab(page.path) && below.length) throw new Error('can not open a tabbar page here')
+  const closed = [...new Set([...stack, ...tabPages.values()])].filter(other => !below.includes(other) && !(below.length && isTab(other.path)))
+  if (!below.length) tabPages.clear()
+  if (isTab(page.path)) tabPages.set(page.path, page)
   if (below.length && below[below.length - 1] === top()) top().cover()
   for (const other of closed.reverse()) other.close()
   stack = [...below, page]
@@ -222,8 +255,17 @@ const stage = {
   },
   redirectTo: ({ url }) => openPage(absolute(url), stack.slice(0, -1)),
   reLaunch: ({ url }) => openPage(absolute(url), []),
-  switchTab () {
-    throw new Error('can not switch to no-tabBar page')
+  switchTab ({ url }) {
+    const path = absolute(url).replace(/^\//, '')
+    if (!isTab(path)) throw new Error('can not switch to no-tabBar page')
+    if (top().path === path) return
+    if (isTab(top().path)) top().cover()
+    for (const page of stack.filter(({ path }) => !isTab(path)).reverse()) page.close()
+    const page = tabPages.get(path) || new Page(path)
+    stack = [page]
+    if (tabPages.has(path)) return page.show()
+    tabPages.set(path, page)
+    page.open()
   },
   navigateBack ({ delta = 1 } = {}) {
     const remaining = Math.max(1, stack.length - delta)
@@ -236,6 +278,8 @@ const stage = {
     document.getElementById('title').textContent = text
   },
   pullDown () {
+    const list = top().frame.querySelector('wx-scroll-view[refresher]')
+    if (list) return list.pull()
     if (!top().config.enablePullDownRefresh) throw new Error(`${top().path} cannot be pulled down`)
     refreshing = true
     top().call('onPullDownRefresh')
@@ -300,7 +344,7 @@ Object.assign(device, {
   share: () => stage.share('menu'),
   pullDown: () => stage.pullDown(),
   back: () => stage.navigateBack(),
-  isRefreshing: () => refreshing,
+  isRefreshing: () => refreshing || Boolean(top().frame.querySelector('wx-scroll-view[refreshing]')),
   app: () => instance,
   currentPage: () => top().instance
 })

@@ -11,6 +11,7 @@ const FIRST_VERSIONS = {
   getEnterOptionsSync: '2.9.4',
   getGroupEnterInfo: '2.10.4',
   getAppBaseInfo: '2.20.1',
+  getDeviceInfo: '2.20.1',
   getPrivacySetting: '2.32.3',
   requirePrivacyAuthorize: '2.32.3',
   openPrivacyContract: '2.32.3'
@@ -31,7 +32,7 @@ class Failure extends Error {
 /** Create the `wx` object; `stage` shows pages, see runtime.mjs. */
 export function createWx (stage) {
   const wx = {}
-  const listeners = { onAppShow: [], onAppHide: [] }
+  const listeners = { onAppShow: [], onAppHide: [], onNetworkStatusChange: [] }
   const running = new Set()
 
   /** Define a call; without callbacks it returns a promise, unless it is one of the old calls. */
@@ -86,13 +87,14 @@ export function createWx (stage) {
   define('login', () => callSandbox('login'))
   define('checkSession', () => ({}))
   define('getShareInfo', ({ shareTicket = '' }) => callSandbox('share-info', { shareTicket }), { callbacksOnly: true })
-  define('getGroupEnterInfo', () => {
+  define('getGroupEnterInfo', ({ needGroupOpenID }) => {
     if (!CHAT_SCENES.includes(device.entry.scene)) {
       throw new Failure('not from a chat', { errCode: NOT_FROM_CHAT })
     }
-    return callSandbox('group-enter-info')
+    return callSandbox('group-enter-info', needGroupOpenID ? { needGroupOpenID } : {})
   }, { callbacksOnly: true })
-  define('showShareMenu', options => { device.shareMenu = options })
+  define('showShareMenu', options => { device.shareMenu = Object.assign({}, options, { shown: true }) })
+  define('updateShareMenu', options => { Object.assign(device.shareMenu, options) })
 
   // Privacy
 
@@ -172,6 +174,7 @@ export function createWx (stage) {
     return { SDKVersion: sdk, language, theme, version: '8.0.56' }
   }
   wx.getAppBaseInfo = baseInfo
+  wx.getDeviceInfo = () => ({ platform: device.settings.platform, brand: 'harness', model: 'browser' })
   wx.getSystemInfoSync = () => Object.assign({ platform: device.settings.platform }, baseInfo())
   wx.getAccountInfoSync = () => {
     const { appid, envVersion } = device.settings
@@ -181,6 +184,14 @@ export function createWx (stage) {
   wx.getEnterOptionsSync = () => device.entry
   wx.onAppShow = listener => listeners.onAppShow.push(listener)
   wx.onAppHide = listener => listeners.onAppHide.push(listener)
+  wx.onNetworkStatusChange = listener => listeners.onNetworkStatusChange.push(listener)
+  wx.offNetworkStatusChange = listener => {
+    listeners.onNetworkStatusChange = listeners.onNetworkStatusChange.filter(other => other !== listener)
+  }
+  for (const [event, isConnected] of [['online', true], ['offline', false]]) {
+    window.addEventListener(event, () => listeners.onNetworkStatusChange
+      .forEach(listener => listener({ isConnected, networkType: isConnected ? 'wifi' : 'none' })))
+  }
   wx.nextTick = work => setTimeout(work, 0)
   wx.canIUse = name => name in wx
   define('setClipboardData', ({ data }) => {

@@ -19,6 +19,8 @@ class Mounted {
     const { data, methods, properties: defaults = {}, ...definition } = definitions[name]
     const values = Object.entries(defaults).map(([key, type]) => [key, type.value ?? type()])
     Object.assign(this, methods)
+    /** What is measured: the list, the top of its rows, and one row. */
+    this.boxes = [{ top: 0, height: 700 }, { top: 300 }, { height: 56 }]
     this.definition = definition
     this.events = []
     this.data = { ...structuredClone(data), ...Object.fromEntries(values), ...properties }
@@ -33,9 +35,30 @@ class Mounted {
     this.events.push([name, detail])
   }
 
+  createSelectorQuery () {
+    const query = {
+      select: () => query,
+      boundingClientRect: () => query,
+      exec: callback => callback(this.boxes)
+    }
+    return query
+  }
+
+  /** Scroll until this row is the first in sight; a podium is above the rows. */
+  scrollTo (row) {
+    this.boxes[1] = { top: -56 * row }
+    this.measure()
+  }
+
+  detach () {
+    this.definition.lifetimes.detached.call(this)
+  }
+
   set (properties) {
     this.setData(properties)
-    Object.values(this.definition.observers).forEach(observer => observer.call(this))
+    for (const [observed, observer] of Object.entries(this.definition.observers)) {
+      if (observed.split(', ').some(name => name in properties)) observer.call(this)
+    }
   }
 
   last (name) {
@@ -43,11 +66,18 @@ class Mounted {
   }
 
   get names () {
-    return [...this.data.podium, ...this.data.rows].map(({ name }) => name)
+    return [...this.data.podium, ...this.rows].map(({ name }) => name)
   }
 }
 
 const tap = dataset => ({ currentTarget: { dataset } })
+
+/** Wait in fake time until the component has loaded, or failed to. */
+async function loaded (component) {
+  for (let waited = 0; component.data.state === 'loading' && waited < 100; waited += 1) {
+    await new Promise(resolve => setTimeout(resolve, 100))
+  }
+}
 
 async function settled () {
   for (let turn = 0; turn < 60; turn += 1) await nextTurn()
@@ -120,7 +150,7 @@ test('movement is shown as a shape and in words', async () => {
   const moves = [2, -1, 'new', 0, null].map((movement, index) => person(`p${index}`, index + 1, { movement }))
   const { component } = await mountRanking([ranking(moves)])
   const [up, down, newcomer, same, none] = [...component.data.podium, ...component.data.rows]
-  assert.deepEqual([up, down, newcomer, same].map(({ move }) => `${move.shape}${move.text}`), ['▲2', '▼1', '新', '–'])
+  assert.deepEqual([up, down, newcomer, same].map(({ move }) => move.text), ['▲2', '▼1', '新', '–'])
   assert.equal(none.move, null)
   assert.equal(up.label, '第 1 名, p0, 9 天, 上升 2 名')
   assert.match(down.label, /下降 1 名$/)
@@ -277,22 +307,256 @@ test('a picture that fails to load is replaced by the initial', async () => {
   assert.equal(component.data.podium[1].initial, 'b')
 })
 
-test('the ranking is in English on an English phone', async () => {
-  const phone = new Phone({ scene: 1001 })
-  phone.wx.getAppBaseInfo = () => ({ SDKVersion: '3.0.0', language: 'en' })
-  phone.start()
-  const component = new Mounted('group-ranking')
+for (const [language, title] of [['en', 'Open it from a group'], ['zh_TW', '從微信群組裡開啟'], ['zh_HK', '從微信群組裡開啟'], ['zh_CN', '从微信群里打开']]) {
+  test(`the ranking speaks the language of a phone in ${language}`, async () => {
+    const phone = new Phone({ scene: 1001 })
+    phone.wx.getAppBaseInfo = () => ({ SDKVersion: '3.0.0', language })
+    phone.start()
+    const component = new Mounted('group-ranking')
+    await settled()
+    assert.equal(component.data.message.title, title)
+  })
+}
+
+test('a page replaces texts, at any depth, and nothing else', async () => {
+  const texts = { more: '再看一些', empty: { title: '虚位以待' }, windows: '不是一组', people: 7 }
+  const { phone, component } = await mountRanking([ranking(THREE)], { texts })
+  const { t } = component.data
+  assert.deepEqual([t.more, t.empty.title, t.empty.body], ['再看一些', '虚位以待', '第一名还空着'])
+  assert.equal(t.windows.week, '本周')
+  assert.equal(component.data.head.people, '3 人参与 · 08:05 更新')
+  phone.script(ROUTE, ranking(THREE))
+  component.set({ texts: { people: '{} 位' } })
   await settled()
-  assert.equal(component.data.message.title, 'Open it from a group')
+  assert.equal(component.data.head.people, '3 位')
 })
 
-test('both languages have the same texts', () => {
+test('all languages have the same texts', () => {
   const shape = value => typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, shape(inner)])) : typeof value
   for (const name of ['group-ranking', 'group-profile']) {
-    const { zh, en } = require(`../groups/${name}/texts.js`)
-    assert.deepEqual(shape(zh), shape(en))
+    const { zh, ...others } = require(`../groups/${name}/texts.js`)
+    assert.deepEqual(Object.keys(others), ['zh-Hant', 'en'])
+    for (const texts of Object.values(others)) assert.deepEqual(shape(texts), shape(zh))
   }
 })
+
+// Many rows
+
+const CROWD = Array.from({ length: 203 }, (_, index) => person(`p${index}`, index + 1, { isMe: index === 102 }))
+
+test('at most 48 rows are on the page, in order, with room for those above and below', async () => {
+  const { component } = await mountRanking([ranking(CROWD)])
+  const seen = new Set()
+  for (let first = 0; first <= 188; first += 4) {
+    component.scrollTo(first)
+    const { above, rows, below } = component.data
+    assert.ok(rows.length <= 48)
+    assert.equal(above + 56 * rows.length + below, 56 * 200)
+    assert.equal(rows[0].name, `p${above / 56 + 3}`)
+    const onScreen = rows.slice(first - above / 56, first - above / 56 + 12)
+    assert.equal(onScreen.length, 12, `rows are missing at ${first}`)
+    onScreen.forEach(({ name }) => seen.add(name))
+  }
+  assert.equal(seen.size, 200)
+})
+
+test('my row is pinned at the side where it is out of sight', async () => {
+  const { component } = await mountRanking([ranking(CROWD)])
+  const sideAt = row => {
+    component.scrollTo(row)
+    return [component.data.pinned, component.data.mine && component.data.mine.name]
+  }
+  assert.deepEqual(sideAt(0), ['bottom', 'p102'])
+  assert.deepEqual(sideAt(95), ['', null])
+  assert.deepEqual(sideAt(100), ['top', 'p102'])
+})
+
+test('my place on the podium is pinned once the podium is out of sight', async () => {
+  const crowd = CROWD.map((entry, index) => ({ ...entry, isMe: index === 1 }))
+  const { component } = await mountRanking([ranking(crowd)])
+  assert.equal(component.data.pinned, '')
+  component.scrollTo(2)
+  assert.equal(component.data.pinned, 'top')
+})
+
+test('the next page is loaded at the bottom, once, and the rows in sight stay', async () => {
+  const { phone, component } = await mountRanking([ranking(CROWD.slice(0, 100), { next: 'c1' })])
+  component.scrollTo(90)
+  const { above } = component.data
+  phone.script(ROUTE, ranking(CROWD.slice(100), { next: null }))
+  const before = phone.count(ROUTE)
+  component.onLower()
+  component.onLower()
+  await settled()
+  assert.equal(phone.count(ROUTE), before + 1)
+  assert.equal(component.data.above, above)
+  assert.equal(component.names.length, 203)
+  component.onLower()
+  assert.equal(phone.count(ROUTE), before + 1)
+})
+
+test('a page that failed is not loaded again by scrolling, but by the button', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE, { next: 'c1' })])
+  phone.script(ROUTE, errorResponse(500, 'server_error'))
+  component.onLower()
+  await settled()
+  const calls = phone.count(ROUTE)
+  component.onLower()
+  await settled()
+  assert.equal(phone.count(ROUTE), calls)
+})
+
+test('pulling down refreshes, and ends', async () => {
+  const { phone, component } = await mountRanking([ranking(THREE)])
+  phone.script(ROUTE, ranking([person('dora', 1)]))
+  const pulled = component.onPull()
+  assert.equal(component.data.pulling, true)
+  await pulled
+  assert.equal(component.data.pulling, false)
+  assert.deepEqual(component.names, ['dora'])
+})
+
+// Names
+
+test('members without a name of their own are told apart, and so are namesakes', async () => {
+  const named = (id, nickname, rank) => person(id, rank, { member: { id, nickname, avatar: '' } })
+  const entries = [named('100041', '微信用户', 1), named('100042', '微信用户', 2), named('7', '小明', 3), named('8', '小明', 4), named('9', '小红', 5)]
+  const { component } = await mountRanking([ranking(entries)])
+  const shown = [...component.data.podium, ...component.data.rows]
+  assert.deepEqual(shown.map(({ suffix }) => suffix), ['0041', '0042', '7', '8', ''])
+  assert.equal(shown[0].label, '第 1 名, 微信用户 0041, 9 天, 名次不变')
+  const { component: alone } = await mountRanking([ranking([named('100041', '微信用户', 1)])])
+  assert.equal(alone.data.podium[0].suffix, '0041')
+})
+
+// Reports
+
+async function openSheet (chosen, ...responses) {
+  const { phone, component } = await mountRanking([ranking(THREE)])
+  phone.wx.showActionSheet = ({ itemList, success, fail }) => {
+    phone.offered = itemList
+    if (chosen === null) fail({ errMsg: 'showActionSheet:fail cancel' })
+    else success({ tapIndex: itemList.indexOf(chosen) })
+  }
+  phone.script('POST /groups/family/reports', ...responses)
+  component.onMember(tap({ id: 'charlie' }))
+  return { phone, component }
+}
+
+test('another member is reported from their sheet, with a reason', async () => {
+  const { phone, component } = await openSheet('冒充他人', [204])
+  assert.deepEqual([component.data.sheet.name, component.data.sheet.summary], ['charlie', '第 3 名 · 9 天'])
+  await component.onReport()
+  assert.deepEqual(phone.offered, ['广告', '辱骂', '冒充他人', '违法违规', '其他原因'])
+  assert.deepEqual(phone.sent.at(-1).data, { member: 'charlie', reason: 'impersonation' })
+  assert.deepEqual([component.data.sheet.state, component.data.sheet.message], ['sent', '已收到举报，管理员会尽快处理'])
+  component.onClose()
+  assert.equal(component.data.sheet, null)
+})
+
+test('a report that failed says why, and can be sent again', async () => {
+  const { component } = await openSheet('广告', errorResponse(429, 'throttled'), [204])
+  await component.onReport()
+  assert.deepEqual([component.data.sheet.state, component.data.sheet.message], ['failed', 'throttled explained'])
+  await component.onReport()
+  assert.equal(component.data.sheet.state, 'sent')
+})
+
+test('without a reason nothing is reported', async () => {
+  const { phone, component } = await openSheet(null)
+  await component.onReport()
+  assert.equal(phone.count('POST /groups/family/reports'), 0)
+  assert.equal(component.data.sheet.state, 'idle')
+})
+
+test('there is no sheet for me, nor where the page turns reports off', async () => {
+  const { component } = await mountRanking([ranking(THREE)])
+  component.onMember(tap({ id: 'bob' }))
+  assert.equal(component.data.sheet, null)
+  const { component: quiet } = await mountRanking([ranking(THREE)], { report: false })
+  quiet.onMember(tap({ id: 'charlie' }))
+  assert.equal(quiet.data.sheet, null)
+  assert.equal(quiet.last('member').member.nickname, 'charlie')
+})
+
+// What else can go wrong
+
+const GENERAL = { title: '暂时无法显示', body: '请稍后重试' }
+
+for (const [name, response] of [
+  ['an empty object', [200, {}]],
+  ['a ranking without its parts', [200, { entries: [{}] }]],
+  ['a web page', [200, '<html>login</html>']],
+  ['a gateway that is down', [502, '<html>502 Bad Gateway</html>']]
+]) {
+  test(`${name} instead of a ranking shows the state error`, async t => {
+    const { phone, component } = await mountRanking([ranking(THREE)], { openGid: 'family' })
+    phone.script('GET /groups/work/ranking', response, response, response)
+    await withFakeTime(t, () => {
+      component.set({ openGid: 'work' })
+      return loaded(component)
+    })
+    assert.equal(component.data.state, 'error')
+    assert.equal(component.data.message.title, GENERAL.title)
+    assert.ok(component.data.message.body)
+    assert.equal(component.data.message.retry, true)
+  })
+}
+
+test('a fault in the code says nothing technical', async () => {
+  const phone = new Phone()
+  const groups = phone.start()
+  groups.ranking = () => { throw new TypeError("Cannot read properties of undefined (reading 'x')") }
+  const component = new Mounted('group-ranking')
+  await settled()
+  assert.deepEqual([component.data.message.title, component.data.message.body], [GENERAL.title, GENERAL.body])
+})
+
+test('a component without a client shows a message', async () => {
+  for (const [name, state] of [['group-ranking', 'error'], ['group-profile', 'error']]) {
+    const component = new Mounted(name, { client: 'nobody' })
+    await settled()
+    assert.equal(component.data.state, state)
+    assert.ok(component.data.detail || component.data.message.body)
+  }
+})
+
+test('a component uses the client of its name', async () => {
+  const phone = new Phone().script(ROUTE, ranking([person('olga', 1)])).script('GET /boards', BOARDS)
+  phone.start({ name: 'second' })
+  new Phone().start()
+  const component = new Mounted('group-ranking', { client: 'second' })
+  await settled()
+  assert.deepEqual(component.names, ['olga'])
+})
+
+for (const name of ['group-ranking', 'group-profile']) {
+  test(`an offline ${name} refreshes itself when the network is back, unless it is gone`, async t => {
+    const phone = new Phone()
+    let tellNetwork
+    phone.wx.onNetworkStatusChange = listener => { tellNetwork = listener }
+    phone.script('POST /login', OFFLINE)
+    phone.start()
+    let component
+    await withFakeTime(t, () => {
+      component = new Mounted(name)
+      return loaded(component)
+    })
+    assert.ok(['offline', 'error'].includes(component.data.state), component.data.state)
+    phone.script(ROUTE, ranking(THREE)).script('GET /boards', BOARDS)
+    phone.script('GET /me', [200, ME]).script('GET /me/consent', [200, { consents: [] }])
+    tellNetwork({ isConnected: true })
+    await settled()
+    assert.ok(['ready', 'ask'].includes(component.data.state), component.data.state)
+
+    component.isOffline = true
+    component.detach()
+    const sent = phone.sent.length
+    tellNetwork({ isConnected: true })
+    await settled()
+    assert.equal(phone.sent.length, sent)
+  })
+}
 
 // The profile
 
@@ -300,14 +564,33 @@ const ME = { id: '7', nickname: '小明', nicknameState: 'approved', avatar: 'ht
 const chosen = avatarUrl => ({ detail: { avatarUrl } })
 const submitted = nickname => ({ detail: { value: { nickname } } })
 
-async function mountProfile (prepare = () => {}) {
-  const phone = new Phone().script('GET /me', [200, ME])
+const agreedTo = (purpose, version = '1') => ({ purpose, version, givenAt: '2026-11-25T08:00:00.000+08:00' })
+
+/** A phone whose server keeps the consents. */
+class ConsentingPhone extends Phone {
+  consents = [agreedTo('nickname'), agreedTo('avatar')]
+
+  serve (route, options) {
+    if (route === 'POST /me/consent') {
+      const { purposes, version } = options.data
+      this.consents = this.consents.concat(purposes.map(purpose => agreedTo(purpose, version)))
+    }
+    const [, withdrawn] = route.match(/^DELETE \/me\/consent\/(.+)/) || []
+    if (withdrawn) this.consents = this.consents.filter(({ purpose }) => purpose !== withdrawn)
+    if (route.includes('/me/consent')) return [200, { consents: this.consents }]
+    if (route === 'GET /me' && this.server.tokens.size) return [200, ME]
+    return super.serve(route, options)
+  }
+}
+
+async function mountProfile (prepare = () => {}, properties = {}) {
+  const phone = new ConsentingPhone()
   phone.needsConsent = false
   phone.wx.getPrivacySetting = ({ success }) => success({ needAuthorization: phone.needsConsent })
   phone.wx.requirePrivacyAuthorize = ({ success, fail }) => phone.refuses ? fail({ errMsg: 'fail', errno: 104 }) : success({})
   prepare(phone)
   phone.start()
-  const component = new Mounted('group-profile')
+  const component = new Mounted('group-profile', properties)
   await settled()
   return { phone, component }
 }
@@ -371,22 +654,87 @@ test('an empty nickname is not sent; a refused one shows why', async () => {
   assert.deepEqual([component.data.saveError, component.data.saving], ['这个昵称不可用', false])
 })
 
-test('consent is asked for first if WeChat requires it', async () => {
+test('consent is asked for, and recorded, before anything is collected', async () => {
+  const { phone, component } = await mountProfile(phone => { phone.consents = [] }, { privacyVersion: '2' })
+  assert.equal(component.data.state, 'ask')
+  await component.onConsent()
+  assert.equal(component.data.state, 'form')
+  const { data } = phone.sent.find(({ route }) => route === 'POST /me/consent')
+  assert.deepEqual(data, { purposes: ['nickname', 'avatar'], version: '2' })
+  assert.deepEqual(component.last('consent').consents.map(({ purpose }) => purpose), ['nickname', 'avatar'])
+  assert.deepEqual(component.data.consents.map(({ since }) => since), ['2026-11-25 同意，版本 2', '2026-11-25 同意，版本 2', '没有记录'])
+})
+
+test('another version of the privacy notice asks again', async () => {
+  const { component } = await mountProfile(() => {}, { privacyVersion: '2' })
+  assert.equal(component.data.state, 'ask')
+})
+
+test('consent is asked for too if WeChat requires it', async () => {
   const { component } = await mountProfile(phone => { phone.needsConsent = true })
   assert.equal(component.data.state, 'ask')
   await component.onConsent()
   assert.equal(component.data.state, 'form')
 })
 
-test('refused consent is explained, and can be given later', async () => {
-  const { phone, component } = await mountProfile(phone => { phone.needsConsent = phone.refuses = true })
+test('refused consent is explained, is not recorded, and can be given later', async () => {
+  const { phone, component } = await mountProfile(phone => { phone.refuses = true; phone.consents = [] })
   await component.onConsent()
   assert.equal(component.data.state, 'refused')
   assert.match(component.data.t.refused.body, /排行榜照常可用/)
+  assert.equal(phone.count('POST /me/consent'), 0)
   phone.refuses = false
   await component.onConsent()
   assert.equal(component.data.state, 'form')
 })
+
+test('consent that could not be recorded opens no form', async () => {
+  const { phone, component } = await mountProfile(phone => { phone.consents = [] })
+  phone.script('POST /me/consent', errorResponse(503, 'unavailable'))
+  await component.onConsent()
+  assert.deepEqual([component.data.state, component.data.consentError], ['ask', 'unavailable explained'])
+})
+
+test('a purpose is withdrawn after a question, and can be agreed to again', async () => {
+  const { phone, component } = await mountProfile()
+  phone.wx.showModal = ({ content, success }) => {
+    phone.question = content
+    success({ confirm: phone.sure })
+  }
+  await component.onPurpose(tap({ purpose: 'avatar' }))
+  assert.equal(phone.count('DELETE /me/consent/avatar'), 0)
+  phone.sure = true
+  await component.onPurpose(tap({ purpose: 'avatar' }))
+  assert.match(phone.question, /头像会立即删除/)
+  assert.equal(phone.count('DELETE /me/consent/avatar'), 1)
+  assert.deepEqual([component.data.state, component.data.agreed], ['form', { nickname: true, avatar: false, groups: false }])
+  await component.onPurpose(tap({ purpose: 'avatar' }))
+  assert.equal(component.data.agreed.avatar, true)
+})
+
+test('a phone that does not answer about privacy is waited for four seconds at most', async t => {
+  const phone = new ConsentingPhone()
+  phone.wx.getPrivacySetting = () => {}
+  phone.start()
+  let component
+  const { elapsed } = await withFakeTime(t, () => {
+    component = new Mounted('group-profile')
+    return loaded(component)
+  })
+  assert.equal(component.data.state, 'form')
+  assert.ok(elapsed < 5000, `${elapsed} ms`)
+})
+
+for (const [name, response] of [['an empty object', [200, {}]], ['a web page', [200, '<html>']], ['nothing', [204]]]) {
+  test(`${name} instead of my consents or of me shows the state error`, async () => {
+    for (const route of ['GET /me', 'GET /me/consent']) {
+      const { component } = await mountProfile(phone => phone.script(route, response))
+      assert.equal(component.data.state, 'error')
+      assert.ok(component.data.detail)
+      assert.doesNotMatch(component.data.detail, /undefined|null/)
+    }
+  })
+}
 
 test('a phone without privacy calls shows the form at once', async () => {
   const { component } = await mountProfile(phone => {
@@ -398,7 +746,7 @@ test('a phone without privacy calls shows the form at once', async () => {
 
 test('a profile that failed to load shows why, and can be loaded again', async () => {
   const { phone, component } = await mountProfile(phone => phone.script('GET /me', errorResponse(500, 'server_error')))
-  assert.deepEqual([component.data.state, component.data.detail], ['failed', 'server_error explained'])
+  assert.deepEqual([component.data.state, component.data.detail], ['error', 'server_error explained'])
   phone.script('GET /me', [200, ME])
   await component.refresh()
   assert.equal(component.data.state, 'form')

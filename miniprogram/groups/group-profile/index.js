@@ -1,17 +1,39 @@
 'use strict'
 
-const { findClient } = require('../index')
+const { connect, disconnect, isUnreachable, messageOf, textsOf } = require('../component')
 const texts = require('./texts')
+
+// What the form collects; `groups` is what a ranking is made from, and is listed to be withdrawn.
+const FORM = ['nickname', 'avatar']
+const PURPOSES = FORM.concat('groups')
+
+// People may read WeChat's pop-up for a while.
+const PATIENCE = 5 * 60 * 1000
 
 Component({
   externalClasses: ['custom-class'],
 
+  properties: {
+    /** The version of the privacy notice; another one asks for consent again. */
+    privacyVersion: { type: String, value: '1' },
+    /** Replaces texts, at any depth of those in texts.js; strings only. */
+    texts: Object,
+    /** The name that createGroups gave to its client. */
+    client: { type: String, value: 'groupsite' }
+  },
+
   data: {
     t: texts.zh,
-    /** loading, ask, refused, failed or form */
+    /** loading, ask, refused, error or form */
     state: 'loading',
-    /** The message of the state `failed`. */
+    /** The message of the state `error`. */
     detail: '',
+    /** Each purpose, with when it was agreed to, if it was. */
+    consents: [],
+    /** Which purposes of the form are agreed to, in this version. */
+    agreed: {},
+    consenting: false,
+    consentError: '',
     avatar: '',
     avatarState: 'approved',
     broken: false,
@@ -27,49 +49,134 @@ Component({
     saveError: ''
   },
 
+  observers: {
+    'privacyVersion, texts, client' () {
+      if (this.isAttached) this.refresh()
+    }
+  },
+
   lifetimes: {
     attached () {
+      this.isAttached = true
       return this.refresh()
+    },
+    detached () {
+      this.isAttached = false
+      disconnect(this)
     }
   },
 
   methods: {
     async refresh () {
-      this.setData({ state: 'loading' })
+      this.setData({ state: 'loading', t: textsOf(texts, this) })
       try {
-        this.client = findClient()
-        this.setData({ t: texts[this.client.phone.language] })
-        const [user, needsConsent] = await Promise.all([this.client.groups.me(), this.needsConsent()])
-        const { avatar, avatarState, nickname, nicknameState } = user
+        const { groups } = connect(this)
+        this.setData({ t: textsOf(texts, this) })
+        const [user, given, isAsked] = await Promise.all([groups.me(), groups.consent(), this.isAskedByWeChat()])
+        const { id, avatar, avatarState, nickname, nicknameState } = user
+        if (!id) throw new TypeError('this is no user')
+        this.isOffline = false
+        this.showConsents(given, isAsked)
         this.setData({ avatar, avatarState, nickname, nicknameState, broken: false })
-        this.setData({ state: needsConsent ? 'ask' : 'form' })
       } catch (error) {
-        this.setData({ state: 'failed', detail: error.message })
+        this.isOffline = isUnreachable(error)
+        this.setData({ state: 'error', detail: messageOf(error, this.data.t.error.body) })
       }
     },
 
-    // Privacy: phones that lack these calls need no consent.
+    onOnline () {
+      if (this.isOffline) this.refresh()
+    },
 
-    async needsConsent () {
+    // Consent: WeChat's own, to its privacy notice, and the record of it on the server.
+
+    // Phones that lack this call need no consent, and one that does not answer cannot tell.
+    async isAskedByWeChat () {
       try {
-        return (await this.client.phone.call('getPrivacySetting')).needAuthorization
+        const { needAuthorization } = await this.client.phone.callWithTimeout('getPrivacySetting', { timeout: 2000 })
+        return needAuthorization
       } catch (_) {
         return false
       }
     },
 
+    /** Show what was agreed to, and the form if any of it is for the form. */
+    showConsents ({ consents }, isAsked) {
+      const { privacyVersion, t } = this.data
+      const agreed = {}
+      const rows = PURPOSES.map(purpose => {
+        const given = consents.filter(one => one.purpose === purpose)
+        agreed[purpose] = given.some(({ version }) => version === privacyVersion)
+        const { givenAt, version } = given.find(one => one.version === privacyVersion) || given[0] || {}
+        const since = givenAt ? t.given.replace('{date}', givenAt.slice(0, 10)).replace('{version}', version) : t.notGiven
+        return { purpose, name: t.purposes[purpose], since, isGiven: given.length > 0 }
+      })
+      const isReady = !isAsked && FORM.some(purpose => agreed[purpose])
+      this.setData({ consents: rows, agreed, consentError: '', state: isReady ? 'form' : 'ask' })
+    },
+
+    /** Agree to what the form collects, before it collects anything. */
     async onConsent () {
+      if (this.data.consenting) return
+      this.setData({ consenting: true, consentError: '' })
       try {
-        await this.client.phone.call('requirePrivacyAuthorize')
-        this.setData({ state: 'form' })
+        await this.askWeChat()
+        await this.agree(FORM)
       } catch (error) {
-        if (error.code === 'unsupported') this.setData({ state: 'form' })
-        else this.setData({ state: 'refused' })
+        if (error.code === 'privacy_refused') this.setData({ state: 'refused' })
+        else this.showConsentError(error)
+      }
+      this.setData({ consenting: false })
+    },
+
+    async askWeChat () {
+      try {
+        await this.client.phone.callWithTimeout('requirePrivacyAuthorize', { timeout: PATIENCE })
+      } catch (error) {
+        if (error.code !== 'unsupported') throw error
       }
     },
 
+    async agree (purposes) {
+      const given = await this.client.groups.consent({ purposes, version: this.data.privacyVersion })
+      this.showConsents(given, false)
+      this.triggerEvent('consent', given)
+    },
+
+    /** Agree to one purpose, or withdraw it: the server then deletes what it was for. */
+    async onPurpose (event) {
+      const { purpose } = event.currentTarget.dataset
+      const { isGiven } = this.data.consents.find(one => one.purpose === purpose)
+      try {
+        if (!isGiven) return await this.agree([purpose])
+        if (!await this.isSure(purpose)) return
+        const given = await this.client.groups.consent({ withdraw: purpose })
+        this.triggerEvent('consent', given)
+        await this.refresh()
+      } catch (error) {
+        this.showConsentError(error)
+      }
+    },
+
+    isSure (purpose) {
+      const { withdraw, withdrawn, cancel } = this.data.t
+      const { wx } = this.client.phone
+      return new Promise(resolve => wx.showModal({
+        title: withdraw,
+        content: withdrawn[purpose],
+        confirmText: withdraw,
+        cancelText: cancel,
+        success: ({ confirm }) => resolve(confirm),
+        fail: () => resolve(false)
+      }))
+    },
+
+    showConsentError (error) {
+      this.setData({ consentError: messageOf(error, this.data.t.error.body) })
+    },
+
     onContract () {
-      this.client.phone.call('openPrivacyContract').catch(() => {})
+      this.client.phone.callWithTimeout('openPrivacyContract').catch(() => {})
     },
 
     // The avatar: WeChat gives a temporary file, so it is uploaded at once.
@@ -92,7 +199,7 @@ Component({
       } catch (error) {
         if (this.file !== file) return
         if (error.code === 'privacy_refused') this.setData({ state: 'refused' })
-        this.setData({ upload: 'failed', uploadError: error.message })
+        this.setData({ upload: 'failed', uploadError: messageOf(error, this.data.t.error.body) })
       }
     },
 
@@ -117,7 +224,7 @@ Component({
         this.triggerEvent('saved', { user })
       } catch (error) {
         const [message] = (error.fields && error.fields.nickname) || []
-        this.setData({ saving: false, saveError: message || error.message })
+        this.setData({ saving: false, saveError: message || messageOf(error, this.data.t.error.body) })
       }
     }
   }

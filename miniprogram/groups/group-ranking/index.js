@@ -1,9 +1,20 @@
 'use strict'
 
-const { findClient } = require('../index')
+const { connect, disconnect, isUnreachable, messageOf, textsOf } = require('../component')
 const texts = require('./texts')
 
 const PODIUM_PLACES = 3
+
+// At most this many rows are on the page, some screens of them, and they move on in steps: WeChat
+// advises at most 60 children a node and 1,000 nodes a page.
+const ROWS = 48
+const STEP = 8
+const SCROLL_DELAY = 60
+
+// Names that many members have; the server gives them to those who chose none.
+const DEFAULT_NAMES = ['微信用户', 'WeChat user']
+
+const REPORT_REASONS = ['advert', 'abuse', 'impersonation', 'illegal', 'other']
 
 // The state shown for an entry's reason or an error's code; for all others it is `error`.
 const STATES = {
@@ -30,7 +41,13 @@ Component({
     openGid: String,
     board: String,
     period: String,
-    limit: { type: Number, value: 50 }
+    limit: { type: Number, value: 50 },
+    /** Whether a tap on another member offers to report them. */
+    report: { type: Boolean, value: true },
+    /** Replaces texts, at any depth of those in texts.js; strings only. */
+    texts: Object,
+    /** The name that createGroups gave to its client. */
+    client: { type: String, value: 'groupsite' }
   },
 
   data: {
@@ -44,19 +61,31 @@ Component({
     still: false,
     head: null,
     podium: [],
+    /** The rows that are on the page, and the heights in px of those above and below them. */
     rows: [],
-    /** My row, if it is not among `podium` and `rows`. */
+    above: 0,
+    below: 0,
+    /** My row, if it is out of sight; it is pinned at the `top` or the `bottom`. */
     mine: null,
+    pinned: '',
     note: '',
     next: null,
     more: 'idle',
-    broken: {}
+    pulling: false,
+    broken: {},
+    /** The member whose sheet is open: idle, sending, sent or failed. */
+    sheet: null
   },
 
   observers: {
-    'openGid, board, period, limit' () {
+    'openGid, board, period, limit, client' () {
       this.chosenPeriod = ''
       if (this.isAttached) this.refresh()
+    },
+    texts () {
+      if (!this.isAttached) return
+      this.setData({ t: textsOf(texts, this) })
+      this.refresh()
     }
   },
 
@@ -68,6 +97,7 @@ Component({
     detached () {
       this.isAttached = false
       this.turn += 1
+      disconnect(this)
     }
   },
 
@@ -79,6 +109,9 @@ Component({
     show () {
       if (this.away) this.refresh()
       this.away = false
+    },
+    resize () {
+      this.measure()
     }
   },
 
@@ -89,8 +122,8 @@ Component({
       const isCurrent = () => this.isAttached && this.turn === turn
       if (!this.entries) this.clear('loading')
       try {
-        const { groups, phone } = findClient()
-        this.setData({ t: texts[phone.language] })
+        const { groups } = connect(this)
+        this.setData({ t: textsOf(texts, this) })
         const openGId = this.data.openGid || await this.enter(groups, isCurrent)
         if (openGId) await this.load(groups, openGId, isCurrent)
       } catch (error) {
@@ -115,9 +148,12 @@ Component({
         this.windows(groups)
       ])
       if (!isCurrent()) return
-      this.entries = new Map()
-      this.show(ranking)
-      this.setData({ tabs: this.tabs(windows, ranking), state: ranking.total ? 'ready' : 'empty' })
+      const tabs = this.tabs(windows, ranking)
+      this.start = 0
+      this.inSight = null
+      this.show(ranking, new Map())
+      this.isOffline = false
+      this.setData({ tabs, message: null, state: ranking.total ? 'ready' : 'empty' })
       this.triggerEvent('ranking', ranking)
       this.triggerEvent('state', { state: this.data.state, reason: null })
     },
@@ -147,29 +183,38 @@ Component({
       return shown.map(window => ({ window, title: this.data.t.windows[window] }))
     },
 
-    show (ranking) {
+    /** Show a ranking after the entries of its earlier pages. */
+    show (ranking, entries) {
       for (const entry of ranking.entries) {
         // A member whose score fell is listed again, further down.
-        this.entries.delete(entry.member.id)
-        this.entries.set(entry.member.id, entry)
+        entries.delete(entry.member.id)
+        entries.set(entry.member.id, entry)
       }
-      const { unit } = ranking.board
-      const entries = Array.from(this.entries.values(), entry => this.row(entry, unit))
-      const podium = entries.slice(0, PODIUM_PLACES).filter(({ rank }) => rank !== null)
       const { me } = ranking
-      this.me = me
+      const listed = Array.from(entries.values())
+      const isAmbiguous = ambiguity(me && !entries.has(me.member.id) ? listed.concat(me) : listed)
+      const rows = listed.map(entry => this.row(entry, ranking.board.unit, isAmbiguous))
+      const podium = rows.slice(0, PODIUM_PLACES).filter(({ rank }) => rank !== null)
+      const head = this.head(ranking)
+      this.entries = entries
+      this.rows = rows.slice(podium.length)
+      this.me = me && {
+        entry: me,
+        row: this.row(me, ranking.board.unit, isAmbiguous),
+        index: listed.indexOf(entries.get(me.member.id))
+      }
       this.window = ranking.period.window
       this.setData({
-        head: this.head(ranking),
-        window: ranking.period.window,
+        head,
+        window: this.window,
         still: !ranking.period.previous,
         podium,
-        rows: entries.slice(podium.length),
-        mine: me && !this.entries.has(me.member.id) ? this.row(me, unit) : null,
         note: this.note(ranking),
         next: ranking.next,
         more: 'idle'
       })
+      this.arrange()
+      this.measure()
     },
 
     head ({ board, period, group, total, serverTime }) {
@@ -188,63 +233,102 @@ Component({
       return total === 1 && me ? this.data.t.alone : ''
     },
 
-    row ({ rank, movement, member, scoreText, isMe }, unit) {
+    row (entry, unit, isAmbiguous) {
+      const { rank, movement, member, scoreText, isMe } = entry
       const { t } = this.data
       const move = this.move(movement)
       const place = rank === null ? t.noRank : t.rank.replace('{}', rank)
       const score = scoreText === null ? '' : `${scoreText} ${unit}`
+      const suffix = isAmbiguous(member) ? String(member.id).slice(-4) : ''
+      const name = [member.nickname, suffix].filter(Boolean).join(' ')
       return {
         id: member.id,
         rank,
         medal: rank !== null && rank <= PODIUM_PLACES ? rank : 0,
         move,
         name: member.nickname,
+        suffix,
         initial: Array.from(member.nickname)[0] || '',
         avatar: member.avatar,
         score: scoreText,
         isMe,
-        label: [place, member.nickname, score, move && move.label].filter(Boolean).join(', ')
+        summary: [place, score].filter(Boolean).join(' · '),
+        label: [place, name, score, move && move.label].filter(Boolean).join(', ')
       }
     },
 
     move (movement) {
       const { t } = this.data
       if (movement === null) return null
-      if (movement === 'new') return { kind: 'up', shape: '', text: t.new, label: t.newcomer }
-      if (movement === 0) return { kind: 'same', shape: '–', text: '', label: t.same }
+      if (movement === 'new') return { kind: 'up', text: t.new, label: t.newcomer }
+      if (movement === 0) return { kind: 'same', text: '–', label: t.same }
       const places = Math.abs(movement)
       return movement > 0
-        ? { kind: 'up', shape: '▲', text: places, label: t.up.replace('{}', places) }
-        : { kind: 'down', shape: '▼', text: places, label: t.down.replace('{}', places) }
+        ? { kind: 'up', text: `▲${places}`, label: t.up.replace('{}', places) }
+        : { kind: 'down', text: `▼${places}`, label: t.down.replace('{}', places) }
     },
 
-    // After a temporary error, the ranking that is already shown stays.
-    onError (error) {
-      const isTemporary = STATES[error.code] === 'offline' || error.status >= 429
-      if (!this.entries || !isTemporary) return this.showReason(error.code, error)
-      this.chosenPeriod = this.window
-      this.setData({ note: this.data.t.stale, window: this.window, more: 'idle' })
+    // Scrolling: the rows in sight and some screens around them are on the page.
+
+    onScroll () {
+      if (this.scrolled) return
+      this.scrolled = setTimeout(() => {
+        this.scrolled = null
+        this.measure()
+      }, SCROLL_DELAY)
     },
 
-    showReason (reason, error) {
-      const { t } = this.data
-      const state = STATES[reason] || 'error'
-      const detail = t.reasons[reason] || (state === 'error' && error && error.message)
-      const { title, body } = t[state]
-      const message = { title, body: detail || body, retry: !FINAL_REASONS.includes(reason) }
-      this.clear(state, message)
-      this.triggerEvent('state', { state, reason })
+    /** Find out which rows are in sight, and put them on the page. */
+    measure () {
+      if (!this.isAttached || !this.entries) return
+      this.createSelectorQuery()
+        .select('.list').boundingClientRect()
+        .select('.above').boundingClientRect()
+        .select('.row').boundingClientRect()
+        .exec(([list, above, row]) => {
+          if (!this.isAttached || !this.entries || !list || !above) return
+          // Measured, because WeChat rounds rpx down to whole pixels, and Skyline need not.
+          if (row && row.height) this.rowHeight = row.height
+          const rowsIn = pixels => this.rowHeight ? pixels / this.rowHeight : 0
+          const first = rowsIn(list.top - above.top)
+          const count = rowsIn(list.height)
+          this.start = Math.max(0, Math.round((first + (count - ROWS) / 2) / STEP) * STEP)
+          this.inSight = { first, count }
+          this.arrange()
+        })
     },
 
-    clear (state, message = null) {
-      this.entries = null
-      this.setData({ state, message, head: null, tabs: [], podium: [], rows: [], mine: null, next: null })
+    /** Put the rows from the one at `start` on the page, and pin mine if it is not `inSight`. */
+    arrange () {
+      const { data } = this
+      const from = Math.min(this.start, Math.max(0, this.rows.length - 1))
+      const to = Math.min(from + ROWS, this.rows.length)
+      const height = this.rowHeight || 0
+      const above = from * height
+      const below = (this.rows.length - to) * height
+      const pinned = this.side()
+      const isSame = this.arranged === this.rows && data.above === above && data.below === below
+      if (isSame && data.pinned === pinned) return
+      const mine = pinned ? this.me.row : null
+      this.setData(isSame ? { mine, pinned } : { rows: this.rows.slice(from, to), above, below, mine, pinned })
+      this.arranged = this.rows
     },
 
-    onPeriod (event) {
-      this.chosenPeriod = event.currentTarget.dataset.window
-      this.setData({ window: this.chosenPeriod })
-      return this.refresh()
+    /** Return where to pin my row, or nothing while it is in sight. */
+    side () {
+      if (!this.me) return ''
+      if (this.me.index < 0) return 'bottom'
+      if (!this.inSight) return ''
+      const { first, count } = this.inSight
+      const middle = this.me.index - this.data.podium.length + 0.5
+      // The podium is right above the rows.
+      if (middle < 0) return first > 0 ? 'top' : ''
+      if (middle < first) return 'top'
+      return middle > first + count ? 'bottom' : ''
+    },
+
+    onLower () {
+      if (this.data.next && this.data.more === 'idle') this.onMore()
     },
 
     async onMore () {
@@ -253,24 +337,112 @@ Component({
       const isCurrent = () => this.isAttached && this.turn === turn
       this.setData({ more: 'loading' })
       try {
-        const ranking = await findClient().groups.ranking(this.openGId, this.query(this.data.next))
+        const ranking = await this.client.groups.ranking(this.openGId, this.query(this.data.next))
         if (!isCurrent()) return
-        this.show(ranking)
+        this.show(ranking, new Map(this.entries))
         this.triggerEvent('ranking', ranking)
       } catch (_) {
         if (isCurrent()) this.setData({ more: 'failed' })
       }
     },
 
-    onMember (event) {
-      const { id } = event.currentTarget.dataset
-      const entry = this.entries.get(id) || this.me
-      this.triggerEvent('member', entry)
+    async onPull () {
+      this.setData({ pulling: true })
+      await this.refresh()
+      if (this.isAttached) this.setData({ pulling: false })
+    },
+
+    // Without a ranking
+
+    // After a temporary error, the ranking that is already shown stays.
+    onError (error) {
+      const isTemporary = isUnreachable(error) || error.status >= 429
+      if (!this.entries || !isTemporary) return this.showReason(error.code, error)
+      this.isOffline = isUnreachable(error)
+      this.chosenPeriod = this.window
+      this.setData({ note: this.data.t.stale, window: this.window, more: 'idle' })
+    },
+
+    showReason (reason, error) {
+      const { t } = this.data
+      const state = STATES[reason] || 'error'
+      const { title, body } = t[state]
+      const detail = t.reasons[reason] || (state === 'error' ? messageOf(error, body) : body)
+      this.isOffline = state === 'offline'
+      this.clear(state, { title, body: detail, retry: !FINAL_REASONS.includes(reason) })
+      this.triggerEvent('state', { state, reason: reason || 'failed' })
+    },
+
+    clear (state, message = null) {
+      this.entries = null
+      this.setData({ state, message, head: null, tabs: [], podium: [], rows: [], mine: null, pinned: '', next: null, sheet: null })
+    },
+
+    onOnline () {
+      if (this.isOffline) this.refresh()
+    },
+
+    onPeriod (event) {
+      this.chosenPeriod = event.currentTarget.dataset.window
+      this.setData({ window: this.chosenPeriod })
+      return this.refresh()
     },
 
     onBroken (event) {
       const { id } = event.currentTarget.dataset
       this.setData({ broken: Object.assign({}, this.data.broken, { [id]: true }) })
-    }
+    },
+
+    // One member: their sheet, and from there a report to the operators
+
+    onMember (event) {
+      const { id } = event.currentTarget.dataset
+      const entry = this.entries.get(id) || this.me.entry
+      this.triggerEvent('member', entry)
+      if (!this.data.report || entry.isMe) return
+      const { name, suffix, summary } = this.data.podium.concat(this.rows).find(row => row.id === id)
+      this.setData({ sheet: { id, name, suffix, summary, state: 'idle', message: '' } })
+    },
+
+    onClose () {
+      this.setData({ sheet: null })
+    },
+
+    async onReport () {
+      const { t, sheet: { id } } = this.data
+      const setSheet = change => {
+        const { sheet } = this.data
+        if (sheet && sheet.id === id) this.setData({ sheet: Object.assign({}, sheet, change) })
+      }
+      try {
+        const reason = await this.chooseReason()
+        if (!reason) return
+        setSheet({ state: 'sending', message: '' })
+        await this.client.groups.report(this.openGId, { member: id, reason })
+        setSheet({ state: 'sent', message: t.report.sent })
+      } catch (error) {
+        setSheet({ state: 'failed', message: messageOf(error, t.report.failed) })
+      }
+    },
+
+    // Without a timeout: people may think about it.
+    chooseReason () {
+      const { wx } = this.client.phone
+      const itemList = REPORT_REASONS.map(reason => this.data.t.report.reasons[reason])
+      return new Promise(resolve => wx.showActionSheet({
+        itemList,
+        success: ({ tapIndex }) => resolve(REPORT_REASONS[tapIndex]),
+        fail: () => resolve(null)
+      }))
+    },
+
+    nothing () {}
   }
 })
+
+/** Return whether a member's name is another member's too, or nobody's own. */
+function ambiguity (entries) {
+  const counts = new Map()
+  for (const { member: { nickname } } of entries) counts.set(nickname, (counts.get(nickname) || 0) + 1)
+  return ({ nickname }) => DEFAULT_NAMES.includes(nickname) || counts.get(nickname) > 1
+}

@@ -8,9 +8,19 @@ Component({
       return this.load()
     }
   },
+  // A user who comes back may have entered another group, or left one.
+  pageLifetimes: {
+    hide () {
+      this.away = true
+    },
+    show () {
+      if (this.away) this.load()
+      this.away = false
+    }
+  },
   methods: {
     async load () {
-      this.setData({ state: 'loading' })
+      if (!this.data.groups.length) this.setData({ state: 'loading' })
       try {
         const page = await getApp().groups.groups()
         this.setData({ state: 'list', groups: page.groups, next: page.next || '' })

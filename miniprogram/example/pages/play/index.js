@@ -10,8 +10,8 @@ const SECONDS = 10
 Page({
   data: { openGId: '', state: 'loading', message: '', board: null, count: 0, left: SECONDS },
 
-  onLoad (query) {
-    this.setData({ openGId: query.openGId || '' })
+  onShow () {
+    this.setData({ openGId: app.openGId })
     return this.load()
   },
 
@@ -20,6 +20,7 @@ Page({
   },
 
   async load () {
+    if (this.data.board) return
     this.setData({ state: 'loading' })
     try {
       const { boards } = await app.groups.boards()
@@ -48,11 +49,14 @@ Page({
   },
 
   async send () {
+    // Without a group the game is for fun, unless its board counts for all groups at once.
+    if (this.data.board.scope === 'group' && !this.data.openGId) return this.setData({ state: 'alone' })
     this.setData({ state: 'sending' })
     try {
       await app.groups.submitScore(this.score)
       this.setData({ state: 'done' })
-      this.selectComponent('#ranking').refresh()
+      const ranking = this.selectComponent('#ranking')
+      if (ranking) ranking.refresh()
     } catch (error) {
       // With the same key the score counts once, even if the first request did arrive.
       this.score.idempotencyKey = error.idempotencyKey
