@@ -220,6 +220,7 @@ class BrowserPhone:
         wechat: Sandbox,
         person: str,
         scheme: str = "light",
+        width: int = WIDTH,
         **settings: Any,
     ) -> None:
         self.app_url = app_url
@@ -235,7 +236,7 @@ class BrowserPhone:
         self.errors: list[str] = []
         self.running = False
         self._context = browser.new_context(
-            viewport={"width": WIDTH, "height": HEIGHT},
+            viewport={"width": width, "height": HEIGHT},
             device_scale_factor=2,
             color_scheme=scheme,
             locale=str(settings.get("language", "zh_CN")).replace("_", "-"),
@@ -299,6 +300,11 @@ class BrowserPhone:
     def pull_down(self) -> None:
         self._device("pullDown")
         self.page.wait_for_function("!device.isRefreshing()")
+
+    def scroll(self, top: int) -> None:
+        """Scroll the list that is open to `top` pixels, or to its end."""
+        lists = self.page.locator("wx-scroll-view[refresher]").locator("visible=true")
+        lists.first.evaluate("(list, top) => list.scrollTo(0, top)", top)
 
     def share(self) -> Any:
         """Share with 转发 in the menu, and return the card."""

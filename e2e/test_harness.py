@@ -340,7 +340,7 @@ def test_taps_events_and_forms_reach_the_page(opened: Callable[..., BrowserPhone
 def test_pulling_down_and_reaching_the_bottom(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.pull_down()
-    phone.evaluate("document.querySelector('.page').scrollTo(0, 9999)")
+    phone.evaluate("document.querySelector('.frame').scrollTo(0, 9999)")
     phone.page.wait_for_function("device.app().log.includes('bottom')")
 
 

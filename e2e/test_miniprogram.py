@@ -6,6 +6,7 @@ WeChat's own component framework renders it; the site is the real one, and WeCha
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from accounts.models import WeChatUser
-from groups.models import Board, Group, Membership
+from accounts.models import Consent, WeChatUser
+from groups.models import Board, Group, Membership, Report
 from tests.cast import GREEN, RED, YELLOW, picture
 from tests.settings import APP_ID
 from wechat.sandbox import open_gid_of
@@ -35,6 +36,7 @@ FAMILY, WORK = "一家人", "同事"
 NICKNAMES = ["李雷", "韩梅梅", "查理", "大卫", "伊芙", "方糖", "格子", "海蓝", "艾文", "金橘"]
 SPURIOUS = {"errCode": 40097, "reason": "invalid scene"}
 DEMO_ADDRESS = "http://127.0.0.1:8000"
+END = 10**6  # pixels, below every list
 
 
 # The app
@@ -63,17 +65,21 @@ def npm_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> I
         yield url
 
 
-@pytest.fixture(scope="session")
-def copied_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Copy the kit's folder into the app, and replace the package's name by the path."""
-    folder = tmp_path_factory.mktemp("copied")
-    app = copy_app(folder / "app", port)
+def copy_with_kit(target: Path, port: int) -> Path:
+    """Copy the app and the kit's folder into it, and replace the package's name by the path."""
+    app = copy_app(target, port)
     shutil.copytree(MINIPROGRAM / "groups", app / "groups")
     for file in [*app.rglob("*.js"), *app.rglob("*.json")]:
         text = file.read_text().replace("require('groupsite')", "require('./groups/index')")
         file.write_text(text.replace('"groupsite/group-', '"/groups/group-'))
     (app / "package.json").unlink()
-    with installed(node, app, folder / "out") as url:
+    return app
+
+
+@pytest.fixture(scope="session")
+def copied_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("copied")
+    with installed(node, copy_with_kit(folder / "app", port), folder / "out") as url:
         yield url
 
 
@@ -102,6 +108,13 @@ CALL_KIT = "([name, ...args]) => device.app().groups[name](...args)"
 def call_kit(phone: BrowserPhone, *call: Any) -> Any:
     """Call a method of the client in app.js, as a page does."""
     return phone.evaluate(CALL_KIT, list(call))
+
+
+def open_profile(phone: BrowserPhone) -> None:
+    """Open the profile, and agree to what it asks for at the first time."""
+    phone.tap("我的资料")
+    phone.tap("同意并设置")
+    phone.see("点击更换头像")
 
 
 def members_of(chat: str) -> set[str]:
@@ -139,7 +152,7 @@ def test_eleven_people_and_two_groups(
     assert bind_statuses(alice) == [201]
 
     # She sets up her profile: the avatar is uploaded at once, the nickname sent with the form.
-    alice.tap("资料")
+    open_profile(alice)
     alice.set_next_picture(picture(GREEN))
     alice.tap("点击更换头像")
     alice.wait_for_responses("/me/avatar", 200)
@@ -173,8 +186,9 @@ def test_eleven_people_and_two_groups(
     alice.see("11 人参与")
     alice.tap("数数看")
     alice.see("金橘")
-    alice.tap("加载更多")
-    alice.not_see("加载更多")
+    alice.scroll(END)
+    alice.not_see("加载更多", "加载中")
+    alice.scroll(0)
     alice.tap("开始")
     alice.tap_fast(".disc.running", len(NICKNAMES) + 5)
     alice.see("已计入“手速”")
@@ -187,7 +201,7 @@ def test_eleven_people_and_two_groups(
         alice.photograph("miniprogram-play")
 
     # 韩梅梅 hides: she still sees herself, the others do not see her.
-    mei.tap("设置")
+    mei.tap("群设置")
     mei.tap_selector("wx-switch")
     mei.wait_for_responses("/membership", 200)
     mei.back()
@@ -197,12 +211,12 @@ def test_eleven_people_and_two_groups(
     charlie.not_see("韩梅梅")
 
     # 查理 leaves, and the next ranking is without him.
-    charlie.tap("设置")
+    charlie.tap("群设置")
     charlie.tap("退出这个群的排行")
     charlie.see("退出这个群的排行？")
     charlie.tap("退出")
     charlie.not_see("退出这个群的排行？")
-    charlie.see("从微信群里打开")
+    charlie.see("你已不在这个群的排行里")
     lei.tap_card(FAMILY, card=card)
     lei.see("9 人参与")
     lei.not_see("查理")
@@ -228,7 +242,7 @@ def test_a_member_who_left_the_group_cannot_enter(example: Callable[..., Browser
     launch = alice.card_in(FAMILY)
     alice.wechat.leave(FAMILY)
     alice.open(launch)
-    alice.see("你已不在这个群里")
+    alice.see("你已不在这个群的排行里")
     assert bind_statuses(alice) == []
     alice.photograph("miniprogram-left")
 
@@ -294,7 +308,7 @@ def test_home_and_back_on_android_does_not_bind_again(example: Callable[..., Bro
     alice.see("1 人参与")
     alice.home()
     alice.resume()
-    alice.wait_for_responses("/ranking", 200, times=2)
+    alice.wait_for_responses("/ranking", 304)
     assert bind_statuses(alice) == [201]
 
 
@@ -356,7 +370,7 @@ def test_the_site_goes_down_and_comes_back(
     alice.not_see("刷新失败")
 
 
-def test_a_phone_without_network_shows_a_message_and_can_retry(
+def test_a_phone_without_network_shows_a_message_until_it_is_back(
     example: Callable[..., BrowserPhone],
 ) -> None:
     alice = example()
@@ -366,8 +380,9 @@ def test_a_phone_without_network_shows_a_message_and_can_retry(
     alice.offline()
     alice.open(launch)
     alice.see("网络连接失败")
-    alice.offline(False)
     alice.tap("重试")
+    alice.see("网络连接失败")
+    alice.offline(False)
     alice.see("1 人参与")
 
 
@@ -387,15 +402,38 @@ def test_requests_interrupted_in_the_background_are_sent_again(
 def test_consent_is_refused_and_then_given(example: Callable[..., BrowserPhone]) -> None:
     alice = example(privacy="unasked")
     alice.tap_card(FAMILY)
-    alice.tap("资料")
+    alice.tap("我的资料")
     alice.see("设置头像和昵称")
-    alice.tap("开始设置")
+    alice.photograph("miniprogram-ask")
+    alice.tap("同意并设置")
     alice.tap("拒绝")
     alice.see("你没有同意隐私保护指引")
+    assert not Consent.objects.exists()
     alice.photograph("miniprogram-refused")
     alice.tap("重新选择")
     alice.tap("同意")
-    alice.see("点击更换头像")
+    alice.see("点击更换头像", "我的同意")
+    assert set(Consent.objects.values_list("purpose", "version")) == {
+        ("nickname", "1"),
+        ("avatar", "1"),
+    }
+
+
+def test_consent_is_withdrawn_and_what_it_was_for_is_deleted(
+    example: Callable[..., BrowserPhone],
+) -> None:
+    alice = example()
+    alice.tap_card(FAMILY)
+    open_profile(alice)
+    alice.type_in("请输入昵称", "小明")
+    alice.tap("保存")
+    alice.see("已保存")
+    alice.tap("撤回同意")
+    alice.see("你的昵称和群内名称会立即删除")
+    alice.page.locator(".popup footer span").last.click()
+    alice.see("没有记录", "点击更换头像")
+    assert call_kit(alice, "me")["nickname"] == ""
+    assert list(Consent.objects.values_list("purpose", flat=True)) == ["avatar"]
 
 
 @pytest.mark.parametrize(
@@ -408,7 +446,7 @@ def test_nicknames_are_reviewed(
     alice, bob = example("alice"), example("bob")
     for phone in (alice, bob):
         phone.tap_card(FAMILY)
-    alice.tap("资料")
+    open_profile(alice)
     alice.type_in("请输入昵称", nickname)
     alice.tap("保存")
     alice.see(message)
@@ -420,7 +458,7 @@ def test_nicknames_are_reviewed(
 def test_avatars_are_reviewed(example: Callable[..., BrowserPhone], wechat: Any) -> None:
     alice = example()
     alice.tap_card(FAMILY)
-    alice.tap("资料")
+    open_profile(alice)
     verdicts = [(YELLOW, "pending"), (RED, "refused"), (GREEN, "approved")]
     for uploads, (colour, state) in enumerate(verdicts, start=1):
         alice.set_next_picture(picture(colour))
@@ -435,8 +473,7 @@ def test_a_failed_upload_can_be_retried(
 ) -> None:
     alice = example()
     alice.tap_card(FAMILY)
-    alice.tap("资料")
-    alice.see("点击更换头像")
+    open_profile(alice)
     alice.set_next_picture(picture(GREEN))
     backend.stop()
     alice.tap("点击更换头像")
@@ -452,9 +489,7 @@ def test_all_data_of_a_member_is_shown_and_deleted(example: Callable[..., Browse
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
     call_kit(alice, "setNickname", "小明")
-    alice.tap("设置")
-    alice.see("复制网页版链接")
-    alice.photograph("miniprogram-settings")
+    alice.tap("我的")
     alice.tap("查看已保存的数据")
     alice.see("入群记录", "小明")
     alice.photograph("miniprogram-data")
@@ -469,14 +504,14 @@ def test_all_data_of_a_member_is_shown_and_deleted(example: Callable[..., Browse
     assert not WeChatUser.objects.exists()
     alice.photograph("miniprogram-deleted")
     alice.tap("重新开始")
-    alice.see("从微信群里打开")
+    alice.see("你已不在这个群的排行里")
 
 
 def test_the_copied_link_opens_the_web_page(example: Callable[..., BrowserPhone]) -> None:
     alice = example()
     alice.tap_card(FAMILY)
     alice.see("1 人参与")
-    alice.tap("设置")
+    alice.tap("群设置")
     alice.tap("复制网页版链接")
     alice.page.wait_for_function("device.clipboard")
     link = alice.evaluate("device.clipboard")
@@ -490,6 +525,279 @@ def test_on_an_english_phone_the_kit_is_in_english(example: Callable[..., Browse
     alice.see("This week", "1 taking part")
 
 
+# One group, and one member of it
+
+
+def test_a_member_is_reported(example: Callable[..., BrowserPhone]) -> None:
+    alice, bob = example("alice"), example("bob")
+    for phone, nickname in ((alice, "小明"), (bob, "李雷")):
+        phone.tap_card(FAMILY)
+        phone.see("人参与")
+        call_kit(phone, "setNickname", nickname)
+    alice.pull_down()
+    alice.tap("小明")  # my own row offers nothing
+    alice.tap("李雷")
+    alice.see("第 1 名 · 1 天")
+    alice.not_see("举报小明")
+    alice.photograph("miniprogram-sheet")
+    alice.tap("举报")
+    alice.photograph("miniprogram-reasons")
+    alice.tap("冒充他人")
+    alice.see("已收到举报")
+    alice.tap("关闭")
+    alice.not_see("已收到举报")
+    [report] = Report.objects.all()
+    assert report.membership.user.nickname == "李雷"
+    assert report.reason == Report.Reason.IMPERSONATION
+
+
+def test_newcomers_are_told_apart(example: Callable[..., BrowserPhone]) -> None:
+    alice, bob = example("alice"), example("bob")
+    for phone in (alice, bob):
+        phone.tap_card(FAMILY)
+        phone.see("人参与")
+    suffixes = bob.page.locator("[class*='suffix']").locator("visible=true")
+    expect(suffixes).to_have_text([str(user.pk)[-4:] for user in WeChatUser.objects.order_by("pk")])
+
+
+def test_a_name_within_a_group_is_set(example: Callable[..., BrowserPhone]) -> None:
+    alice = example()
+    alice.tap_card(FAMILY)
+    alice.tap("群设置")
+    alice.type_in("未设置", "组长")
+    alice.tap("保存")
+    alice.wait_for_responses("/membership", 200)
+    alice.back()
+    alice.see("组长")
+
+
+def test_my_groups_are_a_tab_from_which_each_opens(example: Callable[..., BrowserPhone]) -> None:
+    alice = example()
+    for chat in (FAMILY, WORK):
+        alice.tap_card(chat)
+        alice.see(chat)
+    alice.tap("我的群")
+    alice.tap(FAMILY)
+    alice.see("群设置", "1 人参与")
+    alice.back()
+    alice.see("你的群，最近打开的在前")
+
+
+def test_logging_out_ends_the_session_and_keeps_the_rest(
+    example: Callable[..., BrowserPhone],
+) -> None:
+    alice = example()
+    alice.tap_card(FAMILY)
+    alice.see("1 人参与")
+    alice.tap("我的")
+    alice.tap("退出登录")
+    alice.see("下次使用时自动登录")
+    alice.page.locator(".popup footer span").last.click()
+    alice.see("已退出登录")
+    alice.wait_for_responses("/logout", 204)
+    alice.tap("重新开始")
+    alice.see("1 人参与")
+    assert WeChatUser.objects.count() == 1
+
+
+def test_outside_a_group_the_game_is_for_fun(
+    example: Callable[..., BrowserPhone], taps: Board
+) -> None:
+    alice = example()
+    alice.open_outside()
+    alice.tap("数数看")
+    alice.tap("开始")
+    alice.tap_fast(".disc.running", 3)
+    alice.see("这次 3 下。从微信群里打开")
+    assert alice.requests("/scores") == []
+
+
+# Big groups
+
+COUNT_NODES = """() => {
+  const page = document.querySelector('.frame:not(.below)')
+  // The browser's own elements inside WeChat's components are no nodes.
+  const nodes = [...page.querySelectorAll('*')].filter(node => !/^(IMG|INPUT)$/.test(node.tagName))
+  return { nodes: nodes.length, children: Math.max(...nodes.map(node => node.children.length)) }
+}"""
+
+# Scroll down by less than a screen at a time, and note which rows are in sight, and gaps.
+WALK = """async () => {
+  const list = [...document.querySelectorAll('wx-scroll-view[refresher]')]
+    .find(each => each.offsetParent)
+  const all = name => [...list.querySelectorAll(`[class*="--${name}"]`)]
+  const label = node => node.getAttribute('aria-label')
+  const rank = node => parseInt(label(node).slice(2))
+  const walk = { seen: [], gaps: [], nodes: 0, children: 0 }
+  const look = () => {
+    const screen = list.getBoundingClientRect()
+    const isInSight = node => {
+      const { top, bottom, height } = node.getBoundingClientRect()
+      return height && bottom > screen.top + 1 && top < screen.bottom - 1
+    }
+    for (const row of all('row').filter(isInSight)) {
+      if (!walk.seen.includes(label(row))) walk.seen.push(label(row))
+    }
+    if ([...all('above'), ...all('below')].some(isInSight)) walk.gaps.push(list.scrollTop)
+    const { nodes, children } = (COUNT_NODES)()
+    walk.nodes = Math.max(walk.nodes, nodes)
+    walk.children = Math.max(walk.children, children)
+  }
+  walk.seen = all('step ').sort((one, other) => rank(one) - rank(other)).map(label)
+  for (let last = -1; last !== list.scrollTop || all('more').length;) {
+    last = list.scrollTop
+    await new Promise(resolve => setTimeout(resolve, 100))
+    look()
+    list.scrollTop += 0.8 * list.clientHeight
+  }
+  return walk
+}""".replace("(COUNT_NODES)", f"({COUNT_NODES})")
+
+
+@pytest.mark.parametrize("size", [10, 100, 500])
+def test_a_big_group_stays_within_the_limits_that_wechat_advises(
+    example: Callable[..., BrowserPhone],
+    crowd: Any,
+    points: Board,
+    size: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    people = crowd(board=points)
+    Group.objects.update(open_gid=open_gid_of(APP_ID, FAMILY))
+    for place in range(size - 1):
+        people.add(f"群友{place:03}", 9000 - 10 * place)
+    Board.objects.filter(pk=points.pk).update(default_for=APP_ID)
+    alice = example("alice")
+    alice.tap_card(FAMILY)
+    alice.see("群友000")
+    at_start = alice.evaluate(COUNT_NODES)
+    walk = alice.evaluate(WALK)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{size} rows: {at_start['nodes']} nodes and {at_start['children']} children at the"
+            f" start, at most {walk['nodes']} and {walk['children']} on the way to the end\n"
+        )
+    names = [label.split(", ")[1] for label in walk["seen"]]
+    assert names[: size - 1] == [f"群友{place:03}" for place in range(size - 1)]
+    assert len(names) == size
+    assert walk["gaps"] == []
+    assert walk["nodes"] <= 1000
+    assert walk["children"] <= 60
+
+
+def test_my_row_is_pinned_while_it_is_out_of_sight(
+    example: Callable[..., BrowserPhone], crowd: Any, points: Board
+) -> None:
+    people = crowd(board=points)
+    Group.objects.update(open_gid=open_gid_of(APP_ID, FAMILY))
+    for place in range(60):
+        people.add(f"群友{place:03}", 9000 - 10 * place)
+    Board.objects.filter(pk=points.pk).update(default_for=APP_ID)
+    alice = example("alice")
+    alice.tap_card(FAMILY)
+    pinned = alice.page.locator("[class*='--pinned']")
+    expect(pinned).to_contain_text("我")
+    alice.scroll(END)
+    alice.not_see("加载更多", "加载中")
+    alice.scroll(END)
+    expect(pinned).to_have_count(0)
+    alice.scroll(0)
+    expect(pinned).to_have_count(1)
+
+
+# A page's own colours and words
+
+OWN_STYLE = """
+page { --groups-brand: rgb(1, 2, 3); --groups-card: rgb(4, 5, 6); }
+"""
+
+
+@pytest.fixture(scope="session")
+def themed_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Copy the kit's folder into the app, whose page sets two variables and two texts."""
+    folder = tmp_path_factory.mktemp("themed")
+    app = copy_with_kit(folder / "app", port)
+    view = app / "components" / "group-view"
+    (app / "app.wxss").write_text((app / "app.wxss").read_text() + OWN_STYLE)
+    wxml = (view / "index.wxml").read_text()
+    (view / "index.wxml").write_text(
+        wxml.replace("<group-ranking", '<group-ranking texts="{{texts}}"')
+    )
+    texts = "texts: { people: '{} 位群友', error: { title: '稍等一下' } }, outside: false"
+    script = (view / "index.js").read_text()
+    (view / "index.js").write_text(script.replace("outside: false", texts, 1))
+    with installed(node, app, folder / "out") as url:
+        yield url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_sets_colours_and_texts(
+    themed_app: str, backend: Backend, phone_of: MakePhone, scheme: str
+) -> None:
+    alice = phone_of(themed_app, "alice", scheme=scheme)
+    failure = {"errno": 1, "reason": "unknown"}
+    alice.set(failures={"login": failure})
+    alice.tap_card(FAMILY)
+    alice.see("稍等一下")
+    colour = "element => getComputedStyle(element).backgroundColor"
+    assert alice.find("重试", exact=True).evaluate(colour) == "rgb(1, 2, 3)"
+    alice.set(failures={})
+    alice.tap("重试")
+    alice.see("1 位群友", "群里还没有其他人")
+    assert alice.find("群里还没有其他人").evaluate(colour) == "rgb(4, 5, 6)"
+
+
+# The probe page
+
+PROBES = 9
+
+
+def test_every_probe_says_what_it_saw(example: Callable[..., BrowserPhone]) -> None:
+    alice = example()
+    alice.tap_card(FAMILY)
+    alice.see("1 人参与")
+    report = probe_everything(alice)
+    assert "微信版本" in report
+    assert "有水印" in report
+    assert "两者相同" in report
+    assert "cloudID：getGroupEnterInfo：有" in report
+    assert "没有配置云托管" in report
+    assert "第二次状态 304" in report
+    assert "昵称键盘" in report
+    alice.photograph("miniprogram-probe")
+    openid, open_gid = WeChatUser.objects.get().openid, open_gid_of(APP_ID, FAMILY)
+    for secret in (openid, open_gid, open_gid[:6]):
+        assert secret not in report
+
+
+def test_outside_a_group_the_probes_say_so(example: Callable[..., BrowserPhone]) -> None:
+    alice = example(missingCalls=["getShareInfo"])
+    alice.open_outside()
+    alice.see("从微信群里打开")
+    report = probe_everything(alice)
+    assert "请从微信群里的卡片打开小程序" in report
+    assert "40097" in report
+    assert "没有 getShareInfo" in report
+
+
+def probe_everything(phone: BrowserPhone) -> str:
+    """Run every probe, and return the report that is copied."""
+    phone.tap("我的")
+    phone.tap("真机检测")
+    buttons = phone.page.locator("[aria-label^=运行]")
+    expect(buttons).to_have_count(PROBES)
+    for button in buttons.all():
+        button.click()
+        expect(button).to_have_text("运行", timeout=30_000)
+    phone.type_in("昵称", "小明")
+    phone.tap("提交")
+    phone.tap("复制报告")
+    phone.page.wait_for_function("device.clipboard")
+    report = phone.evaluate("device.clipboard")
+    assert "没有完成" not in report, report
+    return str(report)
+
+
 # Screenshots
 
 
@@ -497,7 +805,7 @@ def test_on_an_english_phone_the_kit_is_in_english(example: Callable[..., Browse
 def test_screenshots_of_every_page(
     example: Callable[..., BrowserPhone], scheme: str, crowd: Any, points: Board
 ) -> None:
-    alice = example("alice", scheme=scheme)
+    alice = example("alice", scheme=scheme, width=360)
     alice.open_outside()
     alice.see("示例数据")
     alice.photograph(f"miniprogram-outside-{scheme}")
@@ -512,17 +820,37 @@ def test_screenshots_of_every_page(
     alice.tap_card(FAMILY)
     alice.see("群友01")
     alice.photograph(f"miniprogram-ranking-{scheme}")
-    alice.evaluate("document.querySelector('.page').scrollTo(0, 99999)")
+    alice.tap("群友05")
+    alice.see("举报")
+    alice.photograph(f"miniprogram-sheet-{scheme}")
+    alice.tap("关闭")
+    alice.scroll(END)
+    alice.not_see("加载更多", "加载中")
+    alice.scroll(END)
+    alice.see("群友59")
     alice.photograph(f"miniprogram-ranking-end-{scheme}")
-    alice.tap("加载更多")
-    alice.not_see("加载更多")
-    alice.evaluate("document.querySelector('.page').scrollTo(0, 0)")
-    for link, seen, name in [
-        ("资料", "点击更换头像", "profile"),
+    alice.scroll(0)
+    alice.tap("我的资料")
+    alice.see("同意并设置")
+    alice.photograph(f"miniprogram-ask-{scheme}")
+    alice.tap("同意并设置")
+    alice.see("点击更换头像", "我的同意")
+    alice.photograph(f"miniprogram-profile-{scheme}")
+    alice.back()
+    alice.tap("群设置")
+    alice.see("隐藏我")
+    alice.photograph(f"miniprogram-group-settings-{scheme}")
+    alice.back()
+    for tab, seen, name in [
         ("我的群", "61 人", "groups"),
-        ("设置", "隐藏我", "settings"),
+        ("数数看", "开始", "play"),
+        ("我的", "退出登录", "mine"),
     ]:
-        alice.tap(link)
+        alice.tap(tab)
         alice.see(seen)
+        alice.page.wait_for_timeout(300)
         alice.photograph(f"miniprogram-{name}-{scheme}")
-        alice.back()
+    alice.tap("真机检测")
+    alice.tap_selector("[aria-label='运行，客户端']")
+    alice.see("微信版本")
+    alice.photograph(f"miniprogram-probe-{scheme}")

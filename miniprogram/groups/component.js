@@ -6,7 +6,7 @@ const { findClient } = require('./index')
 /** Return the client that a component names, and call its `onOnline` when the network returns. */
 function connect (component) {
   const client = findClient(component.data.client)
-  if (client !== component.client) {
+  if (!component.client || client.groups !== component.client.groups) {
     disconnect(component)
     component.client = client
     component.stopListening = client.groups.onOnline(() => component.onOnline())

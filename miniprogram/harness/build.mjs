@@ -129,7 +129,11 @@ function withoutExtension (file) {
 
 function styles (source, app, units) {
   const sheets = { app: styleSheet(source, app, 'app', '') }
-  for (const [unit, { scope }] of Object.entries(units)) sheets[unit] = styleSheet(source, app, unit, scope)
+  for (const [unit, { scope, isPage }] of Object.entries(units)) {
+    const sheet = styleSheet(source, app, unit, scope)
+    // All pages are in one document here, and in WeChat each is in one of its own.
+    sheets[unit] = isPage && sheet ? `@scope ([data-page="${unit}"]) {\n${sheet}\n}` : sheet
+  }
   return sheets
 }
 

@@ -146,6 +146,7 @@ class Page {
 
   open () {
     this.frame = document.createElement('div')
+    this.frame.dataset.page = this.path
     const placeholder = this.frame.appendChild(document.createElement('span'))
     document.getElementById('screen').append(this.frame)
     this.frame.addEventListener('scroll', () => this.onScroll())
@@ -156,14 +157,14 @@ class Page {
   }
 
   show () {
-    this.frame.className = 'page'
+    this.frame.className = 'frame'
     this.paint()
     this.call('onShow')
     this.lifetime('show')
   }
 
   cover () {
-    this.frame.className = 'page below'
+    this.frame.className = 'frame below'
     this.hide()
   }
 

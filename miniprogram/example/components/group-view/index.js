@@ -1,13 +1,15 @@
 const app = getApp()
 
 const RANKING_STATES = ['ready', 'empty']
+const OUTSIDE_STATES = ['outside', 'left_group', 'single_chat']
 
 /** Show the ranking of `openGid`, or of the group that the mini-program was opened from. */
 Component({
   properties: { openGid: String },
 
   data: {
-    state: 'loading',
+    /** Whether there is no group to show, and so the member's own ones are listed. */
+    outside: false,
     group: null,
     boards: [],
     /** The board that was chosen, and the one that is shown. */
@@ -18,7 +20,8 @@ Component({
   methods: {
     onState (event) {
       const { state } = event.detail
-      this.setData(RANKING_STATES.includes(state) ? { state } : { state, group: null })
+      this.setData({ outside: OUTSIDE_STATES.includes(state) })
+      if (!RANKING_STATES.includes(state)) this.setData({ group: null })
     },
 
     onRanking (event) {
