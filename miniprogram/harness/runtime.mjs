@@ -55,21 +55,27 @@ let phone = null
 const defaultInstance = {}
 const loaded = {}
 
-function load (file, constructors = {}) {
+// These are global, as in WeChat: frameworks call them from any module, and replace them by their own.
+let constructors = {}
+for (const name of ['Page', 'Component', 'Behavior']) {
+  window[name] = definition => {
+    if (!constructors[name]) throw new Error(`${name} is for the files of pages and components`)
+    return constructors[name](definition)
+  }
+}
+
+function load (file) {
   if (loaded[file]) return loaded[file].exports
   const module = loaded[file] = { exports: {} }
-  const globals = Object.assign({
+  const globals = {
     require: id => load(resolve(file, id)),
     module,
     exports: module.exports,
     wx: phone.wx,
     App: definition => { instance = Object.assign(defaultInstance, definition) },
     getApp: ({ allowDefault = false } = {}) => instance || (allowDefault ? defaultInstance : undefined),
-    getCurrentPages: () => stack.map(page => page.instance),
-    Page: undefined,
-    Component: undefined,
-    Behavior: undefined
-  }, constructors)
+    getCurrentPages: () => stack.map(page => page.instance)
+  }
   // Two functions, so that a module may declare one of the browser's names itself.
   const source = `return function (${Object.keys(globals)}) { 'use strict'; ${modules[file]}\n}\n//# sourceURL=mini-program/${file}`
   // eslint-disable-next-line no-new-func
@@ -109,7 +115,13 @@ function register () {
     codeSpace.addCompiledTemplate(path, { groupList: templates, content: templates[path] })
   }
   const pagesLast = Object.keys(units).sort((one, other) => units[one].isPage - units[other].isPage)
-  for (const path of pagesLast) codeSpace.componentEnv(path, constructors => load(`${path}.js`, constructors))
+  for (const path of pagesLast) {
+    codeSpace.componentEnv(path, given => {
+      constructors = given
+      load(`${path}.js`)
+      constructors = {}
+    })
+  }
 }
 
 // Pages
