@@ -1,4 +1,4 @@
-"""Follow the skill "put a group ranking into this mini-program" word by word, in empty projects.
+"""Follow the skill "put a group ranking into this mini-program", and the guide, word by word.
 
 The code and the commands come from the skill's own pages: nothing here knows what they do. With
 `-s` it prints each step.
@@ -20,7 +20,15 @@ from playwright.sync_api import expect
 
 from groups.models import Membership
 
-from .phones import MINIPROGRAM, Backend, MakePhone, installed, run
+from .phones import (
+    FROM_SEARCH,
+    MINIPROGRAM,
+    Backend,
+    BrowserPhone,
+    MakePhone,
+    installed,
+    run,
+)
 
 pytestmark = pytest.mark.xdist_group("skill")
 
@@ -170,8 +178,8 @@ class Apprentice:
     def write(self, step: Step) -> None:
         target = self.app / step.path
         text = step.text.replace(DEMO_SERVER, f"http://127.0.0.1:{self.port}")
-        if step.verb == "Create":
-            assert not target.exists(), f"{step.path} is there already"
+        if step.verb in {"Create", "Replace"}:
+            assert step.verb == "Replace" or not target.exists(), f"{step.path} is there already"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
         elif step.verb == "Put at the top of":
@@ -221,21 +229,72 @@ def test_an_empty_native_project_ends_at_rank_1(
 ) -> None:
     page = "/pages/group-ranking/index"
     alice = phone_of(native_app, "demo-alice")
-    with alice.page.expect_response(re.compile(r"/ranking(\?|$)")) as response:
-        alice.open(alice.card_in(FAMILY) | {"path": page.lstrip("/")})
-    ranking = response.value.json()
-    alice.see(FAMILY, "活跃天数 · 本周")
-    expect(alice.page.locator("[aria-label^='第 1 名']")).to_be_visible()
-    assert (ranking["me"]["rank"], Membership.objects.count()) == (1, 1)
-    assert alice.share() == {"title": "看看我们群的排行", "path": page, "withShareTicket": True}
-    say(f"{FAMILY}: rank {ranking['me']['rank']} of {ranking['total']}")
+    see_rank_1(alice, page)
     alice.photograph("skill-native")
+    assert alice.share() == {"title": "看看我们群的排行", "path": page, "withShareTicket": True}
+    see_my_groups(alice, page)
 
-    # Not opened from a group, as in the developer tools: her groups are listed.
-    alice.kill()
-    alice.open({"scene": 1053, "query": {}, "path": page.lstrip("/")})
-    alice.find(ranking["group"]["title"]).click()
-    alice.see("活跃天数 · 本周")
+
+def see_rank_1(phone: BrowserPhone, page: str) -> None:
+    """Open a page from a card in the family's group, and see oneself at rank 1."""
+    with phone.page.expect_response(re.compile(r"/ranking(\?|$)")) as response:
+        phone.open(phone.card_in(FAMILY) | {"path": page.lstrip("/")})
+    me = response.value.json()["me"]
+    phone.see(FAMILY, "活跃天数 · 本周")
+    expect(phone.page.locator("[aria-label^='第 1 名']")).to_be_visible()
+    assert (me["rank"], Membership.objects.count()) == (1, 1)
+    say(f"  {FAMILY}: rank {me['rank']}")
+
+
+def see_my_groups(phone: BrowserPhone, page: str) -> None:
+    """Open a page as in the developer tools, outside a group, and go to a group from the list."""
+    phone.kill()
+    phone.open({"scene": FROM_SEARCH, "query": {}, "path": page.lstrip("/")})
+    phone.page.locator("wx-navigator").locator("visible=true").click()
+    phone.see(FAMILY, "活跃天数 · 本周")
+
+
+# The guide "in ten minutes"
+
+GUIDES = {"miniprogram.zh-CN.md": "十分钟接入", "miniprogram.md": "In ten minutes"}
+
+
+def steps_of_the_guide(page: str) -> list[Step]:
+    """Return the commands and files of a guide's first section, up to the demo's ranking."""
+    text = (ROOT / "docs" / page).read_text()
+    section = re.search(rf"^## {GUIDES[page]}(.*?)^\*\*5\.", text, re.MULTILINE | re.DOTALL)
+    assert section
+    steps = []
+    for fence in FENCE.finditer(section[1]):
+        file = re.search(r"`([^`]+)`[:：]\s*$", section[1][: fence.start()])
+        assert bool(file) == (fence[1] != "sh")
+        steps.append(Step("Replace", fence[2], path=file[1]) if file else Step("Run", fence[2]))
+    return steps
+
+
+def test_the_guide_ends_at_rank_1(
+    node: str, port: int, backend: Backend, phone_of: MakePhone, tmp_path: Path
+) -> None:
+    app = project(tmp_path, NATIVE)
+    apprentice = Apprentice(app, port)
+    commands, *files = steps_of_the_guide("miniprogram.zh-CN.md")
+    for step in [commands, Step("Build npm", ""), *files]:
+        apprentice.do(step)
+    assert len((app / "app.js").read_text().splitlines()) == 6
+    shutil.rmtree(app / "node_modules")
+    with installed(node, app, tmp_path / "out") as url:
+        alice = phone_of(url, "demo-alice")
+        see_rank_1(alice, "/pages/index/index")
+        see_my_groups(alice, "/pages/index/index")
+
+
+def test_both_guides_have_the_same_code() -> None:
+    code = [
+        [(step.path, re.sub(r"^ *//.*", "", step.text, flags=re.MULTILINE)) for step in steps]
+        for steps in map(steps_of_the_guide, GUIDES)
+    ]
+    assert code[0] == code[1]
+    assert len(code[0]) == 5
 
 
 # The skill's own form
