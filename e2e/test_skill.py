@@ -36,6 +36,7 @@ ROOT = MINIPROGRAM.parent
 SKILL = MINIPROGRAM / "skills" / "wechat-group-ranking"
 CHECK = SKILL / "scripts" / "check.mjs"
 FAMILY = "一家人"
+PAGE = "/pages/group-ranking/index"
 DEMO_SERVER = "http://127.0.0.1:8000"
 TOKENS = 5_000  # what SKILL.md may cost an agent that opens it
 
@@ -43,6 +44,7 @@ BUILD_NPM = "In the developer tools: 工具 → 构建 npm"
 DO_THE_REFERENCE = "Do the steps of the reference"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(Create|Add to|Put at the top of) `([^`]+)`:$")
+INSERT = re.compile(r"Put into `([^`]+)`, right after `([^`]+)`:$")
 COMMAND = re.compile(r"Run in the mini-program's folder(?:, if there is no `([^`]+)`)?:$")
 ROW = re.compile(r"^\| (.+) \| .+ \| \[(references/[\w-]+\.md)\]", re.MULTILINE)
 
@@ -50,10 +52,12 @@ ROW = re.compile(r"^\| (.+) \| .+ \| \[(references/[\w-]+\.md)\]", re.MULTILINE)
 @dataclass
 class Step:
     verb: str
-    """Create, Add to, Put at the top of, Run, or Build npm"""
+    """Create, Add to, Put at the top of, Put after, Run, Build npm, or Do the reference"""
     text: str
     """What is written or run."""
     path: str = ""
+    after: str = ""
+    """The words that the text goes below."""
     unless: str = ""
     """A file: the step is for projects without it."""
 
@@ -82,6 +86,8 @@ def step_of(words: str, language: str, code: str) -> Step:
     if found := FILE.search(words):
         assert (found[1] == "Add to") == (language == "json" and found[1] != "Create"), words
         return Step(found[1], code, path=found[2])
+    if found := INSERT.search(words):
+        return Step("Put after", code, path=found[1], after=found[2])
     found = COMMAND.search(words)
     assert found and language == "sh", f"nothing says what to do with this block: {code}"
     return Step("Run", code, unless=found[1] or "")
@@ -184,6 +190,11 @@ class Apprentice:
             target.write_text(text)
         elif step.verb == "Put at the top of":
             target.write_text(text + target.read_text())
+        elif step.verb == "Put after":
+            before, line, rest = re.split(
+                rf"(.*{re.escape(step.after)}.*\n)", target.read_text(), maxsplit=1
+            )
+            target.write_text(before + line + text + rest)
         else:
             merged = merge(json.loads(target.read_text()), json.loads(text))
             target.write_text(json.dumps(merged, ensure_ascii=False, indent=2))
@@ -200,6 +211,91 @@ def merge(old: Any, new: Any) -> Any:
     if isinstance(old, list) and isinstance(new, list):
         return old + [item for item in new if item not in old]
     return new
+
+
+TARO = {
+    "babel.config.js": "module.exports = {\n"
+    "  presets: [['taro', { framework: 'react', ts: true, compiler: 'webpack5' }]]\n}\n",
+    "config/index.ts": """import { defineConfig } from '@tarojs/cli'
+
+export default defineConfig({
+  projectName: 'app',
+  designWidth: 750,
+  deviceRatio: { 640: 2.34 / 2, 750: 1, 828: 1.81 / 2 },
+  sourceRoot: 'src',
+  outputRoot: 'dist',
+  framework: 'react',
+  plugins: ['@tarojs/plugin-framework-react', '@tarojs/plugin-platform-weapp'],
+  compiler: 'webpack5'
+})
+""",
+    "project.config.json": json.dumps({"miniprogramRoot": "dist/", "appid": "touristappid"}),
+    "src/app.config.ts": """export default defineAppConfig({
+  pages: [
+    'pages/index/index'
+  ],
+  window: {
+    navigationBarTitleText: 'WeChat'
+  }
+})
+""",
+    "src/app.ts": """import type { PropsWithChildren } from 'react'
+
+function App ({ children }: PropsWithChildren) {
+  return children
+}
+
+export default App
+""",
+    "src/pages/index/index.config.ts": "export default definePageConfig({})\n",
+    "src/pages/index/index.tsx": """import { Text, View } from '@tarojs/components'
+
+export default function Index () {
+  return <View><Text>Hello world!</Text></View>
+}
+""",
+}
+
+UNI_APP = {
+    "index.html": '<div id="app"></div><script type="module" src="/src/main.ts"></script>\n',
+    "vite.config.ts": """import uni from '@dcloudio/vite-plugin-uni'
+import { defineConfig } from 'vite'
+
+export default defineConfig({ plugins: [(uni as any).default?.() ?? uni()] })
+""",
+    "src/App.vue": "<script>\nexport default {}\n</script>\n",
+    "src/main.ts": """import { createSSRApp } from 'vue'
+import App from './App.vue'
+
+export function createApp () {
+  return { app: createSSRApp(App) }
+}
+""",
+    "src/manifest.json": json.dumps(
+        {"name": "app", "vueVersion": "3", "mp-weixin": {"appid": "touristappid"}}
+    ),
+    "src/pages.json": json.dumps(
+        {"pages": [{"path": "pages/index/index", "style": {"navigationBarTitleText": "uni-app"}}]}
+    ),
+    "src/pages/index/index.vue": "<template><view>Hello</view></template>\n",
+}
+
+
+def framework_project(folder: Path, files: dict[str, str], example: str) -> Path:
+    """Write an empty project that has the framework installed, as the example's build has it."""
+    source = ROOT / "examples" / example
+    if not (source / "node_modules").is_dir():
+        missing = f"examples/{example}/node_modules is missing (npm ci)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    package = json.loads((source / "package.json").read_text())
+    del package["dependencies"]["groupsite"]
+    app = project(folder, files | {"package.json": json.dumps(package | {"name": "app"})})
+    # Not by links: npm writes into files that are there.
+    run("cp", "-a", f"{source}/node_modules/.", app / "node_modules")
+    shutil.rmtree(app / "node_modules" / "groupsite")
+    return app
 
 
 def project(folder: Path, files: dict[str, str]) -> Path:
@@ -227,12 +323,39 @@ def native_app(node: str, port: int, tmp_path_factory: pytest.TempPathFactory) -
 def test_an_empty_native_project_ends_at_rank_1(
     native_app: str, backend: Backend, phone_of: MakePhone
 ) -> None:
-    page = "/pages/group-ranking/index"
     alice = phone_of(native_app, "demo-alice")
-    see_rank_1(alice, page)
+    see_rank_1(alice, PAGE)
     alice.photograph("skill-native")
-    assert alice.share() == {"title": "看看我们群的排行", "path": page, "withShareTicket": True}
-    see_my_groups(alice, page)
+    assert alice.share() == {"title": "看看我们群的排行", "path": PAGE, "withShareTicket": True}
+    see_my_groups(alice, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("files", "example", "built"),
+    [(TARO, "taro", "dist"), (UNI_APP, "uni-app", "dist/build/mp-weixin")],
+    ids=["taro", "uni-app"],
+)
+def test_an_empty_project_of_a_framework_ends_at_rank_1(
+    files: dict[str, str],
+    example: str,
+    built: str,
+    node: str,
+    port: int,
+    backend: Backend,
+    phone_of: MakePhone,
+    tmp_path: Path,
+) -> None:
+    app = framework_project(tmp_path, files, example)
+    say(f"\nAn empty {example} project")
+    Apprentice(app, port).follow()
+    shutil.rmtree(app / "node_modules")
+    with installed(node, app / built, tmp_path / "out") as url:
+        alice = phone_of(url, "demo-alice")
+        see_rank_1(alice, PAGE)
+        alice.photograph(f"skill-{example}")
+        card = {"title": "看看我们群的排行", "path": PAGE, "withShareTicket": True}
+        assert alice.share() == card
+        see_my_groups(alice, PAGE)
 
 
 def see_rank_1(phone: BrowserPhone, page: str) -> None:
@@ -378,19 +501,19 @@ def test_the_check_finds_no_error_in_a_finished_project(node: str, finished: Pat
     assert errors_in(finished) == []
 
 
-PAGE, CLIENT = "pages/group-ranking/index", "utils/groups.js"
+UNIT, CLIENT = PAGE.lstrip("/"), "utils/groups.js"
 
 
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "rules"),
     [
-        ("app.json", f'"{PAGE}"', '"pages/index/index"', ["page", "page"]),
+        ("app.json", f'"{UNIT}"', '"pages/index/index"', ["page", "page"]),
         ("app.json", '"pages"', "pages", ["app"]),
         ("app.json", '"__usePrivacyCheck__": true', '"__usePrivacyCheck__": false', ["privacy"]),
-        (f"{PAGE}.json", "groupsite/group-ranking", "groupsite/group-rankings", ["component"]),
-        (f"{PAGE}.json", "groupsite/group-ranking", "gruopsite/group-ranking", ["component"]),
-        (f"{PAGE}.js", "onShareAppMessage", "onShare", ["share"]),
-        (f"{PAGE}.js", "  onShareAppMessage", "  // onShareAppMessage\n  onShare", ["share"]),
+        (f"{UNIT}.json", "groupsite/group-ranking", "groupsite/group-rankings", ["component"]),
+        (f"{UNIT}.json", "groupsite/group-ranking", "gruopsite/group-ranking", ["component"]),
+        (f"{UNIT}.js", "onShareAppMessage", "onShare", ["share"]),
+        (f"{UNIT}.js", "  onShareAppMessage", "  // onShareAppMessage\n  onShare", ["share"]),
         (CLIENT, "{ baseUrl,", "{", ["client"]),
         (CLIENT, "createGroups({", "makeGroups({", ["client"]),
         (CLIENT, "release: 'https:", "release: 'http:", ["http"]),

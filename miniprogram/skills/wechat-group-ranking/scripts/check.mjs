@@ -10,6 +10,7 @@ import { pathToFileURL } from 'node:url'
 const NOT_OURS = ['node_modules', 'miniprogram_npm', 'dist', 'unpackage', '.git', 'skills', '.agents']
 const CODE = ['.js', '.mjs', '.cjs', '.ts', '.jsx', '.tsx', '.vue', '.wxs']
 const TEXT = [...CODE, '.json', '.wxml']
+const KIT = /group-ranking\/texts\.js$/
 const OURS = /groupsite\/|group-(ranking|profile)/
 
 const SECRETS = [
@@ -36,10 +37,13 @@ const FORCED_SHARE = /(分享|转发)[^'"`\n]{0,6}(后才|才能|即可(解锁|�
 class Project {
   constructor (root) {
     this.root = root
-    this.files = fs.readdirSync(root, { recursive: true })
+    const files = fs.readdirSync(root, { recursive: true })
       .map(file => file.split(path.sep).join('/'))
       .filter(file => !file.split('/').some(part => NOT_OURS.includes(part)))
       .filter(file => fs.statSync(path.join(root, file)).isFile())
+    // The kit itself, where its folder was copied.
+    const kits = files.filter(file => KIT.test(file)).map(file => file.replace(KIT, ''))
+    this.files = files.filter(file => !kits.some(kit => file.startsWith(kit)))
     this.texts = new Map(this.files
       .filter(file => TEXT.includes(path.extname(file)))
       .map(file => [file, withoutComments(fs.readFileSync(path.join(root, file), 'utf8'), path.extname(file))]))
@@ -124,13 +128,14 @@ function baseOf (project) {
 
 function readApp (project) {
   const at = file => path.posix.join(project.base, file)
+  const { appid } = project.json('project.config.json')
   if (project.framework === 'taro') {
     const config = ['app.config.ts', 'app.config.js'].map(at).find(file => project.has(file))
     if (!config) throw new Unreadable('there is no app.config.ts')
     const text = project.texts.get(config)
     const pages = [...((text.match(/pages\s*:\s*\[([^\]]*)\]/) || ['', ''])[1]).matchAll(/['"]([^'"]+)['"]/g)]
     const [, privacy] = text.match(/__usePrivacyCheck__['"]?\s*:\s*(true|false)/) || []
-    return { config, pages: pages.map(([, page]) => at(page)), privacy: privacy && privacy === 'true' }
+    return { config, appid, pages: pages.map(([, page]) => at(page)), privacy: privacy && privacy === 'true' }
   }
   const config = at(project.framework === 'native' ? 'app.json' : 'pages.json')
   if (!project.has(config)) throw new Unreadable(`there is no ${config}`)
@@ -140,7 +145,7 @@ function readApp (project) {
     typeof page === 'string' ? `${root}/${page}` : `${root}/${page.path}`))]
   const pages = listed.map(page => at(typeof page === 'string' ? page : page.path))
   const manifest = project.framework === 'native' ? app : (project.json(at('manifest.json'))['mp-weixin'] || {})
-  return { config, pages, app, privacy: manifest.__usePrivacyCheck__ }
+  return { config, pages, appid: manifest.appid || appid, privacy: manifest.__usePrivacyCheck__ }
 }
 
 /** Blank comments out, so that line numbers stay; strings are left as they are. */
@@ -262,7 +267,7 @@ function * addresses (project) {
       yield ['warning', 'address', `${file}:${number}`, 'the server\'s address is still the example\'s',
         'ask the owner for the address; never invent one']
     }
-    if (/\bdemoCode['"]?\s*[:=]\s*['"`][^'"`]/.test(line)) {
+    if (/\bdemoCode\b[^=]*[:=]\s*['"`][^'"`]/.test(line)) {
       yield ['warning', 'demo', `${file}:${number}`, 'everyone is the demo\'s Alice', "set demoCode to '' before a release"]
     }
   }
@@ -301,9 +306,8 @@ function * rules (project) {
         'let people share because they want to']
     }
   }
-  const { appid } = project.json('project.config.json')
-  if (!appid || appid === 'touristappid') {
-    yield ['note', 'appid', 'project.config.json', 'has no appid of its own', 'ask the owner; without one only the demo works']
+  if (!project.appid || project.appid === 'touristappid') {
+    yield ['note', 'appid', project.config, 'there is no appid of its own', 'ask the owner; without one only the demo works']
   }
 }
 
