@@ -21,7 +21,15 @@ from core.database import columns_of, fetch_prepared, row_of
 from core.fields import OpaqueIdField
 from core.vault import decrypt, digest_of, encrypt
 from wechat.client import Session
-from wechat.crypto import Envelope, UnsealError, check_watermark, group_in, is_single_chat, unseal
+from wechat.crypto import (
+    Envelope,
+    UnsealError,
+    check_watermark,
+    group_in,
+    group_openid_in,
+    is_single_chat,
+    unseal,
+)
 
 from .avatars.storage import SMALL, avatar_path, random_key
 from .errors import BindLocked, SessionStale
@@ -42,11 +50,15 @@ UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the
 
 @dataclass(frozen=True)
 class GroupProof:
-    """What an opened envelope proves: the group, or None where it names none."""
+    """What an opened envelope proves: the group, or None where it names none.
+
+    `group_openid` is the user's id within that very group, "" where WeChat did not tell it.
+    """
 
     open_gid: str | None
     watermarked: bool
     single_chat: bool = False
+    group_openid: str = ""
 
 
 class WeChatUserManager(models.Manager["WeChatUser"]):
@@ -303,7 +315,8 @@ class WeChatUser(Reviewed):
             required=settings.WATERMARK_REQUIRED,
         )
         attempts.passed("watermark", watermarked=watermarked)
-        return GroupProof(group_in(payload), watermarked, is_single_chat(payload))
+        group, single_chat = group_in(payload), is_single_chat(payload)
+        return GroupProof(group, watermarked, single_chat, group_openid_in(payload))
 
     def _count_stale(self, now: datetime) -> None:
         """Count an envelope that did not open. Raises BindLocked beyond ten of them an hour."""

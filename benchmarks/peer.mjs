@@ -232,7 +232,10 @@ const standings = async (statement, values, around) => {
 const rankingJson = (found, base) => {
   const entry = ({ row, rank, movement, nickname, text }) => ({
     rank, movement,
-    member: { id: String(row.user_id), nickname, avatar: base + avatarPath(row.avatar, row.avatar_seed) },
+    member: {
+      id: String(row.user_id), nickname, avatar: base + avatarPath(row.avatar, row.avatar_seed),
+      groupOpenId: row.group_openid || null
+    },
     score: row.value, scoreText: text, achievedAt: stamp(row.achieved_at), isMe: row.is_me
   })
   return {

@@ -140,6 +140,7 @@ class Member(NamedTuple):
     chosen_name: str
     avatar: str
     avatar_seed: str
+    group_openid: str = ""
 
     @property
     def nickname(self) -> str:
@@ -170,6 +171,7 @@ class _MemberRow(NamedTuple):
     chosen_name_draft: str
     avatar: str
     avatar_draft: str
+    group_openid: str
     score: int | None
     achieved_at: datetime | None
     score_before: int | None
@@ -186,13 +188,15 @@ class _MemberRow(NamedTuple):
     @property
     def member(self) -> Member:
         """Return the member as others see them."""
-        return Member(self.id, self.alias, self.chosen_name, self.avatar, self.avatar_seed)
+        face = self.avatar, self.avatar_seed, self.group_openid
+        return Member(self.id, self.alias, self.chosen_name, *face)
 
     @property
     def own(self) -> Member:
         """Return the member as they see themselves."""
         alias, name = self.alias_draft or self.alias, self.chosen_name_draft or self.chosen_name
-        return Member(self.id, alias, name, self.avatar_draft or self.avatar, self.avatar_seed)
+        face = self.avatar_draft or self.avatar, self.avatar_seed, self.group_openid
+        return Member(self.id, alias, name, *face)
 
 
 def _sort_key(board: Board, row: _MemberRow) -> SortKey:

@@ -359,6 +359,9 @@ class MyMembershipOutput(MembershipOutput):
     reviewSince = TimestampField(source="review_since", allow_null=True)
     scene = serializers.IntegerField(allow_null=True)
     watermarked = serializers.BooleanField()
+    groupOpenId = serializers.CharField(
+        source="group_openid", help_text=_("WeChat's id of me in this group; empty if unknown")
+    )
     founded = serializers.BooleanField(
         source="is_founder", help_text=_("whether I was the first to enter")
     )
@@ -423,22 +426,34 @@ class MyDataOutput(serializers.Serializer[Any]):
     watches = MyWatchOutput(many=True)
 
 
-class MemberOutput(serializers.Serializer[ranking.Member]):
+class ServerMemberOutput(serializers.Serializer[ranking.Member]):
+    """A member as a team's server gets them."""
+
     id = serializers.CharField()
     nickname = serializers.CharField()
     avatar = AvatarURLField(source="avatar_path")
 
     def to_representation(self, member: ranking.Member) -> dict[str, Any]:
-        return member_dict(member, self.context["request"])
+        """Write by hand what the fields would write in ten times the time."""
+        return {
+            "id": str(member.id),
+            "nickname": member.nickname,
+            "avatar": absolute(self.context["request"], member.avatar_path),
+        }
 
 
-def member_dict(member: ranking.Member, request: Any) -> dict[str, Any]:
-    """Write a member as the fields would."""
-    return {
-        "id": str(member.id),
-        "nickname": member.nickname,
-        "avatar": absolute(request, member.avatar_path),
-    }
+class MemberOutput(ServerMemberOutput):
+    """A member as the others of the group get them, and no one else."""
+
+    groupOpenId = serializers.CharField(
+        allow_null=True,
+        help_text=_(
+            "WeChat's id of this member in this group, to draw their face; null if unknown"
+        ),
+    )
+
+    def to_representation(self, member: ranking.Member) -> dict[str, Any]:
+        return {**super().to_representation(member), "groupOpenId": member.group_openid or None}
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string", "enum": ["new"]}]})
@@ -447,10 +462,10 @@ class MovementField(serializers.Field):  # type: ignore[type-arg]  # not generic
         return value
 
 
-class StandingOutput(serializers.Serializer[ranking.Standing]):
+class ServerStandingOutput(serializers.Serializer[ranking.Standing]):
     rank = serializers.IntegerField(allow_null=True)
     movement = MovementField(allow_null=True)
-    member = MemberOutput()
+    member = ServerMemberOutput()
     score = serializers.IntegerField(allow_null=True)
     scoreText = serializers.CharField(source="score_text", allow_null=True)
     achievedAt = TimestampField(source="achieved_at", allow_null=True)
@@ -462,7 +477,7 @@ class StandingOutput(serializers.Serializer[ranking.Standing]):
         return {
             "rank": standing.rank,
             "movement": standing.movement,
-            "member": member_dict(standing.member, self.context["request"]),
+            "member": self.fields["member"].to_representation(standing.member),
             "score": standing.score,
             "scoreText": standing.score_text,
             "achievedAt": None if achieved_at is None else timestamp(achieved_at),
@@ -470,17 +485,28 @@ class StandingOutput(serializers.Serializer[ranking.Standing]):
         }
 
 
-class RankingOutput(serializers.Serializer[ranking.Ranking]):
+class StandingOutput(ServerStandingOutput):
+    member = MemberOutput()
+
+
+class ServerRankingOutput(serializers.Serializer[ranking.Ranking]):
     group = GroupHead()
     board = BoardHead()
     period = PeriodOutput(source="*")
     serverTime = TimestampField(source="server_time")
     total = serializers.IntegerField()
     percentile = serializers.IntegerField(allow_null=True)
-    entries = StandingOutput(many=True)
-    me = StandingOutput(allow_null=True)
+    entries = ServerStandingOutput(many=True)
+    me = ServerStandingOutput(allow_null=True)
     absent = serializers.ChoiceField(["hidden"], allow_null=True)
     next = serializers.CharField(allow_null=True)
+
+
+class RankingOutput(ServerRankingOutput):
+    """The same for those who are in the group."""
+
+    entries = StandingOutput(many=True)
+    me = StandingOutput(allow_null=True)
 
 
 def ranking_head(found: ranking.Ranking) -> dict[str, Any]:
@@ -604,7 +630,7 @@ class WinnersQuery(BoardQuery):
     places = QueryIntegerField(default=DEFAULT_PLACES, min_value=1, max_value=MAX_PLACES)
 
 
-class WinnerMemberOutput(MemberOutput):
+class WinnerMemberOutput(ServerMemberOutput):
     openid = serializers.CharField()
 
     def to_representation(self, member: ranking.Member) -> dict[str, Any]:

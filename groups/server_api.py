@@ -28,8 +28,8 @@ from .serializers import (
     MAX_ROWS,
     GroupsOutput,
     PageQuery,
-    RankingOutput,
     RankingQuery,
+    ServerRankingOutput,
     ServerScoresInput,
     ServerScoresOutput,
     ServerUsersInput,
@@ -185,14 +185,14 @@ class ServerGroupsView(ServerView):
 
 class ServerRankingView(ServerView):
     @extend_schema(
-        parameters=[RankingQuery], responses=RankingOutput, operation_id="server_ranking"
+        parameters=[RankingQuery], responses=ServerRankingOutput, operation_id="server_ranking"
     )
     def get(self, request: Request, openGId: str) -> Response:
         """Return a group's ranking, as seen by no member in particular."""
         asked = self.query(RankingQuery)
         group, board = self.group(openGId), self.board(asked.pop("board", None))
         found = ranking.standings(group, board, self.now, **asked)
-        return self.answer(RankingOutput, found)
+        return self.answer(ServerRankingOutput, found)
 
 
 class WinnersView(ServerView):

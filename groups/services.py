@@ -58,10 +58,14 @@ REPORT_WINDOW = timedelta(days=1)
 
 @dataclass(frozen=True)
 class GroupEntry:
-    """A group that WeChat has proven, and whether the proof carried a watermark."""
+    """A group that WeChat has proven, and whether the proof carried a watermark.
+
+    `group_openid` is the user's id within that group, "" where the proof did not tell it.
+    """
 
     open_gid: str
     watermarked: bool
+    group_openid: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,20 @@ def resolve(user: WeChatUser, envelope: Envelope) -> GroupEntry:
     if proof.open_gid is None:
         raise NotAGroup("single_chat" if proof.single_chat else "no_group")
     attempts.passed("group")
-    return GroupEntry(proof.open_gid, proof.watermarked)
+    return GroupEntry(proof.open_gid, proof.watermarked, proof.group_openid)
 
 
 def ticket_for(user: WeChatUser, entry: GroupEntry) -> str:
     """Sign what `resolve` found; the ticket is valid for this user and group for 300 seconds."""
-    return sign([user.pk, entry.open_gid, entry.watermarked], TICKET_SALT, dated=True)
+    told = [entry.group_openid] if entry.group_openid else []
+    return sign([user.pk, entry.open_gid, entry.watermarked, *told], TICKET_SALT, dated=True)
 
 
 def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEntry:
     """Return what a ticket proves. Raises GroupNotProven unless all fits, and BindLocked."""
     user.refuse_when_locked(timezone.now())
     try:
-        owner, group, watermarked = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
+        owner, group, watermarked, *told = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
     except UnreadableSignature as error:
         raise GroupNotProven("ticket_expired" if error.expired else "ticket_altered") from None
     if user.pk != owner:
@@ -103,7 +108,7 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEn
     if open_gid != group:
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
-    return GroupEntry(open_gid, watermarked)
+    return GroupEntry(open_gid, watermarked, *told)
 
 
 def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:
@@ -125,8 +130,11 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
             raise GroupHidden
         # Only now: it may have waited for the lock, and for someone who founds the same group.
         now = timezone.now()
-        seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
-        if membership is None or not membership.is_proven(now):
+        known = membership.group_openid if membership else ""
+        told = entry.group_openid or known  # wx.getShareInfo and older phones do not tell it
+        seen: dict[str, Any] = {"verified_at": now, "scene": scene, "group_openid": told}
+        seen["watermarked"] = entry.watermarked
+        if membership is None or not membership.is_proven(now) or told != known:
             Group.objects.raise_versions([group.pk])  # before the insert, which refers to it
         counts = membership is None or day_of(membership.verified_at) < day_of(now)
         if membership is None:
@@ -223,13 +231,15 @@ def change_membership(membership: Membership, changes: Mapping[str, Any]) -> Mem
 def leave(membership: Membership) -> None:
     """End a membership from the group's next read on; a new entry restores it with its scores.
 
-    Raises WeChatUser.DoesNotExist after an erasure meanwhile.
+    The member's id within the group is deleted: a new entry tells it again. Raises
+    WeChatUser.DoesNotExist after an erasure meanwhile.
     """
     with transaction.atomic():
         # Locked, so that it is not lost inside a bind that is under way.
         WeChatUser.objects.lock(membership.user_id)
         Group.objects.raise_versions([membership.group_id])
-        Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())
+        gone = {"left_at": timezone.now(), "group_openid": ""}
+        Membership.objects.filter(pk=membership.pk).update(**gone)
 
 
 def leave_all(user: WeChatUser, until: datetime) -> bool:
@@ -237,7 +247,7 @@ def leave_all(user: WeChatUser, until: datetime) -> bool:
     joined = user.memberships.filter(left_at=None, joined_at__lte=until)
     if joined.exists():
         user.announce()
-    return bool(joined.update(left_at=timezone.now()))
+    return bool(joined.update(left_at=timezone.now(), group_openid=""))
 
 
 def drop_aliases(user: WeChatUser, until: datetime) -> bool:

@@ -31,7 +31,8 @@ from .periods import Period
 MAX_AGE = timedelta(seconds=2)  # for which others' scores may lag
 MOST_KEPT = 10_000  # members, of all groups together: about a kilobyte and a half each
 
-# An id and a seed, then pairs of what is approved and what is drafted.
+# An id and a seed, then pairs of what is approved and what is drafted, then WeChat's id of the
+# member within the group.
 MEMBER_COLUMNS = (
     "user_id",
     "user__avatar_seed",
@@ -41,6 +42,7 @@ MEMBER_COLUMNS = (
     "user__nickname_draft",
     "user__avatar",
     "user__avatar_draft",
+    "group_openid",
 )
 COLUMNS = ("verified_at", "joined_at", "hidden", "withheld", *MEMBER_COLUMNS)
 SCORE_COLUMNS = ("value_now", "at_now", "value_before", "at_before")
@@ -53,7 +55,7 @@ OwnScore = tuple[int, datetime] | None
 _ROWS = """
 SELECT m.verified_at, m.joined_at, m.hidden, m.withheld, m.user_id, u.avatar_seed,
        m.alias, m.alias_draft, u.nickname, u.nickname_draft, u.avatar, u.avatar_draft,
-       now.value, now.achieved_at, before.value, before.achieved_at
+       m.group_openid, now.value, now.achieved_at, before.value, before.achieved_at
 FROM groups_membership m
 JOIN accounts_wechatuser u ON u.id = m.user_id
 LEFT JOIN LATERAL (

@@ -156,6 +156,7 @@ def test_an_entry_has_its_member_score_and_time(chat):
             "id": str(alice.pk),
             "nickname": "alice",
             "avatar": f"http://testserver{alice.avatar_path}",
+            "groupOpenId": None,
         },
         "score": 9,
         "scoreText": "9",

@@ -33,6 +33,7 @@ from wechat.sandbox import (
     PhoneError,
     Sandbox,
     demo_envelope,
+    group_openid_of,
     open_gid_of,
     openid_of,
     unionid_of,
@@ -223,7 +224,7 @@ def test_group_enter_info_names_the_same_group_as_share_info(client: Client, ali
     key = client.code_to_session(alice.login()).session_key
     alice.open_card("family")
     payload = opened(key, alice.group_enter_info())
-    assert payload.keys() == {"opengid", "chat_type", "group_openid", "watermark"}
+    assert payload.keys() == {"opengid", "chat_type", "watermark"}
     assert group_in(payload) == open_gid_of(GAME, "family")
     assert payload["chat_type"] == 3
 
@@ -242,8 +243,22 @@ def test_a_group_openid_differs_by_person_and_by_group(sandbox: Sandbox, client:
         phone = Phone(sandbox.url, person, GAME)
         phone.open_card(chat)
         key = client.code_to_session(phone.login()).session_key
-        seen.add(opened(key, phone.group_enter_info())["group_openid"])
+        told = opened(key, phone.group_enter_info(group_openid=True))["group_openid"]
+        assert told == group_openid_of(GAME, chat, person) and len(told) == 28
+        seen.add(told)
     assert len(seen) == 3
+
+
+def test_a_group_openid_is_sealed_only_where_the_phone_asks_for_it(
+    client: Client, alice: Phone
+) -> None:
+    key = client.code_to_session(alice.login()).session_key
+    alice.open_card("family")
+    asked = [{}, {"needGroupOpenID": False}, {"needGroupOpenID": True}]
+    sealed = [alice._envelope("group-enter-info", options) for options in asked]
+    assert ["group_openid" in opened(key, each) for each in sealed] == [False, False, True]
+    alice.open_single()
+    assert "group_openid" not in opened(key, alice.group_enter_info(group_openid=True))
 
 
 def test_a_single_chat_has_a_room_and_no_group(client: Client, alice: Phone) -> None:

@@ -233,6 +233,18 @@ def group_in(payload: Mapping[str, Any]) -> str | None:
     return open_gid
 
 
+def group_openid_in(payload: Mapping[str, Any]) -> str:
+    """Return the person's id within the chat that a payload names; "" where it tells none.
+
+    It differs by chat and person, so it is a fact about a membership and never a key for people.
+    What cannot be an id is ignored: the group is proven without it.
+    """
+    match payload.get("group_openid"):
+        case str(value) if is_opaque_id(value):
+            return value
+    return ""
+
+
 def is_single_chat(payload: Mapping[str, Any]) -> bool:
     """Return whether an unsealed payload comes from a chat of two."""
     return "open_single_roomid" in payload or _chat_type(payload) in {"1", "2"}

@@ -7,7 +7,7 @@ SELECT m.user_id, m.user_id = caller.user_id AS is_me, m.hidden OR m.withheld AS
     ) END AS own_name,
     CASE WHEN m.user_id = caller.user_id AND u.avatar_draft <> '' THEN u.avatar_draft
     ELSE u.avatar END AS avatar,
-    u.avatar_seed, m.joined_at, score.value, score.achieved_at, previous.value AS value_before,
+    u.avatar_seed, m.group_openid, m.joined_at, score.value, score.achieved_at, previous.value AS value_before,
     caller.group_id, caller.label, caller.open_gid
 FROM caller
 JOIN groups_membership m ON m.group_id = caller.group_id

@@ -336,8 +336,10 @@ class Membership(Reviewed):
         help_text=_("Whether the last proof carried WeChat's watermark."),
     )
 
-    # Not used yet: how the last entry was proven, and the member's id within this very group.
+    # Not used yet: how the last entry was proven.
     proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    # The member's id within this very group, as the last entry that told it did: for drawing their
+    # face on a phone. It differs from group to group, so it is no key for people.
     group_openid = OpaqueIdField(blank=True, editable=False)
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]

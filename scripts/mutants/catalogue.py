@@ -782,15 +782,15 @@ MUTANTS = [
     Mutant(
         "scores are lost when their owner leaves",
         SERVICES,
-        "        Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())\n",
-        "        Membership.objects.filter(pk=membership.pk).update(left_at=timezone.now())\n"
+        "        Membership.objects.filter(pk=membership.pk).update(**gone)\n",
+        "        Membership.objects.filter(pk=membership.pk).update(**gone)\n"
         "        membership.user.scores.filter(scope=membership.group_id).delete()\n",
     ),
     Mutant(
         "leaving leaves nothing",
         SERVICES,
-        "filter(pk=membership.pk).update(left_at=timezone.now())",
-        "filter(pk=membership.pk).update(left_at=None)",
+        'gone = {"left_at": timezone.now(), "group_openid": ""}',
+        'gone = {"left_at": None, "group_openid": ""}',
     ),
     Mutant(
         "groups are listed with the latest visit last",

@@ -2,7 +2,7 @@
 
 from .phone import Phone, PhoneError
 from .server import Sandbox
-from .state import Fault, demo_envelope, open_gid_of, openid_of, unionid_of
+from .state import Fault, demo_envelope, group_openid_of, open_gid_of, openid_of, unionid_of
 
 __all__ = [
     "Fault",
@@ -10,6 +10,7 @@ __all__ = [
     "PhoneError",
     "Sandbox",
     "demo_envelope",
+    "group_openid_of",
     "open_gid_of",
     "openid_of",
     "unionid_of",

@@ -52,9 +52,12 @@ class Phone:
         """Call wx.getShareInfo and return `{"encryptedData", "iv"}`."""
         return self._envelope("share-info", {"shareTicket": ticket})
 
-    def group_enter_info(self, *, watermark: bool = True) -> dict[str, str]:
+    def group_enter_info(
+        self, *, watermark: bool = True, group_openid: bool = False
+    ) -> dict[str, str]:
         """Call wx.getGroupEnterInfo for the last launch and return `{"encryptedData", "iv"}`."""
-        return self._envelope("group-enter-info", {"watermark": watermark})
+        options = {"watermark": watermark, "needGroupOpenID": group_openid}
+        return self._envelope("group-enter-info", options)
 
     def user_info(self) -> dict[str, str]:
         """Call wx.getUserInfo and return `{"encryptedData", "iv"}`, which name no group."""

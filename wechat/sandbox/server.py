@@ -165,7 +165,7 @@ def _call_phone(state: SandboxState, path: str, body: bytes) -> _Response:
     name, function = PHONE_CALLS[path]
     try:
         sent = {
-            re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", key): value
+            re.sub("[A-Z]+", lambda capitals: f"_{capitals[0].lower()}", key): value
             for key, value in _parse_body(body).items()
         }
         result = _call(function, state, **sent)

@@ -156,6 +156,11 @@ def open_gid_of(appid: str, chat: str) -> str:
     return _opaque_id("tG", appid, chat)
 
 
+def group_openid_of(appid: str, chat: str, person: str) -> str:
+    """Return WeChat's id of `person` within `chat`: 28 characters, always the same."""
+    return _opaque_id("oG", appid, chat, person)
+
+
 def unionid_of(person: str) -> str:
     """Return the unionid of `person`: 28 characters, the same in every mini-program."""
     return _opaque_id("ocM", person)
@@ -420,16 +425,22 @@ class SandboxState:
 
     @_locked
     def group_enter_info(
-        self, person: str, watermark: bool = True, appid: str = ""
+        self,
+        person: str,
+        watermark: bool = True,
+        need_group_open_id: bool = False,
+        appid: str = "",
     ) -> dict[str, Any]:
-        """Answer wx.getGroupEnterInfo for the last launch, sealed, with all its options on.
+        """Answer wx.getGroupEnterInfo for the last launch, sealed, with allowSingleChat on.
 
-        `{"opengid", "chat_type": 3, "group_openid"}`, or `{"open_single_roomid", "chat_type": 1}`
-        for a chat of two. Raises WxCallError: 40097 where the launch was not from a chat, 65206
-        where the person has left the group.
+        `{"opengid", "chat_type": 3}`, with `group_openid` where the phone needs it, or
+        `{"open_single_roomid", "chat_type": 1}` for a chat of two. Raises WxCallError: 40097 where
+        the launch was not from a chat, 65206 where the person has left the group.
         """
         appid = self._known_app(appid)
         payload = self._enter_payload(appid, person)
+        if not need_group_open_id:
+            payload.pop("group_openid", None)
         return self._sealed(appid, person, payload, watermark=watermark)
 
     @_locked
@@ -508,7 +519,7 @@ class SandboxState:
         return {
             "opengid": open_gid_of(appid, chat),
             "chat_type": GROUP,
-            "group_openid": _opaque_id("oG", appid, chat, person),
+            "group_openid": group_openid_of(appid, chat, person),
         }
 
     def _sealed(
