@@ -90,15 +90,15 @@ def resolve(user: WeChatUser, envelope: Envelope) -> GroupEntry:
 
 def ticket_for(user: WeChatUser, entry: GroupEntry) -> str:
     """Sign what `resolve` found; the ticket is valid for this user and group for 300 seconds."""
-    told = [entry.group_openid] if entry.group_openid else []
-    return sign([user.pk, entry.open_gid, entry.watermarked, *told], TICKET_SALT, dated=True)
+    given = [entry.group_openid] if entry.group_openid else []
+    return sign([user.pk, entry.open_gid, entry.watermarked, *given], TICKET_SALT, dated=True)
 
 
 def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEntry:
     """Return what a ticket proves. Raises GroupNotProven unless all fits, and BindLocked."""
     user.refuse_when_locked(timezone.now())
     try:
-        owner, group, watermarked, *told = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
+        owner, group, watermarked, *given = unsign(ticket, TICKET_SALT, TICKET_LIFETIME)
     except UnreadableSignature as error:
         raise GroupNotProven("ticket_expired" if error.expired else "ticket_altered") from None
     if user.pk != owner:
@@ -108,7 +108,7 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEn
     if open_gid != group:
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
-    return GroupEntry(open_gid, watermarked, *told)
+    return GroupEntry(open_gid, watermarked, *given)
 
 
 def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:
@@ -131,10 +131,10 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
         # Only now: it may have waited for the lock, and for someone who founds the same group.
         now = timezone.now()
         known = membership.group_openid if membership else ""
-        told = entry.group_openid or known  # wx.getShareInfo and older phones do not tell it
-        seen: dict[str, Any] = {"verified_at": now, "scene": scene, "group_openid": told}
+        given = entry.group_openid or known  # wx.getShareInfo and older phones do not tell it
+        seen: dict[str, Any] = {"verified_at": now, "scene": scene, "group_openid": given}
         seen["watermarked"] = entry.watermarked
-        if membership is None or not membership.is_proven(now) or told != known:
+        if membership is None or not membership.is_proven(now) or given != known:
             Group.objects.raise_versions([group.pk])  # before the insert, which refers to it
         counts = membership is None or day_of(membership.verified_at) < day_of(now)
         if membership is None:

@@ -1,4 +1,4 @@
-"""WeChat's id of a member within one group: who is told it, and how long it is kept."""
+"""WeChat's id of a member within one group: who is given it, and how long it is kept."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ def mine(person: Person, chat: str = "family") -> str:
     return group_openid_of(APP_ID, chat, person.name)
 
 
-def enter(person: Person, chat: str = "family", *, told: bool = True) -> Person:
+def enter(person: Person, chat: str = "family", *, given: bool = True) -> Person:
     """Open a card in `chat` and bind, with an id within the group or without one."""
     person.phone.open_card(chat)
-    sealed = person.phone.group_enter_info(group_openid=told)
+    sealed = person.phone.group_enter_info(group_openid=given)
     assert person.post("groups/bind", sealed).status_code in {200, 201}
     return person
 
@@ -51,14 +51,14 @@ def kept(person: Person) -> list[str]:
     return list(rows.values_list("group_openid", flat=True))
 
 
-# Who is told it
+# Who is given it
 
 
 def test_members_of_the_group_see_who_is_known_and_null_for_others(
     alice: Person, bob: Person
 ) -> None:
     enter(alice)
-    enter(bob, told=False)
+    enter(bob, given=False)
     expected = {number(alice): mine(alice), number(bob): None}
     assert ids_seen(bob) == ids_seen(alice) == expected
     assert ids_seen(bob, f"{RANKING}/around") == expected
@@ -69,7 +69,7 @@ def test_members_of_the_group_see_who_is_known_and_null_for_others(
 
 def test_each_group_has_its_own_and_no_other_group_shows_it(alice: Person, bob: Person) -> None:
     enter(alice)
-    enter(alice, "work", told=False)
+    enter(alice, "work", given=False)
     enter(bob, "work")
     work = Group.objects.exclude(open_gid=FAMILY).get().open_gid
     shown = ids_seen(bob, f"groups/{work}/ranking")
@@ -122,7 +122,7 @@ def test_binding_by_a_ticket_keeps_it_too(alice: Person) -> None:
 
 
 def test_an_entry_that_does_not_tell_it_keeps_what_is_known(alice: Person) -> None:
-    enter(enter(alice), told=False)
+    enter(enter(alice), given=False)
     alice.enter("family")  # wx.getShareInfo never tells it
     assert kept(alice) == [mine(alice)]
 
@@ -170,7 +170,7 @@ def test_what_wechat_adds_beside_a_group_is_no_other_kind_of_data(alice: Person)
 
 
 def test_my_data_has_it(alice: Person) -> None:
-    enter(enter(alice), "work", told=False)
+    enter(enter(alice), "work", given=False)
     shown = [each["groupOpenId"] for each in alice.get("me/data").json()["memberships"]]
     assert shown == [mine(alice), ""]
 
@@ -179,7 +179,7 @@ def test_leaving_deletes_it_and_a_new_entry_brings_it(alice: Person) -> None:
     enter(alice)
     assert alice.delete(f"groups/{FAMILY}/membership").status_code == 204
     assert kept(alice) == [""]
-    enter(alice, told=False)
+    enter(alice, given=False)
     assert ids_seen(alice) == {number(alice): None}
     enter(alice)
     assert ids_seen(alice) == {number(alice): mine(alice)}

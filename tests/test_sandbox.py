@@ -243,9 +243,9 @@ def test_a_group_openid_differs_by_person_and_by_group(sandbox: Sandbox, client:
         phone = Phone(sandbox.url, person, GAME)
         phone.open_card(chat)
         key = client.code_to_session(phone.login()).session_key
-        told = opened(key, phone.group_enter_info(group_openid=True))["group_openid"]
-        assert told == group_openid_of(GAME, chat, person) and len(told) == 28
-        seen.add(told)
+        given = opened(key, phone.group_enter_info(group_openid=True))["group_openid"]
+        assert given == group_openid_of(GAME, chat, person) and len(given) == 28
+        seen.add(given)
     assert len(seen) == 3
 
 

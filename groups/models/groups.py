@@ -338,7 +338,7 @@ class Membership(Reviewed):
 
     # Not used yet: how the last entry was proven.
     proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
-    # The member's id within this very group, as the last entry that told it did: for drawing their
+    # The member's id within this very group, as the last entry that gave it did: for drawing their
     # face on a phone. It differs from group to group, so it is no key for people.
     group_openid = OpaqueIdField(blank=True, editable=False)
 
