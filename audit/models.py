@@ -1,4 +1,5 @@
-"""What is kept for operators to find out: what one of them did, and how a log-in or bind went.
+"""What is kept for operators to find out: what one of them did, how a log-in or bind went, and what
+phones could not do.
 
 Neither names nor openids: an audit event outlives an erasure, so it refers to members by our own
 number.
@@ -17,6 +18,7 @@ from core.fields import OpaqueIdField
 
 MAX_REASON = 200  # characters
 WATCH_LIFETIME = timedelta(minutes=30)
+MAX_WORD, MAX_ERR_MSG, MAX_ERRNO = 32, 200, 16  # characters of what a phone reports
 
 
 MEMBER, WECHAT = "member", "WeChat"
@@ -132,3 +134,34 @@ class Watch(models.Model):
     def is_open(self) -> bool:
         """Return whether it waits for the next person who logs in."""
         return self.user_id is None and not self.everyone
+
+
+class PhoneFailure(models.Model):
+    """How often phones reported one kind of failure within an hour: see audit/diagnostics.py.
+
+    Empty texts and scene 0 stand for what was not sent. It is about no one person.
+    """
+
+    hour = models.DateTimeField()
+    call = OpaqueIdField(max_length=MAX_WORD)
+    code = OpaqueIdField(max_length=MAX_WORD)
+    scene = models.PositiveIntegerField()
+    platform = OpaqueIdField(max_length=MAX_WORD, blank=True)
+    sdk_version = OpaqueIdField(max_length=MAX_WORD, blank=True)
+    count = models.PositiveIntegerField(default=0)
+    at = models.DateTimeField()
+    err_msg = models.CharField(max_length=MAX_ERR_MSG, blank=True)
+    errno = models.CharField(max_length=MAX_ERRNO, blank=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("failure on phones")
+        default_permissions = ()  # the integration check shows it to those who see attempts
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "call", "code", "scene", "platform", "sdk_version"],
+                name="one_row_per_kind_and_hour",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.code}"

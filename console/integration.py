@@ -1,5 +1,5 @@
-"""Integration check (联调): whether WeChat takes an appid and its secret, and at which step a
-tester's log-in or bind fails, and why. Clients are not shown any of it."""
+"""Integration check (联调): whether WeChat takes an appid and its secret, at which step a tester's
+log-in or bind fails, and why, and what phones could not do. Clients are not shown any of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from audit import attempts
 from audit.actors import Actor
 from audit.attempts import KINDS
 from audit.causes import CAUSES, Cause
+from audit.diagnostics import failures
 from audit.models import Attempt, AuditEvent, Watch
 from wechat.client import Client
 from wechat.crypto import is_opaque_id
@@ -35,6 +36,7 @@ from .mini_programs import app_choices
 
 SHOWN = 20
 FOUND = 10
+KINDS_SHOWN = 50
 TESTS_A_MINUTE = 10
 
 FACT_NAMES = {
@@ -160,6 +162,7 @@ def check(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "member": "" if asked["request"] else _number(asked["member"]),
         "cards": cards(attempts_for(asked)),
+        "failures": failures(timezone.now(), KINDS_SHOWN),
         "apps": list(settings.WECHAT_APPS),
         "testers": _testers(asked["tester"]),
         "watches": Watch.objects.running().select_related("user").order_by("pk")[:SHOWN],

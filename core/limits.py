@@ -31,6 +31,7 @@ DEFAULTS = {
     "call": "240/minute",
     "costly": "60/minute",
     "rows": "30000/minute",
+    "diagnostics": "60/minute",
     "guess": "5/15minute",
     "guess-address": "30/15minute",
     "guess-name": "20/15minute",
@@ -44,6 +45,7 @@ FLOORS = {
     "call": 30,
     "costly": 30,
     "rows": 12_000,
+    "diagnostics": 30,
 }
 # They stay with THROTTLES=off, which is for benchmarks: each has to be named to be off.
 GUESSES = ("guess", "guess-address", "guess-name")

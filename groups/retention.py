@@ -16,8 +16,8 @@ from django.db.models import Q, QuerySet
 from accounts.avatars.storage import FOLDER
 from accounts.models import AvatarCheck, Token, Tombstone, WeChatUser
 from accounts.privacy import erase
-from audit import attempts
-from audit.models import Attempt, Watch
+from audit import attempts, diagnostics
+from audit.models import Attempt, PhoneFailure, Watch
 
 from .models import Group, IdempotencyKey, Membership, Report, Score
 from .periods import DATED, Period, day_of
@@ -139,6 +139,7 @@ RULES: dict[str, Rule | OrphanRule] = {
     "reports": Rule(lambda now: Report.objects.filter(settled_at__lt=now - REPORTS_KEPT)),
     "tombstones": Rule(lambda now: Tombstone.objects.filter(blocked=False, expires_at__lte=now)),
     "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - attempts.KEPT)),
+    "diagnostics": Rule(lambda now: PhoneFailure.objects.filter(hour__lt=now - diagnostics.KEPT)),
     "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),
     "files": OrphanRule(),
 }

@@ -253,6 +253,30 @@ CHAPTERS = (
                 _("All but secrets: keys and tokens are kept as ciphertext or digest."),
             ),
             CallText(
+                "diagnostics",
+                _("Report what my phone could not do"),
+                _(
+                    "For the operators' integration check: counted by `where`, `code`, `scene`, "
+                    "`platform` and `SDKVersion`, kept for 24 hours. Anyone may send it, without a "
+                    "token. No ids: what looks like one in a text is masked, and what is too long "
+                    "is cut. The client kit sends it for a share of the runs."
+                ),
+                (
+                    Example(
+                        _("WeChat did not say which group"),
+                        {
+                            "where": "getGroupEnterInfo",
+                            "code": "not_from_group",
+                            "errMsg": "getGroupEnterInfo:fail 40097",
+                            "errno": 40097,
+                            "scene": 1044,
+                            "SDKVersion": "3.7.8",
+                            "platform": "ios",
+                        },
+                    ),
+                ),
+            ),
+            CallText(
                 "logout",
                 _("Log out"),
                 _(

@@ -10,6 +10,7 @@ from django.views.i18n import set_language
 from accounts import api as accounts
 from accounts.avatars.storage import SMALL
 from accounts.views import avatar_view, default_avatar_view, wechat_push
+from audit.api import DiagnosticsView
 from console import exports, integration, totp
 from console.access import operators_only
 from console.account import account
@@ -59,6 +60,7 @@ api = [
     path("groups/<opaque:openGId>/ranking/around", groups.AroundView.as_view()),
     path("groups/<opaque:openGId>/link", groups.LinkView.as_view()),
     path("groups/<opaque:openGId>/reports", groups.ReportsView.as_view()),
+    path("diagnostics", DiagnosticsView.as_view()),
     path("boards", groups.BoardsView.as_view()),
     path("scores", groups.ScoresView.as_view()),
     path("server/scores", server.ServerScoresView.as_view()),

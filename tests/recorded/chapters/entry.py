@@ -31,6 +31,7 @@ def routes(open_gid: str = NO_GROUP, openid: str = NO_USER) -> dict[str, str]:
         f"groups/{open_gid}/ranking/around": "GET",
         f"groups/{open_gid}/link": "POST",
         f"groups/{open_gid}/reports": "POST",
+        "diagnostics": "POST",
         "boards": "GET",
         "scores": "POST",
         "server/scores": "POST",
@@ -81,6 +82,10 @@ def log_in(stage: Stage) -> None:
     code = alice.code()
     stage.later(minutes=5)
     visitor.post("login", {"code": code})
+
+    stage.title("What a phone could not do")
+    visitor.post("diagnostics", {"where": "getGroupEnterInfo", "code": "not_from_group"})
+    visitor.post("diagnostics", {"where": "", "code": 5, "openid": "x"})
 
     stage.title("Errors of WeChat")
     code = alice.code()
