@@ -26,6 +26,9 @@ PUSH_TOKEN = "groupsitedemo"  # noqa: S105
 HOME = Path(__file__).resolve().parent.parent / "var"
 PEOPLE_IN_REAL_FLOW = ("demo-alice", "demo-bob", "demo-newcomer")
 GROUPS = 12
+# What wx.login gives in WeChat's developer tools to a project without an appid of its own, as
+# miniprogram/article is one.
+MOCK_CODE = "the code is a mock one"
 GAME = "taps"  # the board of the example mini-program's game
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
@@ -135,6 +138,7 @@ def running(host: str, port: int, sandbox: Sandbox, home: Path = HOME) -> Iterat
     base_url = f"http://{'127.0.0.1' if host == EVERYWHERE else host}:{server.server_port}"
     (home / ADDRESS).write_text(base_url)
     user_logged_in.connect(say_how_to_sign_in_again)
+    take_mock_code(sandbox)
     sandbox.state.push_to(
         APP_ID,
         f"{base_url}/wechat/push/{APP_ID}/",
@@ -149,6 +153,11 @@ def running(host: str, port: int, sandbox: Sandbox, home: Path = HOME) -> Iterat
         server.shutdown()
         server.server_close()
         say("Stopped 已停止")
+
+
+def take_mock_code(sandbox: Sandbox) -> None:
+    """Let the developer tools' mock code stand for Alice: in the demo, and nowhere else."""
+    sandbox.state.mock_codes[MOCK_CODE] = PEOPLE_IN_REAL_FLOW[0]
 
 
 def enter_groups(sandbox_url: str, base_url: str, groups: int = GROUPS) -> None:

@@ -20,7 +20,9 @@ from groups.links import Link
 from groups.models import Board, Group, Score, ScoreSource
 from groupsite import demo
 from scripts.pictures import PICTURES
+from tests.cast import Person, refused
 from tests.settings import APP_ID
+from wechat.sandbox import Sandbox, demo_envelope, openid_of
 
 pytestmark = pytest.mark.no_service
 
@@ -107,6 +109,29 @@ def test_a_used_link_names_a_command_that_makes_another(
 
 def makefile() -> str:
     return (ROOT / "Makefile").read_text()
+
+
+def test_the_mock_code_of_the_developer_tools_is_alice_in_the_demo_and_no_one_elsewhere(
+    db: None, settings: Any
+) -> None:
+    visitor: Any = Person("visitor", phone=None)  # type: ignore[arg-type]
+    code = {"code": "the code is a mock one"}
+    apps = {APP_ID: settings.WECHAT_APPS[APP_ID]["SECRET"]}
+    with Sandbox(apps) as elsewhere:
+        settings.WECHAT_API_URL = elsewhere.url
+        refused(visitor.post("login", code), 401, "invalid_code")
+    with Sandbox(apps) as sandbox:
+        settings.WECHAT_API_URL = sandbox.url
+        demo.take_mock_code(sandbox)
+        for _again in range(2):  # the tools give the same code at every log-in
+            visitor.body = visitor.post("login", code).json()
+            visitor.token = visitor.body["token"]
+            assert visitor.openid == openid_of(APP_ID, "demo-alice")
+        assert visitor.get("groups").json()["groups"] == []
+        sealed = demo_envelope(APP_ID, "demo-alice", "family")
+        assert visitor.post("groups/bind", sealed).status_code == 201
+        for other in ("The code is a mock one", "the code is another mock one"):
+            refused(visitor.post("login", {"code": other}), 401, "invalid_code")
 
 
 def test_another_link_needs_a_demo_that_has_run(tmp_path: Path) -> None:

@@ -216,6 +216,8 @@ class SandboxState:
     starts with `demo-` (`demo-alice`) is always accepted and never used up, and counts as a new
     log-in of the person of that name, with the same session_key each time.
 
+    `mock_codes` maps further codes that are taken so to the person each stands for; none by itself.
+
     `outbox` holds what is to be pushed, and pictures to be judged first (None ends the worker),
     `receivers` the addresses to which it is pushed, by appid.
     """
@@ -226,6 +228,7 @@ class SandboxState:
         self._lock = threading.RLock()
         self._session_keys: dict[tuple[str, str], str] = {}  # by appid and person
         self._codes: dict[str, _LoginCode] = {}
+        self.mock_codes: dict[str, str] = {}
         self._tickets: dict[str, tuple[str, str, str]] = {}  # appid, person and chat of each
         self._in_chat: dict[tuple[str, str], bool] = {}  # by person and chat; False: has left
         self._launches: dict[tuple[str, str], str | None] = {}  # chat by appid and person
@@ -354,10 +357,11 @@ class SandboxState:
             raise PlatformError(40125)
 
     def _redeem(self, appid: str, js_code: str) -> tuple[str, str]:
-        if js_code.startswith(DEMO_CODE_PREFIX):
-            key = self._session_keys[appid, js_code] = _demo_key(appid, js_code)
-            self._visits[appid, openid_of(appid, js_code)] = self._clock()
-            return js_code, key
+        person = self.mock_codes.get(js_code, js_code)
+        if person.startswith(DEMO_CODE_PREFIX):
+            key = self._session_keys[appid, person] = _demo_key(appid, person)
+            self._visits[appid, openid_of(appid, person)] = self._clock()
+            return person, key
         code = self._codes.get(js_code)
         if code is None or code.appid != appid or self._clock() >= code.expires:
             raise PlatformError(40029)
