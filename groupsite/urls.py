@@ -26,7 +26,7 @@ from groups import server_api as server
 from groups.views import member_page, verification_file
 from wechat.crypto import OPAQUE_ID
 
-from . import views
+from . import documents, views
 
 
 class OpaqueIdConverter:
@@ -113,5 +113,7 @@ urlpatterns = [
     path("readyz", views.readyz),
     path("favicon.ico", views.favicon),
     path("", views.home),
+    path("llms.txt", documents.llms_txt),
+    path("<path:name>.md", documents.markdown),
     path("<slug:name>.txt", verification_file),
 ]
