@@ -275,7 +275,12 @@ export function createApp () {
         {"name": "app", "vueVersion": "3", "mp-weixin": {"appid": "touristappid"}}
     ),
     "src/pages.json": json.dumps(
-        {"pages": [{"path": "pages/index/index", "style": {"navigationBarTitleText": "uni-app"}}]}
+        {
+            "pages": [
+                {"path": "pages/index/index", "style": {"navigationBarTitleText": "uni-app"}}
+            ],
+            "globalStyle": {"navigationBarTitleText": "uni-app", "navigationBarTextStyle": "black"},
+        }
     ),
     "src/pages/index/index.vue": "<template><view>Hello</view></template>\n",
 }
