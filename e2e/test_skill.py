@@ -484,13 +484,63 @@ def test_a_mistake_in_the_skill_is_noticed(
 @pytest.fixture
 def finished(port: int, tmp_path: Path) -> Path:
     """Return a native project as the skill leaves it, without npm."""
-    app = project(tmp_path, NATIVE)
+    return finish(project(tmp_path, NATIVE), port, "miniprogram_npm/groupsite")
+
+
+def finish(app: Path, port: int, kit: str) -> Path:
+    """Write the files that the skill names, and put the kit where the framework has it."""
     apprentice = Apprentice(app, port)
     for step in steps_of(apprentice.reference()):
         if step.path:
             apprentice.do(step)
-    shutil.copytree(MINIPROGRAM / "groups", app / "miniprogram_npm" / "groupsite")
+    shutil.copytree(MINIPROGRAM / "groups", app / kit)
     return app
+
+
+IN_TARO = TARO, "@tarojs/taro", "node_modules/groupsite/groups"
+IN_UNI_APP = UNI_APP, "@dcloudio/uni-app", "src/wxcomponents/groupsite"
+
+
+@pytest.mark.parametrize(
+    ("framework", "file", "right", "wrong", "rules"),
+    [
+        (IN_TARO, "package.json", "", "", []),
+        (IN_TARO, f"src{PAGE}.tsx", "useShareAppMessage(() =>", "useNothing(() =>", ["share"]),
+        (IN_TARO, "src/app.config.ts", "'pages/group-ranking/index',", "", ["page", "page"]),
+        (IN_TARO, f"src{PAGE}.config.ts", "groupsite/groups/", "groupsite/", ["component"]),
+        (IN_TARO, "src/app.config.ts", "Check__: true", "Check__: false", ["privacy"]),
+        (IN_TARO, "src/services/groups.ts", "release: 'https:", "release: 'http:", ["http"]),
+        (IN_UNI_APP, "package.json", "", "", []),
+        (IN_UNI_APP, f"src{PAGE}.vue", "onShareAppMessage", "onNothing", ["share"]),
+        (IN_UNI_APP, "src/pages.json", "pages/group-ranking", "pages/index", ["page", "page"]),
+        (IN_UNI_APP, "src/pages.json", "/wxcomponents/", "/components/", ["component"]),
+        (IN_UNI_APP, "src/manifest.json", 'Check__": true', 'Check__": false', ["privacy"]),
+        (
+            IN_UNI_APP,
+            f"src{PAGE}.vue",
+            "const page",
+            "const key = 'gsk_0123456789'\nconst page",
+            ["secret"],
+        ),
+    ],
+)
+def test_the_check_knows_the_frameworks(
+    node: str,
+    port: int,
+    tmp_path: Path,
+    framework: tuple[dict[str, str], str, str],
+    file: str,
+    right: str,
+    wrong: str,
+    rules: list[str],
+) -> None:
+    files, package, kit = framework
+    files = files | {"package.json": json.dumps({"dependencies": {package: "1"}})}
+    app = finish(project(tmp_path, files), port, kit)
+    text = (app / file).read_text()
+    assert right in text
+    (app / file).write_text(text.replace(right, wrong) if right else text)
+    assert errors_in(app) == rules
 
 
 def errors_in(app: Path) -> list[str]:
@@ -504,6 +554,14 @@ def errors_in(app: Path) -> list[str]:
 
 def test_the_check_finds_no_error_in_a_finished_project(node: str, finished: Path) -> None:
     assert errors_in(finished) == []
+
+
+def test_the_check_finds_no_error_in_the_example(node: str, tmp_path: Path) -> None:
+    app = tmp_path / "example"
+    ignored = shutil.ignore_patterns("node_modules", "miniprogram_npm")
+    shutil.copytree(MINIPROGRAM / "example", app, ignore=ignored)
+    shutil.copytree(MINIPROGRAM / "groups", app / "miniprogram_npm" / "groupsite")
+    assert errors_in(app) == []
 
 
 UNIT, CLIENT = PAGE.lstrip("/"), "utils/groups.js"

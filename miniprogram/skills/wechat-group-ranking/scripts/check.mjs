@@ -83,7 +83,7 @@ class Project {
     const folder = path.posix.dirname(file)
     if (file.endsWith('.json')) {
       return Object.values(this.json(file).usingComponents || {}).flatMap(target => {
-        const unit = target.startsWith('/') ? path.posix.join(this.base, target) : path.posix.join(folder, target)
+        const unit = target.startsWith('/') ? path.posix.join(this.base, target.slice(1)) : path.posix.join(folder, target)
         return [unit, `${unit}/index`].flatMap(each => TEXT.map(extension => each + extension))
       })
     }
@@ -173,7 +173,7 @@ function * pages (project) {
     yield ['error', 'page', config, 'no page shows a ranking', 'add the page with <group-ranking/>']
   }
   const code = shown.map(page => project.filesOf(page).map(file => project.texts.get(file)).join('\n'))
-  const shared = code.filter(text => /\bonShareAppMessage\b|\buseShareAppMessage\b/.test(text))
+  const shared = code.filter(text => /\b(on|use)ShareAppMessage\s*[(:=]/.test(text))
   if (shown.length && !shared.length) {
     yield ['error', 'share', shown[0], 'cannot be shared: there is no onShareAppMessage',
       'return groups.share({ title }) from onShareAppMessage (Taro: useShareAppMessage)']
@@ -185,7 +185,7 @@ function * pages (project) {
 
 function * components (project) {
   for (const [file] of project.texts) {
-    const using = file.endsWith('.json') ? usingIn(project, file) : usingInCode(project.texts.get(file))
+    const using = file.endsWith('.json') ? usingIn(project.json(file)) : usingInCode(project.texts.get(file))
     for (const target of using) {
       if (!OURS.test(target)) continue
       const problem = unresolved(project, file, target)
@@ -194,16 +194,16 @@ function * components (project) {
   }
 }
 
-function usingIn (project, file) {
-  const json = project.json(file)
-  const styles = (json.pages || []).map(page => (page && page.style) || {})
-  return [json, json.globalStyle || {}, ...styles].flatMap(each => Object.values(each.usingComponents || {}))
-    .filter(target => typeof target === 'string')
+/** Return the components that JSON names, at any depth: uni-app has them in the styles of pages. */
+function usingIn (json) {
+  if (!json || typeof json !== 'object') return []
+  const own = Object.values(json.usingComponents || {}).filter(target => typeof target === 'string')
+  return [...own, ...Object.values(json).flatMap(usingIn)]
 }
 
 function usingInCode (text) {
-  const [, block = ''] = text.match(/usingComponents['"]?\s*:\s*\{([^}]*)\}/) || []
-  return [...block.matchAll(/:\s*['"]([^'"]+)['"]/g)].map(([, target]) => target)
+  if (!/\busingComponents\b/.test(text)) return []
+  return [...text.matchAll(/:\s*['"]([^'"]*\/[^'"]*)['"]/g)].map(([, target]) => target)
 }
 
 function unresolved (project, file, target) {
