@@ -2,12 +2,14 @@
 
 from typing import Any, cast
 
+from django.core.files.base import ContentFile
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiRequest
 from rest_framework import status
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,6 +27,7 @@ from .models import Consent, Token, WeChatUser
 from .privacy import erase
 from .serializers import (
     AvatarInput,
+    AvatarTextInput,
     ConsentInput,
     ConsentsOutput,
     LoginInput,
@@ -106,21 +109,41 @@ class PictureParser(MultiPartParser):
             raise ParseError(_("The form cannot be read. Send it as wx.uploadFile does.")) from None
 
 
+class PictureBodyParser(BaseParser):
+    """A picture that is the body itself."""
+
+    media_type = "image/*"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        picture = stream.read(MAX_BYTES + 1)
+        if len(picture) > MAX_BYTES:
+            raise PictureTooLarge
+        return {"avatar": ContentFile(picture, name="avatar")}
+
+
 class AvatarView(MemberView):
-    parser_classes = (PictureParser,)
+    parser_classes = (PictureParser, PictureBodyParser, *MemberView.parser_classes)
     costly = {"POST"}
 
     @extend_schema(
-        request=OpenApiRequest(AvatarInput, encoding={"avatar": {"contentType": ", ".join(TYPES)}}),
+        request={
+            "multipart/form-data": OpenApiRequest(
+                AvatarInput, encoding={"avatar": {"contentType": ", ".join(TYPES)}}
+            ),
+            **dict.fromkeys(TYPES, OpenApiTypes.BINARY),
+            "application/json": AvatarTextInput,
+        },
         responses=UserOutput,
         operation_id="update_avatar",
     )
     def post(self, request: Request) -> Response:
         """Send my avatar: JPEG, PNG or WebP of at most 2 MiB, cut to a square.
 
-        Until WeChat's check is done I alone see it.
+        As a form, as the body itself, or as base64 in JSON of at most 256 KiB. Until WeChat's check
+        is done I alone see it.
         """
-        files = self.read(AvatarInput)["avatar"]
+        is_json = request.content_type.startswith("application/json")
+        files = self.read(AvatarTextInput if is_json else AvatarInput)["avatar"]
         return self.answer(UserOutput, set_avatar(self.user, files, request.build_absolute_uri))
 
 

@@ -15,7 +15,7 @@ from core.serializers import (
     TimestampField,
     absolute,
 )
-from wechat.crypto import OPAQUE_ID
+from wechat.crypto import BASE64_PATTERN, OPAQUE_ID, decode_base64
 
 from .avatars.pictures import MAX_BYTES, UnacceptablePicture, avatar_files
 from .errors import PictureTooLarge, TooManyPictures
@@ -34,25 +34,46 @@ class NicknameInputField(StrictCharField):
         return acceptable_nickname(super().to_internal_value(data))
 
 
+UNACCEPTABLE: dict[str, Any] = {
+    "not_a_picture": _("Not a picture that can be read. Send a JPEG, PNG or WebP file."),
+    "too_many_pixels": _("This picture has too many pixels. Send a smaller one."),
+}
+
+
+def files_of(field: serializers.Field[Any, Any, Any, Any], picture: bytes) -> dict[int, bytes]:
+    """Read a JPEG, PNG or WebP as the square WebP of each size that is stored."""
+    try:
+        return avatar_files(picture)
+    except UnacceptablePicture as error:
+        field.fail(error.reason)
+    except Crowded:
+        raise TooManyPictures(wait=3) from None
+
+
 @extend_schema_field({"type": "string", "format": "binary"})
 class PictureField(serializers.FileField):
-    """An uploaded JPEG, PNG or WebP, read as the square WebP of each size that is stored."""
+    """A picture as a file."""
 
-    default_error_messages = {
-        "not_a_picture": _("Not a picture that can be read. Send a JPEG, PNG or WebP file."),
-        "too_many_pixels": _("This picture has too many pixels. Send a smaller one."),
-    }
+    default_error_messages = UNACCEPTABLE
 
     def to_internal_value(self, data: Any) -> Any:
         file = super().to_internal_value(data)
         if file.size > MAX_BYTES:
             raise PictureTooLarge
+        return files_of(self, file.read())
+
+
+class PictureTextField(StrictCharField):
+    """A picture in base64."""
+
+    default_error_messages = {**UNACCEPTABLE, "not_base64": _("Not strict base64.")}
+
+    def to_internal_value(self, data: Any) -> Any:
         try:
-            return avatar_files(file.read())
-        except UnacceptablePicture as error:
-            self.fail(error.reason)
-        except Crowded:
-            raise TooManyPictures(wait=3) from None
+            picture = decode_base64(super().to_internal_value(data))
+        except ValueError:
+            self.fail("not_base64")
+        return files_of(self, picture)
 
 
 class AvatarURLField(serializers.CharField):
@@ -117,6 +138,12 @@ class AvatarInput(StrictSerializer):
     """The file of `<button open-type="chooseAvatar">`, as `wx.uploadFile` sends it."""
 
     avatar = PictureField()
+
+
+class AvatarTextInput(StrictSerializer):
+    """The same picture in JSON, for a small one: the body has at most 256 KiB."""
+
+    avatar = PictureTextField(trim_whitespace=False, pattern=BASE64_PATTERN)
 
 
 class ConsentInput(StrictSerializer):

@@ -54,6 +54,8 @@ class ErrnoField(CutCharField):
 class DiagnosticsInput(StrictSerializer):
     """What failed: no ids. Texts that are too long are cut."""
 
+    ignored = frozenset()  # `errMsg` is a field here, not what `wx` adds to a result
+
     where = CutCharField(
         MAX_WORD,
         required=True,

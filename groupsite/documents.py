@@ -1,4 +1,4 @@
-"""The documentation as plain Markdown, and /llms.txt, which lists it: for agents and people in a hurry.
+"""The documentation as Markdown, and /llms.txt, which lists it: for agents and people in a hurry.
 
 The format of the list is that of llmstxt.org.
 

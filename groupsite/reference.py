@@ -215,8 +215,9 @@ CHAPTERS = (
                 "update_avatar",
                 _("Change my avatar"),
                 _(
-                    "JPEG, PNG or WebP of at most 2 MiB, cut to a square. Until WeChat's check is "
-                    "done only I see it."
+                    "JPEG, PNG or WebP of at most 2 MiB, cut to a square: as `wx.uploadFile` sends "
+                    "it, as the body itself (`image/…`), or in JSON as `{avatar: base64}`, where "
+                    "the body has at most 256 KiB. Until WeChat's check is done only I see it."
                 ),
             ),
             CallText(

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
@@ -56,9 +57,10 @@ class ApiSchema(AutoSchema):
     def _get_request_for_media_type(
         self, serializer: Any, direction: Literal["request", "response"] = "request"
     ) -> tuple[Any, bool]:
-        """Require a body where it has several forms: one of them must be sent."""
+        """Require a body where it has several forms, one of which must be sent, or is a file."""
         schema, required = super()._get_request_for_media_type(serializer, direction)  # type: ignore[no-untyped-call]
-        return schema, required or isinstance(serializer, PolymorphicProxySerializer)
+        is_sent = isinstance(serializer, PolymorphicProxySerializer | OpenApiTypes)
+        return schema, required or is_sent
 
     def _get_response_bodies(
         self, direction: Literal["request", "response"] = "response"

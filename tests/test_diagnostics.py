@@ -122,6 +122,16 @@ def test_a_number_of_wechats_may_be_a_string(visitor: Person) -> None:
         assert kept().errno == str(errno)[:16]
 
 
+def test_the_documentation_of_the_call_has_its_own_text_for_each_field(visitor: Person) -> None:
+    schema = visitor.browser.get("/api/schema/", headers={"Accept": "application/json"}).json()
+    body = schema["components"]["schemas"]["DiagnosticsInput"]
+    assert body["properties"].keys() == REPORT.keys() and set(body["required"]) == {"where", "code"}
+    assert body["properties"]["errMsg"]["type"] == "string"
+    assert body["additionalProperties"] is False
+    [call] = schema["paths"]["/api/v1/diagnostics"].values()
+    assert "204" in call["responses"] and call.get("security", [{}]) == [{}]
+
+
 # No ids
 
 

@@ -1,5 +1,6 @@
 """Nicknames, aliases and avatars: what others see, what awaits review, and what is refused."""
 
+from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,7 @@ def test_text_in_place_of_a_file_and_incomplete_forms_are_invalid(alice: Person)
         API + "me/avatar", b"x", content_type="multipart/form-data", headers=headers
     )
     refused(unbounded, 400, "invalid")
-    refused(alice.post("me/avatar", {"avatar": "x"}), 415, "unsupported_media_type")
+    refused(alice.post("me/avatar", {"avatar": "x"}), 400, "invalid")
 
 
 def test_no_avatar_is_stored_while_wechat_is_unavailable(alice: Person, sandbox: Sandbox) -> None:
@@ -442,3 +443,58 @@ def test_an_avatar_of_any_name_is_not_there(name: str, alice: Person) -> None:
     assert alice.browser.get(f"/media/avatars/{name}.webp").status_code == 404
     assert alice.browser.get(f"/avatars/{name}.webp").status_code == 404
     assert alice.browser.get(f"/avatars/96/{name}.webp").status_code == 404
+
+
+# Other bodies than a form
+
+
+def send_picture(person: Person, body: Any, kind: str) -> Any:
+    headers = {"Authorization": f"Bearer {person.token}"}
+    return person.browser.post(API + "me/avatar", body, content_type=kind, headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "image/*; q=1", "image/x-anything"])
+def test_a_picture_may_be_the_body_itself(alice: Person, media: Path, kind: str) -> None:
+    answer = send_picture(alice, picture(), kind)
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["avatar"] == alice.get("me").json()["avatar"]
+    assert len(stored_avatars()) == 2
+
+
+def test_a_picture_may_be_base64_in_json(alice: Person, media: Path) -> None:
+    answer = alice.post("me/avatar", {"avatar": b64encode(picture()).decode(), "errMsg": "ok"})
+    assert answer.status_code == 200, answer.content
+    assert answer.json().keys() == alice.get("me").json().keys()
+    assert len(stored_avatars()) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b"<svg onload=alert(1)>", "image/svg+xml", 400, "invalid"),
+        (b"", "image/png", 400, "invalid"),
+        (b"\xff\xd8\xff" + bytes(2 * 1024 * 1024 - 2), "image/jpeg", 413, "too_large"),
+        (b"x", "application/octet-stream", 415, "unsupported_media_type"),
+        ({}, "application/json", 400, "invalid"),
+        ({"avatar": ""}, "application/json", 400, "invalid"),
+        ({"avatar": "QR=="}, "application/json", 400, "invalid"),
+        ({"avatar": "data:image/png;base64,QUJD"}, "application/json", 400, "invalid"),
+        ({"avatar": "QUJD\n"}, "application/json", 400, "invalid"),
+        ({"avatar": "QUJD"}, "application/json", 400, "invalid"),
+        ({"avatar": 5}, "application/json", 400, "invalid"),
+        ({"avatar": "QUJD", "hat": 1}, "application/json", 400, "invalid"),
+        ({"avatar": "A" * 256 * 1024}, "application/json", 413, "too_large"),
+    ],
+)
+def test_other_bodies_have_the_checks_of_a_form(
+    alice: Person, body: Any, kind: str, status: int, code: str
+) -> None:
+    refused(send_picture(alice, body, kind), status, code)
+    assert stored_avatars() == [] and not AvatarCheck.objects.exists()
+
+
+def test_base64_in_a_form_is_no_picture(alice: Person) -> None:
+    form = "multipart/form-data; boundary=x"
+    head = b'--x\r\nContent-Disposition: form-data; name="avatar"\r\n\r\n'
+    body = head + b64encode(picture()) + b"\r\n--x--\r\n"
+    refused(send_picture(alice, body, form), 400, "invalid")

@@ -47,11 +47,16 @@ OTHER_KINDS = frozenset(
     """.split()  # noqa: SIM905  # one kind a line
 )
 
-# What `Envelope.parse` accepts, for a JSON schema: canonical base64 of one, two and three blocks.
+# For JSON schemas: what `Envelope.parse` accepts, canonical base64 of one, two and three blocks; what
+# `decode_base64` accepts.
 _ONE = "[A-Za-z0-9+/]{21}[AQgw]=="
 _TWO = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _THREE = "[A-Za-z0-9+/]{64}"
 IV_PATTERN = f"^{_ONE}$"
+BASE64_PATTERN = (
+    "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|"
+    "[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)$"
+)
 DATA_PATTERN = f"^(?:{_THREE})*(?:{_ONE}|{_TWO}|{_THREE})$"
 
 
