@@ -173,6 +173,14 @@ def test_without_network_requests_fail(
     assert call(phone, "request", url=f"{wechat.url}/phone/login")["outcome"] == "ok"
 
 
+def test_the_network_tells_when_it_goes_and_returns(opened: Callable[..., BrowserPhone]) -> None:
+    phone = opened()
+    phone.offline()
+    phone.page.wait_for_function("device.app().log.at(-1) === 'connected false'")
+    phone.offline(False)
+    phone.page.wait_for_function("device.app().log.at(-1) === 'connected true'")
+
+
 @pytest.mark.parametrize(
     ("interrupting", "message"), [(True, "request:fail interrupted"), (False, "request:ok")]
 )
@@ -204,6 +212,23 @@ def test_a_card_gives_encrypted_data(
     for result in (called["result"], call(phone, "getGroupEnterInfo")["result"]):
         assert result["encryptedData"] and len(result["iv"]) == 24
         assert result["errMsg"].endswith(":ok")
+
+
+def test_the_group_call_passes_on_what_it_needs(opened: Callable[..., BrowserPhone]) -> None:
+    phone = opened()
+    phone.tap_card("family")
+    for options, asked in [({}, None), ({"needGroupOpenID": True}, True)]:
+        with phone.page.expect_request("**/phone/group-enter-info") as sent:
+            call(phone, "getGroupEnterInfo", **options)
+        assert sent.value.post_data_json.get("needGroupOpenID") is asked
+
+
+def test_cards_carry_a_ticket_by_either_call(opened: Callable[..., BrowserPhone]) -> None:
+    for name in ("showShareMenu", "updateShareMenu"):
+        phone = opened()
+        assert phone.share()["withShareTicket"] is False
+        call(phone, name, withShareTicket=True)
+        assert phone.share()["withShareTicket"] is True
 
 
 @pytest.mark.parametrize("as_strings", [False, True])
@@ -325,6 +350,59 @@ def test_a_missing_page_cannot_be_opened(opened: Callable[..., BrowserPhone]) ->
     assert result["errMsg"] == 'navigateTo:fail page "pages/third/index" is not found'
 
 
+def test_pages_of_the_tab_bar_stay_and_others_close(opened: Callable[..., BrowserPhone]) -> None:
+    phone = opened()
+    phone.tap("second")
+    assert call(phone, "switchTab", url="/pages/tab/index")["outcome"] == "ok"
+    phone.see("in a list")
+    phone.tap("One")
+    phone.see("hello!")
+    phone.tap("Two")
+    own = [line for line in log(phone) if line.startswith(("load", "tab", "unload"))]
+    assert own == ["load {}", "tab load", "tab show", "tab hide", "tab show"]
+    for name, url in [
+        ("navigateTo", "/pages/tab/index"),
+        ("redirectTo", "/pages/first/index"),
+        ("switchTab", "/pages/second/index"),
+    ]:
+        phone.evaluate("device.app().wx.navigateTo({ url: '/pages/second/index' })")
+        assert call(phone, name, url=url)["outcome"] == "fail", name
+        phone.back()
+
+
+def test_the_tab_bar_is_below_its_own_pages(opened: Callable[..., BrowserPhone]) -> None:
+    phone = opened()
+    height = "document.querySelector('.frame:not(.below)').clientHeight"
+    with_bar = phone.evaluate(height)
+    phone.see("One", "Two")
+    phone.tap("second")
+    phone.not_see("Two")
+    assert phone.evaluate(height) == with_bar + 56
+
+
+def test_a_scroll_view_tells_of_scrolling_its_end_and_a_pull(
+    opened: Callable[..., BrowserPhone],
+) -> None:
+    phone = opened()
+    phone.tap("Two")
+    phone.scroll(300)
+    phone.page.wait_for_function("device.app().log.includes('scroll 300')")
+    phone.scroll(9999)
+    phone.page.wait_for_function("device.app().log.includes('lower')")
+    phone.evaluate("device.currentPage().setData({ top: 10 })")
+    phone.page.wait_for_function("device.app().log.includes('scroll 10')")
+    phone.scroll(9999)
+    phone.page.wait_for_function("device.app().log.filter(line => line === 'lower').length === 2")
+    phone.pull_down()
+    assert log(phone)[-1] == "pull"
+
+
+def test_an_app_can_be_used_before_it_is_defined(opened: Callable[..., BrowserPhone]) -> None:
+    app = opened().evaluate("({ ...device.app(), log: null, wx: null, visibleNames: null })")
+    assert app["early"] == "set before App"
+    assert app["appBefore"] is None
+
+
 def test_taps_events_and_forms_reach_the_page(opened: Callable[..., BrowserPhone]) -> None:
     phone = opened()
     phone.tap("hello!")
@@ -377,6 +455,14 @@ def test_styles_stay_in_their_component(opened: Callable[..., BrowserPhone]) -> 
     assert style(phone, "page > .word", "fontWeight") == "400"
     assert style(phone, "[class$='--word']", "fontWeight") == "700"
     assert style(phone, "[class$='--word']", "color") != "rgb(1, 2, 3)"
+
+
+def test_styles_stay_on_their_page(opened: Callable[..., BrowserPhone]) -> None:
+    phone = opened()
+    phone.tap("Two")
+    assert style(phone, ".frame:not(.below) > page", "backgroundColor") == "rgb(7, 8, 9)"
+    phone.tap("One")
+    assert style(phone, ".frame:not(.below) > page", "backgroundColor") == "rgb(240, 240, 240)"
 
 
 @pytest.mark.parametrize(

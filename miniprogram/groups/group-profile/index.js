@@ -30,6 +30,7 @@ Component({
     detail: '',
     /** Each purpose, with when it was agreed to, if it was. */
     consents: [],
+    hasConsents: false,
     /** Which purposes of the form are agreed to, in this version. */
     agreed: {},
     consenting: false,
@@ -112,7 +113,13 @@ Component({
         return { purpose, name: t.purposes[purpose], since, isGiven: given.length > 0 }
       })
       const isReady = !isAsked && FORM.some(purpose => agreed[purpose])
-      this.setData({ consents: rows, agreed, consentError: '', state: isReady ? 'form' : 'ask' })
+      this.setData({
+        consents: rows,
+        hasConsents: consents.length > 0,
+        agreed,
+        consentError: '',
+        state: isReady ? 'form' : 'ask'
+      })
     },
 
     /** Agree to what the form collects, before it collects anything. */
@@ -148,6 +155,7 @@ Component({
       const { purpose } = event.currentTarget.dataset
       const { isGiven } = this.data.consents.find(one => one.purpose === purpose)
       try {
+        if (!isGiven && FORM.includes(purpose)) await this.askWeChat()
         if (!isGiven) return await this.agree([purpose])
         if (!await this.isSure(purpose)) return
         const given = await this.client.groups.consent({ withdraw: purpose })

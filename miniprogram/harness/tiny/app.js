@@ -1,6 +1,9 @@
 const log = []
+getApp({ allowDefault: true }).early = 'set before App'
+wx.onNetworkStatusChange(({ isConnected }) => log.push(`connected ${isConnected}`))
 
 App({
+  appBefore: getApp(),
   log,
   wx,
   onLaunch: options => log.push(`launch ${options.scene}`),
