@@ -20,6 +20,7 @@ from tests.cast import GREEN, RED, YELLOW, picture
 from tests.settings import APP_ID
 from wechat.sandbox import open_gid_of
 
+from .accessibility import assert_accessible, assert_readable
 from .phones import (
     CARD_WITHOUT_TICKET,
     MINIPROGRAM,
@@ -820,9 +821,12 @@ def test_screenshots_of_every_page(
     alice.tap_card(FAMILY)
     alice.see("群友01")
     alice.photograph(f"miniprogram-ranking-{scheme}")
+    assert_accessible(alice.page)
+    assert_readable(alice.page)
     alice.tap("群友05")
     alice.see("举报")
     alice.photograph(f"miniprogram-sheet-{scheme}")
+    assert_accessible(alice.page)
     alice.tap("关闭")
     alice.scroll(END)
     alice.not_see("加载更多", "加载中")
@@ -836,6 +840,8 @@ def test_screenshots_of_every_page(
     alice.tap("同意并设置")
     alice.see("点击更换头像", "我的同意")
     alice.photograph(f"miniprogram-profile-{scheme}")
+    assert_accessible(alice.page)
+    assert_readable(alice.page)
     alice.back()
     alice.tap("群设置")
     alice.see("隐藏我")

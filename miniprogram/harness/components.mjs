@@ -90,7 +90,7 @@ function image () {
     leaf: true,
     properties: { src: '', mode: 'scaleToFill', lazyLoad: false, webp: false, showMenuByLongpress: false },
     attached (component, element) {
-      const picture = element.appendChild(new Image())
+      const picture = element.appendChild(Object.assign(new Image(), { alt: '' }))
       picture.onload = () => component.triggerEvent('load', { width: picture.naturalWidth, height: picture.naturalHeight })
       picture.onerror = () => component.triggerEvent('error', { errMsg: `image:fail ${component.data.src}` })
     },
@@ -211,6 +211,7 @@ function scrollView () {
     },
     attached (component, element) {
       let isLow = false
+      element.tabIndex = 0
       const distance = () => element.scrollHeight - element.clientHeight - element.scrollTop
       // As in WeChat, it is told once on the way down, and again after the end has moved away.
       const onScroll = () => {

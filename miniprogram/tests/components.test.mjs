@@ -416,6 +416,15 @@ test('pulling down refreshes, and ends', async () => {
   assert.deepEqual(component.names, ['dora'])
 })
 
+test('a refreshed ranking begins with its first rows, before anything is measured', async () => {
+  const { phone, component } = await mountRanking([ranking(CROWD)])
+  component.scrollTo(150)
+  component.measure = () => {}
+  phone.script(ROUTE, ranking(CROWD))
+  await component.refresh()
+  assert.deepEqual([component.data.above, component.data.rows[0].name], [0, 'p3'])
+})
+
 // Names
 
 test('members without a name of their own are told apart, and so are namesakes', async () => {
