@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 KIT := miniprogram/node_modules
 PEER := benchmarks/node_modules
+EXAMPLE_APPS := examples/taro/node_modules examples/uni-app/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help demo signin test lint e2e fuzz mutants bench prove docs pictures lock messages release clean
@@ -39,7 +40,7 @@ lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, trans
 	@cd miniprogram && npm run --silent lint
 	@$(BIN)/python -m scripts.counts
 
-e2e: $(VENV)/.dev $(KIT)/.dev ## pages, client kit and mini-program in a real browser (needs chromium and Node 20)
+e2e: $(VENV)/.dev $(KIT)/.dev $(EXAMPLE_APPS:=/.dev) ## pages, client kit and mini-programs in a real browser (needs chromium and Node 20)
 	@$(BIN)/python -m pytest e2e
 
 fuzz: $(VENV)/.dev ## schemathesis against the API (EXAMPLES and SEED change how many, and which)
@@ -70,7 +71,7 @@ release: $(VENV)/.dev ## version, dated changelog, bill of materials, commit and
 	@$(BIN)/python -m scripts.release "$(VERSION)" $(if $(DRY),--dry-run)
 
 clean: ## delete the environment and the demo's data
-	rm -rf $(VENV) $(KIT) $(PEER) var
+	rm -rf $(VENV) $(KIT) $(PEER) $(EXAMPLE_APPS) var
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "groupsite needs Python 3.11 or newer")'
@@ -97,4 +98,9 @@ $(PEER)/.dev: benchmarks/package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "The benchmarks need Node 20 or newer, with npm 请先安装 Node 20"; exit 1; }
 	@echo "Installing what the benchmarks compare with"
 	@cd benchmarks && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+examples/%/node_modules/.dev: examples/%/package-lock.json
+	@echo "Installing what builds examples/$*"
+	@cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

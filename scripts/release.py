@@ -22,7 +22,9 @@ VERSION = r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
 CHANGELOG = "CHANGELOG.md"
 PROJECT = "pyproject.toml"
 KIT = ("miniprogram/package.json", "miniprogram/package-lock.json")
-FILES = (CHANGELOG, PROJECT, *KIT)
+EXAMPLES = ("examples/taro/package-lock.json", "examples/uni-app/package-lock.json")
+VERSIONS = "miniprogram/README.md"
+FILES = (CHANGELOG, PROJECT, *KIT, *EXAMPLES, VERSIONS)
 INTERRUPTED = "If a release was interrupted, this takes it back 若是中断的发布所留，可撤回:"
 
 
@@ -92,11 +94,16 @@ def changed_files(version: str) -> dict[str, str]:
     files = {
         CHANGELOG: re.sub(r"(?m)^## Unreleased$", heading, read(CHANGELOG), count=1),
         PROJECT: re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', read(PROJECT), count=1),
+        # Rows of the tables of versions that are about this release, in both languages.
+        VERSIONS: re.sub(
+            r"(?m)^\| (from )?next .*$", lambda row: row[0].replace("next", version), read(VERSIONS)
+        ),
     }
-    for name in KIT:
+    for name in (*KIT, *EXAMPLES):
         package = json.loads(read(name))
-        package["version"] = version
-        if "packages" in package:
+        kit = package if name in KIT else package["packages"]["node_modules/groupsite"]
+        kit["version"] = version
+        if name in KIT and "packages" in package:
             package["packages"][""]["version"] = version
         files[name] = json.dumps(package, ensure_ascii=False, indent=2) + "\n"
     return files

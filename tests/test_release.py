@@ -36,8 +36,11 @@ PROJECT, PACKAGE, LOCK = (
     "miniprogram/package.json",
     "miniprogram/package-lock.json",
 )
-CHANGED = {"CHANGELOG.md", PROJECT, PACKAGE, LOCK}
-NEEDED = [PROJECT, PACKAGE, LOCK, "Makefile", ".gitignore", "requirements-dev.txt"]
+EXAMPLES = [f"examples/{name}/package-lock.json" for name in ("taro", "uni-app")]
+VERSIONS = "miniprogram/README.md"
+CHANGED = {"CHANGELOG.md", PROJECT, PACKAGE, LOCK, *EXAMPLES}
+NEEDED = [PROJECT, PACKAGE, LOCK, *EXAMPLES, VERSIONS, "Makefile", ".gitignore"]
+NEEDED += ["requirements-dev.txt"]
 NEEDED += [
     str(path.relative_to(ROOT))
     for pattern in ("scripts/*.py", "requirements.txt", "requirements/*.txt")
@@ -142,7 +145,9 @@ def stated_versions(root: Path) -> list[str]:
     """Return the version from each place that states it."""
     project = tomllib.loads((root / PROJECT).read_text())["project"]
     package, lock = (json.loads((root / name).read_text()) for name in (PACKAGE, LOCK))
-    return [place["version"] for place in (project, package, lock, lock["packages"][""])]
+    examples = [json.loads((root / name).read_text())["packages"] for name in EXAMPLES]
+    kits = [packages["node_modules/groupsite"] for packages in examples]
+    return [place["version"] for place in (project, package, lock, lock["packages"][""], *kits)]
 
 
 # The project as it is
@@ -177,13 +182,13 @@ def test_a_release_is_a_commit_a_tag_and_a_bill_and_nothing_is_pushed(
 
     said = repository.release("1.2.3")
 
-    assert stated_versions(repository.root) == ["1.2.3"] * 4
+    assert stated_versions(repository.root) == ["1.2.3"] * 6
     dated = f"## Unreleased\n\n## 1.2.3 - {day}\n"
     assert repository.read("CHANGELOG.md") == CHANGELOG.replace("## Unreleased\n", dated)
     assert repository.git("status", "--porcelain") == ""
     assert repository.git("log", "--format=%s") == "Release 1.2.3\nWrite the changelog"
     assert set(repository.git("diff", "--name-only", "HEAD~1").splitlines()) == CHANGED
-    for name in (PROJECT, PACKAGE, LOCK):  # nothing else in them has changed
+    for name in (PROJECT, PACKAGE, LOCK, *EXAMPLES):  # nothing else in them has changed
         lines = repository.git("diff", "--unified=0", "HEAD~1", "--", name).splitlines()
         assert all("version" in line for line in lines if re.match(r"[-+](?![-+])", line))
     assert repository.git("cat-file", "-t", "v1.2.3") == "tag"
@@ -214,9 +219,19 @@ def test_a_second_release_stands_above_the_first(repository: Repository) -> None
         f"# Changelog\n\n## Unreleased\n\n## 0.10.0 - {day}\n\n### Fixed\n\n- For members: ties.\n"
         f"\n## 0.9.0 - {day}\n" + CHANGELOG.partition("## Unreleased\n")[2]
     )
-    assert stated_versions(repository.root) == ["0.10.0"] * 4
+    assert stated_versions(repository.root) == ["0.10.0"] * 6
     assert repository.git("tag").split() == ["v0.10.0", "v0.9.0"]
     assert "not newer than 0.10.0" in repository.refused("0.9.9")
+
+
+def test_rows_about_the_next_release_get_its_version(repository: Repository) -> None:
+    table = "| next 起 | 0.1.0 起 |\n| from next | from next |\nWhat is next.\n"
+    (repository.root / VERSIONS).write_text(table)
+    repository.commit(CHANGELOG)
+    repository.release("1.2.3")
+    assert repository.read(VERSIONS) == table.replace("next 起", "1.2.3 起").replace(
+        "from next", "from 1.2.3"
+    )
 
 
 def test_a_dry_run_says_what_it_would_do_and_changes_nothing(repository: Repository) -> None:

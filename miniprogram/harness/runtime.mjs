@@ -54,6 +54,7 @@ let phone = null
 // What getApp({ allowDefault: true }) gives before App is called; App adds to it.
 const defaultInstance = {}
 const loaded = {}
+const global = {}
 
 // These are global, as in WeChat: frameworks call them from any module, and replace them by their own.
 let constructors = {}
@@ -71,6 +72,7 @@ function load (file) {
     require: id => load(resolve(file, id)),
     module,
     exports: module.exports,
+    global,
     wx: phone.wx,
     App: definition => { instance = Object.assign(defaultInstance, definition) },
     getApp: ({ allowDefault = false } = {}) => instance || (allowDefault ? defaultInstance : undefined),

@@ -22,6 +22,7 @@ export class MiniProgram {
     const register = definition => this.registered.push(definition)
     this.context = vm.createContext({
       wx,
+      global: {},
       console,
       setTimeout,
       clearTimeout,

@@ -1,0 +1,4 @@
+/// <reference types="@tarojs/taro" />
+/// <reference types="groupsite/jsx" />
+
+declare module '*.css'
