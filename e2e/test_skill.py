@@ -43,9 +43,9 @@ TOKENS = 5_000  # what SKILL.md may cost an agent that opens it
 BUILD_NPM = "In the developer tools: 工具 → 构建 npm"
 DO_THE_REFERENCE = "Do the steps of the reference"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"(Create|Add to|Put at the top of) `([^`]+)`:$")
+FILE = re.compile(r"(Create|Add to|Put at the top of) `([^`]+)`(, if there is none)?:$")
 INSERT = re.compile(r"Put into `([^`]+)`, right after `([^`]+)`:$")
-COMMAND = re.compile(r"Run in the mini-program's folder(?:, if there is no `([^`]+)`)?:$")
+COMMAND = "Run in the mini-program's folder:"
 ROW = re.compile(r"^\| (.+) \| .+ \| \[(references/[\w-]+\.md)\]", re.MULTILINE)
 
 
@@ -58,8 +58,8 @@ class Step:
     path: str = ""
     after: str = ""
     """The words that the text goes below."""
-    unless: str = ""
-    """A file: the step is for projects without it."""
+    once: bool = False
+    """Whether the step is for projects that lack the file."""
 
 
 def steps_of(page: Path) -> Iterator[Step]:
@@ -85,12 +85,12 @@ def step_of(words: str, language: str, code: str) -> Step:
     """Return the step of a fenced block, from the words that end before it."""
     if found := FILE.search(words):
         assert (found[1] == "Add to") == (language == "json" and found[1] != "Create"), words
-        return Step(found[1], code, path=found[2])
+        return Step(found[1], code, path=found[2], once=bool(found[3]))
     if found := INSERT.search(words):
         return Step("Put after", code, path=found[1], after=found[2])
-    found = COMMAND.search(words)
-    assert found and language == "sh", f"nothing says what to do with this block: {code}"
-    return Step("Run", code, unless=found[1] or "")
+    is_command = words.endswith(COMMAND) and language == "sh"
+    assert is_command, f"nothing says what to do with this block: {code}"
+    return Step("Run", code)
 
 
 # Projects as they are before anyone has written code
@@ -154,7 +154,7 @@ class Apprentice:
         raise AssertionError("the skill has no reference for this project")
 
     def do(self, step: Step) -> None:
-        if step.unless and (self.app / step.unless).exists():
+        if step.once and (self.app / step.path).exists():
             return
         if step.verb == "Run":
             for command in step.text.splitlines():
@@ -304,12 +304,12 @@ def framework_project(folder: Path, files: dict[str, str], example: str) -> Path
 
 
 def project(folder: Path, files: dict[str, str]) -> Path:
-    """Write an empty project into a folder of its own."""
+    """Write an empty project into a folder of its own, named as people here name theirs."""
     for name, text in files.items():
-        target = folder / "app" / name
+        target = folder / "小程序" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-    return folder / "app"
+    return folder / "小程序"
 
 
 # From an empty project to rank 1
@@ -405,8 +405,8 @@ def test_the_guide_ends_at_rank_1(
 ) -> None:
     app = project(tmp_path, NATIVE)
     apprentice = Apprentice(app, port)
-    commands, *files = steps_of_the_guide("miniprogram.zh-CN.md")
-    for step in [commands, Step("Build npm", ""), *files]:
+    package, commands, *files = steps_of_the_guide("miniprogram.zh-CN.md")
+    for step in [package, commands, Step("Build npm", ""), *files]:
         apprentice.do(step)
     assert len((app / "app.js").read_text().splitlines()) == 6
     shutil.rmtree(app / "node_modules")
@@ -422,7 +422,7 @@ def test_both_guides_have_the_same_code() -> None:
         for steps in map(steps_of_the_guide, GUIDES)
     ]
     assert code[0] == code[1]
-    assert len(code[0]) == 5
+    assert len(code[0]) == 6
 
 
 # The skill's own form
@@ -459,7 +459,7 @@ def test_the_package_holds_the_skill(node: str) -> None:
 @pytest.mark.parametrize(
     ("page", "right", "wrong"),
     [
-        ("SKILL.md", "npm init --yes\n", "npm init --yes\nnpm run nothing\n"),
+        ("SKILL.md", "npm pack", "npm run nothing\nnpm pack"),
         ("SKILL.md", "Run in the mini-program's folder:\n\n```sh\nnpm", "And then\n\n```sh\nnpm"),
         ("references/native.md", BUILD_NPM, "Have a look"),
         ("references/native.md", "  onShareAppMessage ()", "  onShared ()"),
