@@ -552,7 +552,7 @@ def test_a_member_is_reported(example: Callable[..., BrowserPhone]) -> None:
     assert report.reason == Report.Reason.IMPERSONATION
 
 
-def test_newcomers_are_told_apart(example: Callable[..., BrowserPhone]) -> None:
+def test_newcomers_are_distinguished(example: Callable[..., BrowserPhone]) -> None:
     alice, bob = example("alice"), example("bob")
     for phone in (alice, bob):
         phone.tap_card(FAMILY)

@@ -7,7 +7,7 @@
  *   session      one log-in at a time, a token stored between runs
  *   enter        which group the mini-program was opened from
  *   client       the calls of the API, and the client's name on the app
- *   diagnostics  what the phone could not do, told to the server
+ *   diagnostics  reports of what the phone could not do
  *
  * index.d.ts documents and types every method; this file is checked against it.
  */
@@ -356,7 +356,7 @@ function cloudTransport (wx, { env, service }) {
  * Create a session; `fetchToken(job, reason)` logs in, `storage` keeps the token for the next run.
  *
  * A job is one call of the client. When the session ends, by `deleteMe()` or `logout()`, the jobs under
- * way log in no more: the account that this would make is one that nobody asked for.
+ * way log in no more: no one asked for the account that this would make.
  */
 function createSession (phone, fetchToken, storage) {
   let current = storage.read()

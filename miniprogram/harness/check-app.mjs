@@ -28,7 +28,7 @@ const ATTRIBUTES = {
 }
 const PLAIN = { es6: false, es7: false, minify: false, minifyJS: false, minifyWXML: false, minifyWXSS: false, autoPrefixWXSS: false }
 
-ci.proxy('http://127.0.0.1:9') // nobody listens there: no network
+ci.proxy('http://127.0.0.1:9') // no one listens there: no network
 
 const projectPath = path.resolve(process.argv[2])
 const { appid } = JSON.parse(fs.readFileSync(path.join(projectPath, 'project.config.json'), 'utf8'))

@@ -213,7 +213,7 @@ function scrollView () {
       let isLow = false
       element.tabIndex = 0
       const distance = () => element.scrollHeight - element.clientHeight - element.scrollTop
-      // As in WeChat, it is told once on the way down, and again after the end has moved away.
+      // As in WeChat, it comes once on the way down, and again after the end has moved away.
       const onScroll = () => {
         const { scrollTop, scrollLeft, scrollHeight, scrollWidth } = element
         component.triggerEvent('scroll', { scrollTop, scrollLeft, scrollHeight, scrollWidth })

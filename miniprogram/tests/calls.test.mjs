@@ -198,7 +198,7 @@ test('components find the client that was created last under a name', () => {
 })
 
 test('a client that is not there is an error that says what to do', () => {
-  assert.throws(() => kit.findClient('nobody'), error => error instanceof kit.GroupsError && /createGroups/.test(error.message))
+  assert.throws(() => kit.findClient('unknown'), error => error instanceof kit.GroupsError && /createGroups/.test(error.message))
 })
 
 test('a client made by one copy of the module is found by another, by its name on the app', () => {

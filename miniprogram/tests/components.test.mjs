@@ -427,7 +427,7 @@ test('a refreshed ranking begins with its first rows, before anything is measure
 
 // Names
 
-test('members without a name of their own are told apart, and so are namesakes', async () => {
+test('members without a name of their own are distinguished, and so are namesakes', async () => {
   const named = (id, nickname, rank) => person(id, rank, { member: { id, nickname, avatar: '' } })
   const entries = [named('100041', '微信用户', 1), named('100042', '微信用户', 2), named('7', '小明', 3), named('8', '小明', 4), named('9', '小红', 5)]
   const { component } = await mountRanking([ranking(entries)])
@@ -523,7 +523,7 @@ test('a fault in the code says nothing technical', async () => {
 
 test('a component without a client shows a message', async () => {
   for (const [name, state] of [['group-ranking', 'error'], ['group-profile', 'error']]) {
-    const component = new Mounted(name, { client: 'nobody' })
+    const component = new Mounted(name, { client: 'unknown' })
     await settled()
     assert.equal(component.data.state, state)
     assert.ok(component.data.detail || component.data.message.body)

@@ -371,7 +371,7 @@ test('an entry under way at deleteMe() enters nothing', async () => {
   assert.equal(phone.count('login'), 1)
 })
 
-test('logging out without a session asks nobody, and a token that is refused is logged out', async () => {
+test('logging out without a session asks no one, and a token that is refused is logged out', async () => {
   const phone = new Phone()
   await phone.start().logout()
   assert.deepEqual(phone.sent, [])
@@ -400,7 +400,7 @@ for (const [what, change, expected] of [
   ["withdrawing the consent to groups", groups => groups.consent({ withdraw: 'groups' }), 'left_group'],
   ['leave() of another group', groups => groups.leave('work'), undefined]
 ]) {
-  test(`after ${what} the same opening answers ${expected || 'the group'}, and asks nobody`, async () => {
+  test(`after ${what} the same opening answers ${expected || 'the group'}, and asks no one`, async () => {
     const phone = new Phone({ scene: 1044, shareTicket: 'ticket-1', query: { from: 'a' } })
     const groups = phone.start()
     await groups.enter()
@@ -453,7 +453,7 @@ test('an unchanged ranking is read with its ETag, and 304 gives it again with th
   assert.deepEqual(conditions, [undefined, 'W/"1"', 'W/"1"'])
 })
 
-test('a 304 that nobody asked for is an error; other rankings and other people send no ETag', async () => {
+test('a 304 that no one asked for is an error; other rankings and other people send no ETag', async () => {
   const phone = new Phone().script('GET /groups/g/ranking', [304, '', {}], [200, { entries: [] }, { etag: 'W/"1"' }])
   const groups = phone.start()
   await assert.rejects(groups.ranking('g'), { code: 'bad_answer' })

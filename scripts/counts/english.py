@@ -24,7 +24,7 @@ DIALECT = re.compile(
 )
 NOT_OURS = [
     *("*.po", "*.mo", "requirements*.txt", "*package-lock.json", "tests/*.json", "tests/*.jsonl"),
-    *("LICENSE", "scripts/counts/*", "tests/test_counts.py"),
+    *("*LICENSE", "scripts/counts/*", "tests/test_counts.py"),
 ]
 VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text().split())
 

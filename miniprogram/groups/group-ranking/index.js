@@ -440,7 +440,7 @@ Component({
   }
 })
 
-/** Return whether a member's name is another member's too, or nobody's own. */
+/** Return whether a member's name is another member's too, or a default one. */
 function ambiguity (entries) {
   const counts = new Map()
   for (const { member: { nickname } } of entries) counts.set(nickname, (counts.get(nickname) || 0) + 1)

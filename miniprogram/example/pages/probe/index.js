@@ -7,7 +7,7 @@ Page({
   data: {
     probes: PROBES.map(({ key, title, why }) => ({ key, title, why, running: false, lines: [] })),
     faces: [],
-    /** What the nickname's field told: each event, and the form's value. */
+    /** What the nickname's field gave: each event, and the form's value. */
     keyboard: []
   },
 
