@@ -185,7 +185,7 @@ def test_eleven_people_and_two_groups(
     # In the first group there is a game, in which she goes from last place to first.
     alice.tap_card(FAMILY, card=card)
     alice.see("11 人参与")
-    alice.tap("数数看")
+    alice.tap("十秒点点")
     alice.see("金橘")
     alice.scroll(END)
     alice.not_see("加载更多", "加载中")
@@ -606,7 +606,7 @@ def test_outside_a_group_the_game_is_for_fun(
 ) -> None:
     alice = example()
     alice.open_outside()
-    alice.tap("数数看")
+    alice.tap("十秒点点")
     alice.tap("开始")
     alice.tap_fast(".disc.running", 3)
     alice.see("这次 3 下。从微信群里打开")
@@ -849,7 +849,7 @@ def test_screenshots_of_every_page(
     alice.back()
     for tab, seen, name in [
         ("我的群", "61 人", "groups"),
-        ("数数看", "开始", "play"),
+        ("十秒点点", "开始", "play"),
         ("我的", "退出登录", "mine"),
     ]:
         alice.tap(tab)

@@ -90,10 +90,15 @@ class Studio:
         return side_by_side(pictures)
 
     def miniprogram(self) -> Image.Image:
-        """Show the example mini-program: rankings, a profile, settings."""
+        """Show the example mini-program: rankings, consent, the settings of a group."""
         pictures = []
         with TemporaryDirectory() as folder, built_example(Path(folder), self.base_url) as url:
-            for scheme, link in (("light", ""), ("dark", ""), ("light", "资料"), ("light", "设置")):
+            for scheme, link in (
+                ("light", ""),
+                ("dark", ""),
+                ("light", "我的资料"),
+                ("light", "群设置"),
+            ):
                 with self.window(375, 812, scheme) as page:
                     self.open_example(page, url, scheme)
                     if link:
