@@ -21,6 +21,10 @@ from .demo import APP_ID, GAME
 PERSON, CHAT = "demo-alice", "demo-chat-1"
 OPEN_GID, OPENID = open_gid_of(APP_ID, CHAT), openid_of(APP_ID, PERSON)
 ENVELOPE = demo_envelope(APP_ID, PERSON, CHAT)
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 TICKET = "the-ticket-that-groups-resolve-answered"
 
 
@@ -216,9 +220,10 @@ CHAPTERS = (
                 _("Change my avatar"),
                 _(
                     "JPEG, PNG or WebP of at most 2 MiB, cut to a square: as `wx.uploadFile` sends "
-                    "it, as the body itself (`image/…`), or in JSON as `{avatar: base64}`, where "
+                    "it, as the body itself (`image/*`), or in JSON as `{avatar: base64}`, where "
                     "the body has at most 256 KiB. Until WeChat's check is done only I see it."
                 ),
+                (Example(_("A picture of one pixel"), {"avatar": PIXEL}),),
             ),
             CallText(
                 "consent",

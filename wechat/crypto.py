@@ -47,8 +47,8 @@ OTHER_KINDS = frozenset(
     """.split()  # noqa: SIM905  # one kind a line
 )
 
-# For JSON schemas: what `Envelope.parse` accepts, canonical base64 of one, two and three blocks; what
-# `decode_base64` accepts.
+# For JSON schemas: what `Envelope.parse` accepts (canonical base64 of one, two and three blocks),
+# and what `decode_base64` does.
 _ONE = "[A-Za-z0-9+/]{21}[AQgw]=="
 _TWO = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _THREE = "[A-Za-z0-9+/]{64}"
