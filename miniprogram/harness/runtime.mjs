@@ -20,6 +20,14 @@ const MAX_PAGES = 10
 const BOTTOM_DISTANCE = 50
 
 glassEasel.globalOptions.throwGlobalError = false
+// As in WeChat, a listener may be set on the instance later: uni-app's are.
+glassEasel.globalOptions.useMethodCallerListeners = true
+// WeChat's events are plain objects: uni-app looks whether an event has a `detail` of its own.
+const { wrapShadowedEvent } = glassEasel.Event.prototype
+glassEasel.Event.prototype.wrapShadowedEvent = function (...elements) {
+  const event = wrapShadowedEvent.apply(this, elements)
+  return Object.assign(event, { type: this.type, detail: this.detail })
+}
 // Returning false keeps glass-easel from printing them too.
 glassEasel.addGlobalErrorListener(error => device.logError(error) || false)
 glassEasel.addGlobalWarningListener(warning => device.logError(`glass-easel: ${warning}`) || false)
