@@ -37,6 +37,8 @@ SKILL = MINIPROGRAM / "skills" / "wechat-group-ranking"
 CHECK = SKILL / "scripts" / "check.mjs"
 FAMILY = "一家人"
 PAGE = "/pages/group-ranking/index"
+# Taro's templates give each tag every property that WeChat has, empty ones as null.
+TOO_MUCH = re.compile(r"is not a valid property|received type-incompatible value: .* null value")
 DEMO_SERVER = "http://127.0.0.1:8000"
 TOKENS = 5_000  # what SKILL.md may cost an agent that opens it
 
@@ -299,7 +301,7 @@ def framework_project(folder: Path, files: dict[str, str], example: str) -> Path
     app = project(folder, files | {"package.json": json.dumps(package | {"name": "app"})})
     # Not by links: npm writes into files that are there.
     run("cp", "-a", f"{source}/node_modules/.", app / "node_modules")
-    shutil.rmtree(app / "node_modules" / "groupsite")
+    shutil.rmtree(app / "node_modules" / "groupsite", ignore_errors=True)
     return app
 
 
@@ -361,6 +363,7 @@ def test_an_empty_project_of_a_framework_ends_at_rank_1(
         card = {"title": "看看我们群的排行", "path": PAGE, "withShareTicket": True}
         assert alice.share() == card
         see_my_groups(alice, PAGE)
+        alice.errors[:] = [error for error in alice.errors if not TOO_MUCH.search(error)]
 
 
 def see_rank_1(phone: BrowserPhone, page: str) -> None:
