@@ -119,7 +119,7 @@ class Studio:
         launch = Phone(self.sandbox_url, PERSON).open_card(CHAT) | {"chatType": 3}
         page.goto(url)
         page.evaluate("([launch, settings]) => device.launch(launch, settings)", [launch, settings])
-        page.get_by_text(GAME_NAME, exact=True).locator("visible=true").last.click()  # not the tab
+        page.locator("[class*='--boards']").get_by_text(GAME_NAME, exact=True).click()
         page.wait_for_timeout(1500)
 
 

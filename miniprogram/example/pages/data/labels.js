@@ -56,6 +56,7 @@ const FIELDS = {
   leftAt: '退出时间',
   scene: '进入场景',
   watermarked: '带有微信水印',
+  groupOpenId: '群内标识',
   founded: '首位进入者',
   board: '榜单',
   period: '周期',
