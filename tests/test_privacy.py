@@ -492,6 +492,7 @@ def test_every_table_about_members_has_its_end(db: None) -> None:
         *("groups_membership", "groups_score", "groups_idempotencykey", "groups_report"),
         "accounts_consent",  # with the person
         *("audit_attempt", "audit_watch"),  # within a day, or with the person
+        "audit_phonefailure",  # within a day, and about no member
         *("groups_group", "groups_board", "groups_serverkey"),  # about no member
         *("groups_verificationfile", "accounts_tombstonekey"),  # nor are these
         "audit_auditevent",  # names members by a number that ends with them
