@@ -16,7 +16,7 @@ cpSync(KIT, join(folder, 'wxcomponents/groupsite'), { recursive: true })
 
 function start (app) {
   writeFileSync(join(folder, 'app.js'), app)
-  const wx = createWx({ appid: 'wxapp', person: 'alice', launch: { scene: 1001, query: {} } })
+  const wx = createWx({ appid: 'wxapp', person: 'alice', opened: { launch: { scene: 1001, query: {} } } })
   const program = new MiniProgram(folder, wx)
   program.load('app.js')
   return { program, copy: program.load('wxcomponents/groupsite/index.js') }

@@ -76,9 +76,8 @@ export class MiniProgram {
   }
 }
 
-/** Create the `wx` of a person's phone that opened the app with `launch`. */
-export function createWx ({ sandbox, appid, person, launch }) {
-  const storage = new Map()
+/** Create the `wx` of a person's phone; `opened.launch` is how the app was opened last. */
+export function createWx ({ sandbox, appid, person, opened, storage = new Map() }) {
 
   async function post (url, body) {
     const response = await fetch(url, { method: 'POST', body: JSON.stringify(body) })
@@ -86,8 +85,8 @@ export function createWx ({ sandbox, appid, person, launch }) {
   }
 
   const sealed = call => async (options = {}) => {
-    const { shareTicket, success, fail } = options
-    const { isOk, result } = await post(`${sandbox}/phone/${call}`, { person, appid, ...(shareTicket && { shareTicket }) })
+    const { shareTicket, needGroupOpenID, success, fail } = options
+    const { isOk, result } = await post(`${sandbox}/phone/${call}`, { person, appid, shareTicket, needGroupOpenID })
     const settle = isOk ? success : fail
     settle?.(result)
   }
@@ -106,8 +105,8 @@ export function createWx ({ sandbox, appid, person, launch }) {
       }
     },
     updateShareMenu: ({ success } = {}) => { success?.({ errMsg: 'updateShareMenu:ok' }) },
-    getEnterOptionsSync: () => launch,
-    getLaunchOptionsSync: () => launch,
+    getEnterOptionsSync: () => opened.launch,
+    getLaunchOptionsSync: () => opened.launch,
     getAccountInfoSync: () => ({ miniProgram: { appId: appid, envVersion: 'develop' } }),
     getAppBaseInfo: () => ({ SDKVersion: '3.8.12', language: 'zh_CN' }),
     getSystemInfoSync: () => ({ SDKVersion: '3.8.12', language: 'zh_CN', platform: 'android', windowWidth: 375 }),
@@ -136,7 +135,7 @@ function parsed (text) {
 async function main (folder) {
   const { SANDBOX_URL: sandbox, APP_ID: appid, PERSON: person, CHAT: chat } = process.env
   const card = await fetch(`${sandbox}/phone/open-card`, { method: 'POST', body: JSON.stringify({ person, appid, chat }) })
-  const program = new MiniProgram(folder, createWx({ sandbox, appid, person, launch: await card.json() }))
+  const program = new MiniProgram(folder, createWx({ sandbox, appid, person, opened: { launch: await card.json() } }))
   const units = program.start()
   const groups = program.app.groupsite
   const entry = await groups.enter()
