@@ -89,11 +89,11 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
     newcomers = []
     for person in people:
         user = WeChatUser(app_id=app_id, openid=person.openid)
-        _take_over(user, person)
+        take_over(user, person)
         newcomers.append(user)
     met = WeChatUser.objects.meet_all(newcomers)
     # All rows of a person with a row that changes something: a later one may change it back.
-    changing = {person.openid for person in people if _differs(met.get(person.openid), person)}
+    changing = {person.openid for person in people if differs(met.get(person.openid), person)}
     rows = [person for person in people if person.openid in changing]
     for start in range(0, len(rows), PIECE):
         piece = rows[start : start + PIECE]
@@ -101,8 +101,8 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
             locked = WeChatUser.objects.lock_all(met[person.openid].pk for person in piece)
             met |= {user.openid: user for user in locked.values()}
             for person in piece:
-                if _differs(met[person.openid], person):
-                    _take_over(met[person.openid], person)
+                if differs(met[person.openid], person):
+                    take_over(met[person.openid], person)
             WeChatUser.objects.announce([pk for pk, user in locked.items() if user.looks_new])
             update_rows(locked.values(), ["unionid", *WeChatUser.columns_of("nickname")])
     return [_as_registered(met.get(person.openid)) for person in people]
@@ -114,7 +114,7 @@ def _as_registered(user: WeChatUser | None) -> WeChatUser | APIException:
     return UserBlocked() if user.is_blocked else user
 
 
-def _differs(user: WeChatUser | None, person: UserRow) -> bool:
+def differs(user: WeChatUser | None, person: UserRow) -> bool:
     """Return whether a person's row changes anything; never of someone who is blocked."""
     if user is None or user.is_blocked:
         return False
@@ -122,17 +122,18 @@ def _differs(user: WeChatUser | None, person: UserRow) -> bool:
     return new_name or person.unionid not in {"", user.unionid}
 
 
-def _take_over(user: WeChatUser, person: UserRow) -> None:
+def take_over(user: WeChatUser, person: UserRow, *, reviewed: bool = False) -> None:
     """Set what a team's server says of a member; the caller holds the lock, and saves.
 
     WeChat is not asked about the name: 500 calls would take minutes, and it says nothing about
-    people it has not seen for two hours. So an operator has to look, as `judge_name` has it.
+    people it has not seen for two hours. So an operator has to look, as `judge_name` has it, unless
+    the name has been `reviewed` elsewhere.
     """
     user.unionid = person.unionid or user.unionid
     name = person.nickname
     if name in {"", user.own("nickname")}:
         return
-    if settings.CONTENT_SAFETY and name != user.nickname:
+    if settings.CONTENT_SAFETY and not reviewed and name != user.nickname:
         user.propose("nickname", name)
     else:
         user.approve("nickname", name)

@@ -359,6 +359,9 @@ class MyMembershipOutput(MembershipOutput):
     reviewSince = TimestampField(source="review_since", allow_null=True)
     scene = serializers.IntegerField(allow_null=True)
     watermarked = serializers.BooleanField()
+    proof = serializers.CharField(
+        help_text=_("how my last entry was proven: envelope, ticket, cloud; import: by no one here")
+    )
     founded = serializers.BooleanField(
         source="is_founder", help_text=_("whether I was the first to enter")
     )

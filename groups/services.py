@@ -36,6 +36,7 @@ from .models import (
     IdempotencyKey,
     Membership,
     PeriodResult,
+    Proof,
     Report,
     ScoreSheet,
     ScoreSource,
@@ -58,10 +59,11 @@ REPORT_WINDOW = timedelta(days=1)
 
 @dataclass(frozen=True)
 class GroupEntry:
-    """A group that WeChat has proven, and whether the proof carried a watermark."""
+    """A group that WeChat has proven, whether the proof carried a watermark, and how it came."""
 
     open_gid: str
     watermarked: bool
+    proof: Proof = Proof.ENVELOPE
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEn
     if open_gid != group:
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
-    return GroupEntry(open_gid, watermarked)
+    return GroupEntry(open_gid, watermarked, Proof.TICKET)
 
 
 def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:
@@ -125,7 +127,8 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
             raise GroupHidden
         # Only now: it may have waited for the lock, and for someone who founds the same group.
         now = timezone.now()
-        seen = {"verified_at": now, "scene": scene, "watermarked": entry.watermarked}
+        seen: dict[str, Any] = {"verified_at": now, "scene": scene}
+        seen |= {"watermarked": entry.watermarked, "proof": entry.proof}
         if membership is None or not membership.is_proven(now):
             Group.objects.raise_versions([group.pk])  # before the insert, which refers to it
         counts = membership is None or day_of(membership.verified_at) < day_of(now)

@@ -109,7 +109,6 @@ UNTOLD = {
     "shown": "is a digest of what another member showed",
     "outcome": "is about another member",
     "settled_at": "is about another member",
-    "proof": "is empty: not used yet",
     "group_openid": "is empty: not used yet",
 }
 

@@ -336,8 +336,9 @@ class Membership(Reviewed):
         help_text=_("Whether the last proof carried WeChat's watermark."),
     )
 
-    # Not used yet: how the last entry was proven, and the member's id within this very group.
+    # How the last entry was proven; empty for those before this was kept.
     proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    # Not used yet: the member's id within this very group.
     group_openid = OpaqueIdField(blank=True, editable=False)
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
