@@ -492,7 +492,7 @@ def test_every_table_about_members_has_its_end(db: None) -> None:
         "accounts_consent",  # with the person
         *("audit_attempt", "audit_watch"),  # within a day, or with the person
         *("groups_group", "groups_board", "groups_serverkey"),  # about no member
-        *("groups_verificationfile", "accounts_tombstonekey"),  # nor are these
+        *("groups_verificationfile", "accounts_tombstonekey", "groups_transfer"),  # nor are these
         "audit_auditevent",  # names members by a number that ends with them
     }
     tables = {

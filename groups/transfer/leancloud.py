@@ -171,12 +171,13 @@ def _told(folder: Path, told: dict[str, Any], boards: Mapping[str, Board]) -> Ar
 
 def _named(path: Path, boards: Mapping[str, Board]) -> Archive:
     """Return the archive whose name tells its board and period."""
-    key, _dot, period = path.stem.rpartition(".")
+    key, _dot, text = path.stem.rpartition(".")
     try:
-        return Archive(path, _board(key, boards), Period.named(period, timezone.now()))
+        period = Period.named(text, timezone.now())
     except UnreadablePeriod:
         sentence = gettext("%(name)s: name it BOARD.PERIOD.csv, such as steps.2026-W47.csv.")
         raise UnreadableFile(sentence % {"name": path.name}) from None
+    return Archive(path, _board(key, boards), period)
 
 
 def _board(key: str, boards: Mapping[str, Board]) -> Board:
