@@ -471,7 +471,7 @@ def test_files_of_one_import_are_taken_in_their_order(
 def test_scores_before_people_are_refused(db: None, folder: Path, make_board: Any) -> None:
     make_board()
     scores = table(folder / "scores.csv", score())
-    assert "1 rows were refused" in take(scores).error
+    assert "1 row was refused" in take(scores).error
     assert "Import the people first" in refusals(scores)[2]
 
 

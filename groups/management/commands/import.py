@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext, ngettext, pgettext
 
 from audit.actors import Actor
 from groups.periods import CALENDAR
@@ -138,7 +138,9 @@ class Command(TransferCommand):
         refused = {each.source.path: each.counts[REFUSED] for each in results}
         if count := sum(refused.values()):
             files = [str(refused_path(path)) for path, rows in refused.items() if rows]
-            sentence = gettext("%(count)d rows were refused.") % {"count": count}
+            sentence = ngettext(
+                "%(count)d row was refused.", "%(count)d rows were refused.", count
+            ) % {"count": count}
             raise CommandError(sentence if what.dry else f"{sentence} {', '.join(files)}")
 
 
