@@ -93,7 +93,7 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
         newcomers.append(user)
     met = WeChatUser.objects.meet_all(newcomers)
     # All rows of a person with a row that changes something: a later one may change it back.
-    changing = {person.openid for person in people if differs(met.get(person.openid), person)}
+    changing = {person.openid for person in people if _differs(met.get(person.openid), person)}
     rows = [person for person in people if person.openid in changing]
     for start in range(0, len(rows), PIECE):
         piece = rows[start : start + PIECE]
@@ -101,7 +101,7 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
             locked = WeChatUser.objects.lock_all(met[person.openid].pk for person in piece)
             met |= {user.openid: user for user in locked.values()}
             for person in piece:
-                if differs(met[person.openid], person):
+                if _differs(met[person.openid], person):
                     take_over(met[person.openid], person)
             WeChatUser.objects.announce([pk for pk, user in locked.items() if user.looks_new])
             update_rows(locked.values(), ["unionid", *WeChatUser.columns_of("nickname")])
@@ -114,12 +114,18 @@ def _as_registered(user: WeChatUser | None) -> WeChatUser | APIException:
     return UserBlocked() if user.is_blocked else user
 
 
-def differs(user: WeChatUser | None, person: UserRow) -> bool:
+def _differs(user: WeChatUser | None, person: UserRow) -> bool:
     """Return whether a person's row changes anything; never of someone who is blocked."""
     if user is None or user.is_blocked:
         return False
-    new_name = person.nickname not in {"", user.own("nickname")}
+    new_name = not has_name(user, person.nickname, reviewed=False)
     return new_name or person.unionid not in {"", user.unionid}
+
+
+def has_name(user: WeChatUser, name: str, *, reviewed: bool) -> bool:
+    """Return whether a member is called so, or a row gives no name. A reviewed one has to show."""
+    names = {user.own("nickname")} | ({user.nickname} if reviewed else set())
+    return not name or names == {name}
 
 
 def take_over(user: WeChatUser, person: UserRow, *, reviewed: bool = False) -> None:
@@ -131,7 +137,7 @@ def take_over(user: WeChatUser, person: UserRow, *, reviewed: bool = False) -> N
     """
     user.unionid = person.unionid or user.unionid
     name = person.nickname
-    if name in {"", user.own("nickname")}:
+    if has_name(user, name, reviewed=reviewed):
         return
     if settings.CONTENT_SAFETY and not reviewed and name != user.nickname:
         user.propose("nickname", name)

@@ -82,6 +82,11 @@ def test_an_imported_name_waits_for_an_operator_unless_it_has_been_reviewed(
     dana = WeChatUser.objects.get(openid=DANA)
     assert (dana.nickname, dana.nickname_draft) == ("", "大拿")
     assert dana.nickname_state == State.PENDING and dana.review_since
+    assert take(people).of(people) == {"unchanged": 1}
+    assert take(people, names_reviewed=True).of(people) == {"changed": 1}
+    assert take(people, names_reviewed=True).of(people) == {"unchanged": 1}
+    assert WeChatUser.objects.get(openid=DANA).nickname == "大拿"
+    assert not WeChatUser.objects.exclude(review_since=None).exists()
     more = table(folder / "more.csv", {"openid": ERIN, "nickname": "艾琳"})
     take(more, names_reviewed=True)
     assert WeChatUser.objects.get(openid=ERIN).nickname == "艾琳"
@@ -170,7 +175,7 @@ def test_an_imported_membership_is_marked_and_proven_by_no_one(folder: Path) -> 
     )
     assert take(memberships).of(memberships) == {"made": 1}
     made = Membership.objects.get()
-    assert (made.proof, made.watermarked, made.scene) == (Proof.IMPORT, False, None)
+    assert (made.proof, made.scene) == (Proof.IMPORT, None)
     assert (made.verified_at, made.joined_at) == (date, shanghai(2025, 5, 4, 12))
     assert (made.hidden, made.alias, made.alias_draft) == (True, "", "棋王")
 

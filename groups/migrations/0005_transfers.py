@@ -32,6 +32,11 @@ class Migration(migrations.Migration):
             field=models.CharField(choices=[('entry', 'an entry'), ('client', 'the mini-program'), ('server', 'your server'), ('operator', 'an operator'), ('import', 'an import')], max_length=8),
         ),
         migrations.AlterField(
+            model_name='membership',
+            name='proof',
+            field=models.CharField(blank=True, choices=[('envelope', 'encrypted data'), ('ticket', 'ticket'), ('cloud', 'WeChat Cloud Run'), ('import', 'import')], editable=False, max_length=8, verbose_name='how it was proven'),
+        ),
+        migrations.AlterField(
             model_name='score',
             name='source',
             field=models.CharField(choices=[('entry', 'an entry'), ('client', 'the mini-program'), ('server', 'your server'), ('operator', 'an operator'), ('import', 'an import')], default='entry', max_length=8, verbose_name='source'),

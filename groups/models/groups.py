@@ -337,7 +337,9 @@ class Membership(Reviewed):
     )
 
     # How the last entry was proven; empty for those before this was kept.
-    proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    proof = models.CharField(
+        _("how it was proven"), max_length=8, choices=Proof.choices, blank=True, editable=False
+    )
     # Not used yet: the member's id within this very group.
     group_openid = OpaqueIdField(blank=True, editable=False)
 

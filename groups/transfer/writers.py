@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.utils.translation import gettext
 
 from accounts.errors import UserBlocked
 from accounts.models import Tombstone, WeChatUser
-from accounts.services import UserRow, take_over
+from accounts.services import UserRow, has_name, take_over
 from core.database import update_rows
 from groups.models import (
     ALL_GROUPS,
@@ -109,6 +110,13 @@ class Writer:
         would = {each: self.what.groups[each] for each in open_gids & self.what.groups.keys()}
         return would | {group.open_gid: group for group in found}
 
+    def would_make(self, *place: Any) -> Outcome:
+        """Return what a dry run says of a row about something that is not there."""
+        if place in self.what.places:
+            return Outcome.UNCHANGED
+        self.what.places.add(place)
+        return Outcome.MADE
+
     def boards_of_app(self) -> dict[str, Board]:
         """Return the mini-program's boards by key, read for this piece."""
         found = Board.objects.of_apps([self.what.app_id])[self.what.app_id]
@@ -189,9 +197,10 @@ class PeopleWriter(Writer):
         return UserRow(row["openid"], row["unionid"], row["nickname"])
 
     def differs(self, row: Row) -> bool:
+        """Tell whether a row says otherwise than what is here, of those who are blocked too."""
         user = self.people[row["openid"]]
-        named = row["nickname"] not in {"", user.own("nickname")}
-        return named or row["unionid"] not in {"", user.unionid}
+        is_named = has_name(user, row["nickname"], reviewed=self.what.reviewed)
+        return not is_named or row["unionid"] not in {"", user.unionid}
 
     def take(self, row: Row) -> Outcome:
         user, is_new = self.people[row["openid"]], row["openid"] in self.new
@@ -215,6 +224,8 @@ class GroupsWriter(Writer):
         self.new: dict[str, Group] = {}
         self.changed: dict[str, Group] = {}
         self.groups = self.groups_of(rows)
+        if not self.what.dry:
+            self.lock()
         answers = answers_of(rows, self.take)
         if self.what.dry:
             self.what.groups |= self.new
@@ -226,6 +237,15 @@ class GroupsWriter(Writer):
         Group.objects.raise_versions([group.pk for group in changed])
         update_rows(changed, ["label", "seen_from"])
         return answers
+
+    def lock(self) -> None:
+        """Lock the groups that are there, as `raise_versions` does, so that no label is lost."""
+        lock: dict[str, Any] = {}
+        if connection.features.has_select_for_no_key_update:
+            lock["no_key"] = True
+        rows = Group.objects.select_for_update(**lock)
+        pks = [group.pk for group in self.groups.values()]
+        self.groups = {group.open_gid: group for group in rows.filter(pk__in=pks).order_by("pk")}
 
     def take(self, row: Row) -> Outcome:
         self.check_past(row, "seenFrom")
@@ -363,8 +383,8 @@ class MembershipsWriter(Writer):
             raise Refused(gettext("joinedAt is later than verifiedAt."))
         place = (row["openid"], row["openGId"])
         known = self.known.get(place)
-        if known is None and ("membership", *place) in self.what.places:
-            return Outcome.UNCHANGED
+        if known is None and self.what.dry:
+            return self.would_make("membership", *place)
         if known is None:
             made = Membership(
                 user=user,
@@ -377,8 +397,6 @@ class MembershipsWriter(Writer):
             )
             if row["alias"]:
                 self.name(made, row["alias"])
-            if self.what.dry:
-                self.what.places.add(("membership", *place))
             self.known[place] = made
             self.new.append(made)
             return Outcome.MADE
@@ -396,7 +414,8 @@ class MembershipsWriter(Writer):
 
     @staticmethod
     def proven(at: datetime) -> dict[str, Any]:
-        return {"verified_at": at, "proof": Proof.IMPORT, "scene": None, "watermarked": False}
+        # There is no proof, so none that lacks WeChat's watermark, which alerts the operators.
+        return {"verified_at": at, "proof": Proof.IMPORT, "scene": None, "watermarked": True}
 
     def name(self, membership: Membership, alias: str) -> None:
         if settings.CONTENT_SAFETY and not self.what.reviewed:
@@ -456,12 +475,10 @@ class ScoresWriter(Writer):
         scope = board.scope_in(group.pk if group else ALL_GROUPS)
         key = row["period"].key
         place = (board.pk, user.pk, scope, key)
-        if self.what.dry and None in place:
-            place = (row["board"], row["openid"], row["openGId"], key)
-            is_new = place not in self.what.places
-            self.what.places.add(place)
-            return Outcome.MADE if is_new else Outcome.UNCHANGED
-        known = self.known.get(place)
+        # In a dry run what is not there yet has no id.
+        known = None if None in place else self.known.get(place)
+        if known is None and self.what.dry:
+            return self.would_make("score", row["openid"], row["board"], row["openGId"], key)
         if known is None:
             score = Score(board=board, user=user, scope=scope, period=key)
             score.window = row["period"].window
