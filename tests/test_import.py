@@ -21,7 +21,7 @@ from audit.models import AuditEvent
 from groups.models import Board, Group, Membership, Proof, Score, ScoreSource, Transfer
 from groups.transfer import pieces
 from groups.transfer.command import Progress
-from groups.transfer.writers import PeopleWriter
+from groups.transfer.writers import GroupsWriter, PeopleWriter
 from tests.cast import FAMILY, Person, everything_stored
 from tests.servers import scratch_database, wait_for
 from tests.settings import APP_ID, OTHER_APP_ID
@@ -645,6 +645,27 @@ def test_an_import_that_was_ended_goes_on_after_its_last_piece(
     assert list(refusals(people)) == [2, 9, 16, 23, 30]
     assert not Transfer.objects.exists()
     assert WeChatUser.objects.count() == 30
+
+
+def test_files_that_were_through_are_not_read_again(
+    db: None, folder: Path, monkeypatch: Any
+) -> None:
+    people = make_people(folder / "people.csv", 3)
+    groups = table(folder / "groups.csv", {"openGId": CHESS})
+    write = GroupsWriter.write
+    monkeypatch.setattr(GroupsWriter, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take(people, groups)
+    assert WeChatUser.objects.count() == 3
+    monkeypatch.setattr(GroupsWriter, "write", write)
+    monkeypatch.setattr(PeopleWriter, "write", interrupted)
+    answer = take(people, groups)
+    assert (answer.of(people), answer.of(groups)) == ({"made": 3}, {"made": 1})
+    assert not Transfer.objects.exists()
+
+
+def interrupted(*args: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_other_options_begin_anew(db: None, folder: Path, monkeypatch: Any) -> None:

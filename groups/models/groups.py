@@ -294,7 +294,7 @@ class Proof(models.TextChoices):
     """A way in which a membership was proven."""
 
     ENVELOPE = "envelope", _("encrypted data")
-    TICKET = "ticket", _("ticket")
+    TICKET = "ticket", pgettext_lazy("proof", "ticket")
     CLOUD = "cloud", _("WeChat Cloud Run")
     IMPORT = "import", _("import")
 

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Transfer(models.Model):
-    """An import that is under way, or was ended in the middle: deleted when its file is through.
+    """A file of an import that is under way, or was ended in the middle: deleted at its end.
 
     Each piece of rows is written in one transaction with this row, so that an import that is run
     again goes on after the last piece. Nothing in it is about a person.

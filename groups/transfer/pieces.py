@@ -60,6 +60,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     refused: list[tuple[int, str]] = field(default_factory=list)
     resumed: int = 0  # rows that an earlier run had done
+    transfer: Transfer | None = None
 
     def count(self, piece: Piece, answers: list[Answer]) -> None:
         for (line, _row), answer in zip(piece, answers, strict=True):
@@ -94,6 +95,15 @@ def import_file(source: Source, what: Import, report: Report) -> Result:
     return _Run(source, what, transfer).go(report)
 
 
+def forget(results: Sequence[Result]) -> None:
+    """Forget how far these files have come, once all files of an import are through.
+
+    Not before: an import that is run again must not begin again with those that were.
+    """
+    done = [result.transfer.pk for result in results if result.transfer]
+    Transfer.objects.filter(pk__in=done).delete()
+
+
 def _digest(source: Source, what: Import) -> str:
     """Return what an import is known by: the file, and all by which its rows are read."""
     facts: list[Any] = [
@@ -124,7 +134,7 @@ class _Run:
     def __init__(self, source: Source, what: Import, transfer: Transfer) -> None:
         self.source, self.transfer = source, transfer
         self.writer = WRITERS[source.kind.name](what, transfer.as_of)
-        self.result = Result(source, resumed=transfer.rows)
+        self.result = Result(source, resumed=transfer.rows, transfer=transfer)
         self.refused = refused_path(source.path)
         self.lines = source.lines()
         self.piece: Piece = []
@@ -153,12 +163,11 @@ class _Run:
 
     def write_piece(self) -> bool:
         transfer = Transfer.objects.select_for_update().filter(pk=self.transfer.pk).first()
-        if transfer is None:  # another run came to the end of the file first
+        if transfer is None:  # another run of the same import has come to its end
             return False
         self.transfer = transfer
         self.read_from(transfer.rows)
         if not self.piece:
-            transfer.delete()
             return False
         piece = Result(self.source)
         piece.count(self.piece, _written(self.writer, self.piece))

@@ -14,7 +14,7 @@ from audit.actors import Actor
 from groups.periods import CALENDAR
 from groups.transfer import leancloud
 from groups.transfer.command import Progress, TransferCommand
-from groups.transfer.pieces import REFUSED, Result, import_file, refused_path, try_file
+from groups.transfer.pieces import REFUSED, Result, forget, import_file, refused_path, try_file
 from groups.transfer.rows import (
     KINDS,
     Refused,
@@ -78,6 +78,7 @@ class Command(TransferCommand):
         )
         sources = self.sources(app_id, options["files"], options["kind"])
         results = [self.move_file(source, what) for source in sources]
+        forget(results)
         if not what.dry:
             for each in results:
                 facts: dict[str, Any] = {"kind": each.source.kind.name, **each.counts}
