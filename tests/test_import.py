@@ -640,7 +640,9 @@ def test_an_import_that_was_ended_goes_on_after_its_last_piece(
     assert WeChatUser.objects.count() == 17
     beside = folder / "people.csv.refused.csv"
     beside.write_bytes(beside.read_bytes() + b"24,half a li")  # as a killed run may leave it
-    assert take(people).of(people) == {"made": 30, "refused": 5}
+    answer = take(people)
+    assert answer.of(people) == {"made": 30, "refused": 5}
+    assert "people.csv: going on after 20 rows." in answer.text
     assert len(written) == 5, "two pieces, one that was rolled back, and the last two"
     assert list(refusals(people)) == [2, 9, 16, 23, 30]
     assert not Transfer.objects.exists()

@@ -79,11 +79,16 @@ class Progress:
     def __init__(self, out: Any, title: str) -> None:
         self.out, self.title = out, title
         self.begun = self.shown = time.monotonic()
+        self.resumed = 0
         self.is_terminal = out.isatty()
 
     def __call__(self, done: int, total: int, resumed: int = 0) -> None:
         """Show that `done` rows of a file are through, `resumed` of them by an earlier run."""
         now = time.monotonic()
+        if resumed and not self.resumed:
+            self.resumed = resumed
+            sentence = gettext("%(file)s: going on after %(rows)s rows.")
+            self.out.write(sentence % {"file": self.title, "rows": f"{resumed:,}"})
         if now - self.shown >= (ON_A_TERMINAL if self.is_terminal else ELSEWHERE):
             self.shown = now
             self._show(done, total, (done - resumed) / (now - self.begun))

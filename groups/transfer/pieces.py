@@ -151,6 +151,8 @@ class _Run:
 
         Again, where another writer was in the way: a deadlock, or SQLite's one writer.
         """
+        # Before the transaction: SQLite lets others write meanwhile.
+        self.read_from(self.transfer.rows)
         for wait in WAITS:
             try:
                 with transaction.atomic():

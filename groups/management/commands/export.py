@@ -41,12 +41,11 @@ class Command(TransferCommand):
         Actor(None).record("export", "transfer", app_id=app_id, format=form, **rows)
         table = [[path.name, export.kind.title, export.count] for export, path in found]
         self.print_table([gettext("file"), gettext("kind"), gettext("rows")], table)
-        self.stderr.write(
-            gettext(
-                "These files hold personal data: keep them where only you can read them, and "
-                "delete them after use."
-            )
+        sentence = gettext(
+            "These files hold personal data: keep them where only you can read them, and "
+            "delete them after use."
         )
+        self.stderr.write(self.style.WARNING(sentence), lambda text: text)
 
     def write(self, export: Export, path: Path, form: str) -> None:
         """Write a file that only its owner may read; it has its name when it is complete."""

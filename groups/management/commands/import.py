@@ -135,7 +135,8 @@ class Command(TransferCommand):
                 for each in results
             ],
         )
-        self.stderr.write(gettext("Files with openids are personal data: delete them after use."))
+        sentence = gettext("Files with openids are personal data: delete them after use.")
+        self.stderr.write(self.style.WARNING(sentence), lambda text: text)
         refused = {each.source.path: each.counts[REFUSED] for each in results}
         if count := sum(refused.values()):
             files = [str(refused_path(path)) for path, rows in refused.items() if rows]
