@@ -140,7 +140,7 @@ def test_nothing_secret_and_nothing_of_others_is_exported(
     lived_in: Group, alice: Person, tmp_path: Path
 ) -> None:
     other = WeChatUser.objects.create(app_id=OTHER_APP_ID, openid="of-the-other-app")
-    board = Board.objects.active_days()
+    board = Board.objects.create(key="shared", title_zh="共有", title_en="Shared", scope="app")
     Score.objects.create(
         board=board, user=other, window="all", period="all", value=1, achieved_at=SUMMER
     )

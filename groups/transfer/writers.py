@@ -160,7 +160,7 @@ class PeopleWriter(Writer):
         self.new = openids - set(known.values_list("openid", flat=True)) - self.what.people.keys()
         self.people = self.meet([self.newcomer(row) for row in rows])
         # Those who look or may look different, in the order of all locks.
-        differing = [row for row in rows if self.differs(row)]
+        differing = [row for row in rows if row["openid"] in self.people and self.differs(row)]
         if differing and not self.what.dry:
             self.people |= self.people_of(differing)
         answers = answers_of(rows, self.take)
@@ -203,7 +203,7 @@ class PeopleWriter(Writer):
         return not is_named or row["unionid"] not in {"", user.unionid}
 
     def take(self, row: Row) -> Outcome:
-        user, is_new = self.people[row["openid"]], row["openid"] in self.new
+        user, is_new = find(self.people, row, "openid"), row["openid"] in self.new
         self.new.discard(row["openid"])
         if row["blocked"] and not user.is_blocked:
             raise Refused(gettext("This member is not blocked here: an operator blocks members."))
