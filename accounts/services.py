@@ -89,7 +89,7 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
     newcomers = []
     for person in people:
         user = WeChatUser(app_id=app_id, openid=person.openid)
-        _take_over(user, person)
+        take_over(user, person)
         newcomers.append(user)
     met = WeChatUser.objects.meet_all(newcomers)
     # All rows of a person with a row that changes something: a later one may change it back.
@@ -102,7 +102,7 @@ def register(app_id: str, people: Sequence[UserRow]) -> list[WeChatUser | APIExc
             met |= {user.openid: user for user in locked.values()}
             for person in piece:
                 if _differs(met[person.openid], person):
-                    _take_over(met[person.openid], person)
+                    take_over(met[person.openid], person)
             WeChatUser.objects.announce([pk for pk, user in locked.items() if user.looks_new])
             update_rows(locked.values(), ["unionid", *WeChatUser.columns_of("nickname")])
     return [_as_registered(met.get(person.openid)) for person in people]
@@ -118,21 +118,28 @@ def _differs(user: WeChatUser | None, person: UserRow) -> bool:
     """Return whether a person's row changes anything; never of someone who is blocked."""
     if user is None or user.is_blocked:
         return False
-    new_name = person.nickname not in {"", user.own("nickname")}
+    new_name = not has_name(user, person.nickname, reviewed=False)
     return new_name or person.unionid not in {"", user.unionid}
 
 
-def _take_over(user: WeChatUser, person: UserRow) -> None:
+def has_name(user: WeChatUser, name: str, *, reviewed: bool) -> bool:
+    """Return whether a member is called so, or a row gives no name. A reviewed one has to show."""
+    names = {user.own("nickname")} | ({user.nickname} if reviewed else set())
+    return not name or names == {name}
+
+
+def take_over(user: WeChatUser, person: UserRow, *, reviewed: bool = False) -> None:
     """Set what a team's server says of a member; the caller holds the lock, and saves.
 
     WeChat is not asked about the name: 500 calls would take minutes, and it says nothing about
-    people it has not seen for two hours. So an operator has to look, as `judge_name` has it.
+    people it has not seen for two hours. So an operator has to look, as `judge_name` has it, unless
+    the name has been `reviewed` elsewhere.
     """
     user.unionid = person.unionid or user.unionid
     name = person.nickname
-    if name in {"", user.own("nickname")}:
+    if has_name(user, name, reviewed=reviewed):
         return
-    if settings.CONTENT_SAFETY and name != user.nickname:
+    if settings.CONTENT_SAFETY and not reviewed and name != user.nickname:
         user.propose("nickname", name)
     else:
         user.approve("nickname", name)

@@ -331,6 +331,7 @@ RECORDED: dict[str, Text] = {
     "delete": _("Delete"),
     "rotate": _("Rotate"),
     "export": _("Export"),
+    "import": _("Import"),
     "see_openid": _("See an openid"),
     "sign_in": _("Sign in"),
     "sign_in_link": _("Make a sign-in link"),

@@ -10,7 +10,14 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, models
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    OperationalError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.utils import load_backend
 
 POOL_RETRY = 1  # seconds for which a pool tries to replace a connection it has lost
@@ -84,6 +91,36 @@ def unbound_connection() -> Iterator[None]:
     finally:
         own.close()
         connections[DEFAULT_DB_ALIAS] = bound
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Let everything that is read within be of one moment, however long it takes.
+
+    It writes nothing and locks nothing. Within a transaction it is that transaction's.
+    """
+    database = connections[DEFAULT_DB_ALIAS]
+    repeatable = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+    if database.in_atomic_block:
+        yield
+    elif database.vendor == "sqlite":
+        # Not Django's transaction, which would hold SQLite's one place for a writer.
+        with database.cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                yield
+            finally:
+                cursor.execute("ROLLBACK")
+    elif database.vendor == "mysql":
+        with database.cursor() as cursor:
+            cursor.execute(repeatable)  # of the next transaction
+        with transaction.atomic():
+            yield
+    else:
+        with transaction.atomic():
+            with database.cursor() as cursor:
+                cursor.execute(f"{repeatable}, READ ONLY")
+            yield
 
 
 def database_is_away(error: BaseException | None) -> bool:

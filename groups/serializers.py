@@ -362,6 +362,9 @@ class MyMembershipOutput(MembershipOutput):
     groupOpenId = serializers.CharField(
         source="group_openid", help_text=_("WeChat's id of me in this group; empty if unknown")
     )
+    proof = serializers.CharField(
+        help_text=_("how my last entry was proven: envelope, ticket, cloud; import: by no one here")
+    )
     founded = serializers.BooleanField(
         source="is_founder", help_text=_("whether I was the first to enter")
     )

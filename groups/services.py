@@ -36,6 +36,7 @@ from .models import (
     IdempotencyKey,
     Membership,
     PeriodResult,
+    Proof,
     Report,
     ScoreSheet,
     ScoreSource,
@@ -58,7 +59,7 @@ REPORT_WINDOW = timedelta(days=1)
 
 @dataclass(frozen=True)
 class GroupEntry:
-    """A group that WeChat has proven, and whether the proof carried a watermark.
+    """A group that WeChat has proven, whether the proof carried a watermark, and how it came.
 
     `group_openid` is the user's id within that group, "" where the proof did not tell it.
     """
@@ -66,6 +67,7 @@ class GroupEntry:
     open_gid: str
     watermarked: bool
     group_openid: str = ""
+    proof: Proof = Proof.ENVELOPE
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEn
     if open_gid != group:
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
-    return GroupEntry(open_gid, watermarked, *given)
+    group_openid = given[0] if given else ""
+    return GroupEntry(open_gid, watermarked, group_openid, Proof.TICKET)
 
 
 def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:
@@ -133,7 +136,7 @@ def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindR
         known = membership.group_openid if membership else ""
         given = entry.group_openid or known  # wx.getShareInfo and older phones do not tell it
         seen: dict[str, Any] = {"verified_at": now, "scene": scene, "group_openid": given}
-        seen["watermarked"] = entry.watermarked
+        seen |= {"watermarked": entry.watermarked, "proof": entry.proof}
         if membership is None or not membership.is_proven(now) or given != known:
             Group.objects.raise_versions([group.pk])  # before the insert, which refers to it
         counts = membership is None or day_of(membership.verified_at) < day_of(now)

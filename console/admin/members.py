@@ -243,7 +243,7 @@ class MembershipAdmin(ReadOnlyModelAdmin):
     list_display = ("face", "name", "in_group", "joined", "last_entry", "state")
     list_display_links = ("name",)
     list_select_related: ClassVar[list[str]] = ["user", "group"]
-    list_filter = ("alias_state", "hidden", "withheld", "watermarked")
+    list_filter = ("alias_state", "hidden", "withheld", "proof", "watermarked")
     search_fields = ("user__nickname", "alias", "group__label", "group__open_gid__exact")
     search_help_text = _("A member's nickname, a group's label, or a whole openGId")
     readonly_fields = (
@@ -253,6 +253,7 @@ class MembershipAdmin(ReadOnlyModelAdmin):
         "verified_at",
         "left_at",
         "scene",
+        "proof",
         "watermarked",
         "alias",
         "alias_draft",

@@ -33,6 +33,7 @@ from .scores import (
     ScoreSource,
 )
 from .server_keys import ServerKey
+from .transfers import Transfer
 from .verification import VerificationFile
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "ScoreSource",
     "ScoreTooLarge",
     "ServerKey",
+    "Transfer",
     "VerificationFile",
     "WindowsField",
     "called",

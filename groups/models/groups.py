@@ -294,7 +294,7 @@ class Proof(models.TextChoices):
     """A way in which a membership was proven."""
 
     ENVELOPE = "envelope", _("encrypted data")
-    TICKET = "ticket", _("ticket")
+    TICKET = "ticket", pgettext_lazy("proof", "ticket")
     CLOUD = "cloud", _("WeChat Cloud Run")
     IMPORT = "import", _("import")
 
@@ -336,8 +336,10 @@ class Membership(Reviewed):
         help_text=_("Whether the last proof carried WeChat's watermark."),
     )
 
-    # Not used yet: how the last entry was proven.
-    proof = models.CharField(max_length=8, choices=Proof.choices, blank=True, editable=False)
+    # How the last entry was proven; empty for those before this was kept.
+    proof = models.CharField(
+        _("how it was proven"), max_length=8, choices=Proof.choices, blank=True, editable=False
+    )
     # The member's id within this very group, as the last entry that gave it did: for drawing their
     # face on a phone. It differs from group to group, so it is no key for people.
     group_openid = OpaqueIdField(blank=True, editable=False)

@@ -26,6 +26,7 @@ class ScoreSource(models.TextChoices):
     CLIENT = "client", _("the mini-program")
     SERVER = "server", _("your server")
     OPERATOR = "operator", _("an operator")
+    IMPORT = "import", _("an import")
 
 
 class ScoreManager(models.Manager["Score"]):

@@ -814,7 +814,7 @@ MUTANTS = [
     Mutant(
         "a server's names are shown without review",
         NAMES,
-        "if settings.CONTENT_SAFETY and name != user.nickname:",
+        "if settings.CONTENT_SAFETY and not reviewed and name != user.nickname:",
         "if settings.CONTENT_SAFETY and not name:",
     ),
     Mutant(

@@ -1,0 +1,1 @@
+"""Moving in and out: what `manage.py import` reads and `manage.py export` writes."""
