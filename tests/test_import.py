@@ -22,7 +22,7 @@ from accounts.review import State
 from audit.models import AuditEvent
 from groups.models import Board, Group, Membership, Proof, Score, ScoreSource, Transfer
 from groups.transfer import pieces
-from groups.transfer.command import Progress
+from groups.transfer.command import FileProgress
 from groups.transfer.writers import GroupsWriter, PeopleWriter
 from tests.cast import FAMILY, Person, everything_stored
 from tests.servers import scratch_database, wait_for
@@ -426,7 +426,7 @@ def test_a_row_is_named_by_its_first_line(db: None, folder: Path) -> None:
 
 FILES = {
     "unknown columns": ("a.csv", f"openid,nick,age\n{DANA},x,3\n", "Unknown columns: age, nick"),
-    "a missing column": ("a.csv", "nickname\nx\n", "It cannot be told what this file is"),
+    "a missing column": ("a.csv", "nickname\nx\n", "It is not clear what this file is"),
     "no rows in JSON": ("a.jsonl", "", "The file is empty"),
     "another suffix": ("a.xlsx", "openid\n", "Name the file .csv or .jsonl"),
     "two of one name": ("a.csv", "openid,openid\na,b\n", "Two columns have one name"),
@@ -705,15 +705,15 @@ def test_two_imports_of_one_file_share_the_work(db: None, folder: Path, monkeypa
     monkeypatch.setattr(pieces, "PIECE", 10)
     people = make_people(folder / "people.csv", 45, bad=6)
     answers: list[Answer] = []
-    report = Progress.__call__
+    report = FileProgress.__call__
 
-    def interrupt(self: Progress, done: int, *rest: int) -> None:
+    def interrupt(self: FileProgress, done: int, *rest: int) -> None:
         report(self, done, *rest)
         if done == 20 and not answers:
             answers.append(Answer("", ""))
             answers.append(take(people))
 
-    monkeypatch.setattr(Progress, "__call__", interrupt)
+    monkeypatch.setattr(FileProgress, "__call__", interrupt)
     take(people)
     assert answers[1].of(people) == {"made": 37, "refused": 8}
     assert WeChatUser.objects.count() == 37
@@ -765,7 +765,7 @@ def test_a_terminal_has_a_bar_and_a_log_a_line_every_few_seconds(monkeypatch: An
     for terminal in (True, False):
         out = Out()
         out.terminal = terminal
-        progress = Progress(out, "people.csv")
+        progress = FileProgress(out, "people.csv")
         progress(500, 4000)
         assert out.getvalue() == ""
         clock[0] += 6

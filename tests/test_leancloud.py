@@ -17,11 +17,11 @@ HEAD = "rank,user.objectId,statisticValue"
 
 
 def user(object_id: str, openid: str | None, **more: Any) -> dict[str, Any]:
-    told = {"lc_weapp": {"openid": openid, "session_key": "x", "unionid": f"u-{openid}"}}
+    known = {"lc_weapp": {"openid": openid, "session_key": "x", "unionid": f"u-{openid}"}}
     return {
         "objectId": object_id,
         "username": "zw1stza3fy701rvgxqwiikex7",
-        "authData": told if openid else None,
+        "authData": known if openid else None,
         "createdAt": "2020-09-04T04:23:04.795Z",
         **more,
     }
@@ -72,12 +72,12 @@ def take_folder(folder: Path, **options: Any) -> Any:
 
 @pytest.mark.parametrize("array", [False, True])
 def test_users_become_people_by_their_openid(folder: Path, array: bool) -> None:
-    nobody = user("x", None, email="x@example.com")
-    path = table(folder / "_User.jsonl", *USERS, nobody)
+    stranger = user("x", None, email="x@example.com")
+    path = table(folder / "_User.jsonl", *USERS, stranger)
     if array:
         path.unlink()
         path = folder / "_User.json"
-        path.write_text(json.dumps([*USERS, nobody], indent=1))
+        path.write_text(json.dumps([*USERS, stranger], indent=1))
     assert take_folder(folder).of(path) == {"made": 3, "refused": 1}
     people = WeChatUser.objects.order_by("openid").values_list("openid", "unionid", "nickname")
     assert list(people) == [

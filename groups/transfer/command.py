@@ -73,7 +73,7 @@ def _padded(text: str, width: int, *, left: bool) -> str:
     return text + space if left else space + text
 
 
-class Progress:
+class FileProgress:
     """How far a file is: a bar on a terminal, elsewhere a line every few seconds."""
 
     def __init__(self, out: Any, title: str) -> None:

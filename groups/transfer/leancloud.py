@@ -86,7 +86,7 @@ def _converted(
 
 
 def _weapp(user: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what LeanCloud was told by WeChat about a mini-program's user."""
+    """Return what LeanCloud knows from WeChat about a mini-program's user."""
     auth: Any = user.get("authData") or {}
     found = auth.get("lc_weapp") if isinstance(auth, dict) else None
     return found if isinstance(found, dict) else {}
@@ -99,14 +99,14 @@ def _pairs(lines: Iterator[Line]) -> Iterator[tuple[str, str]]:
 
 
 def _person(user: dict[str, Any]) -> dict[str, Any]:
-    told = _weapp(user)
-    if not told.get("openid"):
+    known = _weapp(user)
+    if not known.get("openid"):
         sentence = gettext("No authData.lc_weapp.openid: never logged in with this mini-program.")
         raise Refused(sentence)
     username = str(user.get("username") or "")
     chosen = username if not (len(username) == RANDOM_NAME and username.isalnum()) else ""
     name = user.get("nickname") or user.get("nickName") or chosen
-    return {"openid": told["openid"], "unionid": told.get("unionid"), "nickname": name}
+    return {"openid": known["openid"], "unionid": known.get("unionid"), "nickname": name}
 
 
 # Scores
@@ -125,7 +125,7 @@ def _archives(folder: Path, boards: Mapping[str, Board]) -> list[Archive]:
     found: dict[Path, Archive] = {}
     for answer in sorted(folder.glob(f"*{ARCHIVES}")):
         for each in _results(answer):
-            archive = _told(folder, each, boards)
+            archive = _listed(folder, each, boards)
             if archive:
                 found[archive.path] = archive
     for path in sorted(folder.glob("*.csv")):
@@ -143,23 +143,23 @@ def _results(path: Path) -> list[dict[str, Any]]:
     return results
 
 
-def _told(folder: Path, told: dict[str, Any], boards: Mapping[str, Board]) -> Archive | None:
-    """Return an archive that LeanCloud's answer tells of, if it was downloaded.
+def _listed(folder: Path, listed: dict[str, Any], boards: Mapping[str, Board]) -> Archive | None:
+    """Return an archive that LeanCloud's answer names, if it was downloaded.
 
     It is of the shortest period that the board counts and that holds all of its time.
     """
-    names = [told.get("file_key"), str(told.get("url") or "").rpartition("/")[2]]
+    names = [listed.get("file_key"), str(listed.get("url") or "").rpartition("/")[2]]
     paths = [folder / name for name in names if name and (folder / name).is_file()]
-    if told.get("status") != "completed" or not paths:
+    if listed.get("status") != "completed" or not paths:
         return None
     try:
         first, last = (
-            datetime.fromisoformat(told[name]["iso"]) for name in ("activatedAt", "deactivatedAt")
+            datetime.fromisoformat(listed[name]["iso"]) for name in ("activatedAt", "deactivatedAt")
         )
     except (KeyError, TypeError, ValueError):
         sentence = gettext("%(name)s: LeanCloud does not tell when this archive began and ended.")
         raise UnreadableFile(sentence % {"name": paths[0].name}) from None
-    board = _board(str(told.get("statisticName")), boards)
+    board = _board(str(listed.get("statisticName")), boards)
     days = (day_of(first), day_of(max(first, last - SLACK)))
     for window in board.counted_windows:
         holding = {Period.holding(window, day) for day in days}

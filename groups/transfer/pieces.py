@@ -29,10 +29,10 @@ from .writers import (
     GroupsWriter,
     Import,
     MembershipsWriter,
-    Outcome,
     PeopleWriter,
+    RowOutcome,
+    RowWriter,
     ScoresWriter,
-    Writer,
 )
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ PIECE = 500  # rows: MariaDB reads a whole table where 1,000 are named
 WAITS = (0.1, 0.3, 1, 3)  # seconds, before a piece is begun again
 FORGOTTEN = timedelta(days=30)  # an import that was never ended
 REFUSED = "refused"
-COUNTS = [*(outcome.value for outcome in Outcome), REFUSED]
+COUNTS = [*(outcome.value for outcome in RowOutcome), REFUSED]
 
-WRITERS: dict[str, type[Writer]] = {
+WRITERS: dict[str, type[RowWriter]] = {
     writer.kind.name: writer
     for writer in (PeopleWriter, GroupsWriter, BoardsWriter, MembershipsWriter, ScoresWriter)
 }
@@ -121,7 +121,7 @@ def _piece_of(source: Source, lines: Iterator[Line]) -> Piece:
     return [(line, source.read(cells)) for line, cells in islice(lines, PIECE)]
 
 
-def _written(writer: Writer, piece: Piece) -> list[Answer]:
+def _written(writer: RowWriter, piece: Piece) -> list[Answer]:
     """Write the rows that could be read; return what became of all."""
     read = [row for _line, row in piece if not isinstance(row, Refused)]
     written = iter(writer.write(read) if read else [])

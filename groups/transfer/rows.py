@@ -123,7 +123,7 @@ def windows(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Column:
+class FileColumn:
     """A column: how a cell is read, and the value where there is none."""
 
     name: str
@@ -138,8 +138,8 @@ class Kind:
 
     name: str
     title: Any
-    columns: tuple[Column, ...]
-    by_name: dict[str, Column] = field(init=False)
+    columns: tuple[FileColumn, ...]
+    by_name: dict[str, FileColumn] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {column.name: column for column in self.columns})
@@ -167,8 +167,8 @@ class Kind:
         return row
 
 
-OPENID = Column("openid", opaque_id, required=True)
-GROUP = Column("openGId", opaque_id, required=True)
+OPENID = FileColumn("openid", opaque_id, required=True)
+GROUP = FileColumn("openGId", opaque_id, required=True)
 
 # In the order in which they are imported: each may name what stands in those before it.
 KINDS = {
@@ -179,9 +179,9 @@ KINDS = {
             pgettext_lazy("kind of rows", "people"),
             (
                 OPENID,
-                Column("unionid", opaque_id, ""),
-                Column("nickname", nickname, ""),
-                Column("blocked", boolean, False),
+                FileColumn("unionid", opaque_id, ""),
+                FileColumn("nickname", nickname, ""),
+                FileColumn("blocked", boolean, False),
             ),
         ),
         Kind(
@@ -189,33 +189,33 @@ KINDS = {
             pgettext_lazy("kind of rows", "groups"),
             (
                 GROUP,
-                Column("label", label, ""),
-                Column("seenFrom", moment),
-                Column("hidden", boolean, False),
+                FileColumn("label", label, ""),
+                FileColumn("seenFrom", moment),
+                FileColumn("hidden", boolean, False),
             ),
         ),
         Kind(
             "boards",
             pgettext_lazy("kind of rows", "boards"),
             (
-                Column("key", opaque_id, required=True),
-                Column("titleZh", text, required=True),
-                Column("titleEn", text, ""),
-                Column("unitZh", text, ""),
-                Column("unitEn", text, ""),
-                Column("decimals", integer, 0),
-                Column("order", text, "desc"),
-                Column("policy", text, "best"),
-                Column("scope", text, "group"),
-                Column("rankStyle", text, "competition"),
-                Column("windows", windows, ",".join(Window.values)),
-                Column("defaultWindow", text, "week"),
-                Column("minValue", integer),
-                Column("maxValue", integer),
-                Column("writer", text, "server"),
-                Column("activeFrom", moment),
-                Column("activeTo", moment),
-                Column("isDefault", boolean, False),
+                FileColumn("key", opaque_id, required=True),
+                FileColumn("titleZh", text, required=True),
+                FileColumn("titleEn", text, ""),
+                FileColumn("unitZh", text, ""),
+                FileColumn("unitEn", text, ""),
+                FileColumn("decimals", integer, 0),
+                FileColumn("order", text, "desc"),
+                FileColumn("policy", text, "best"),
+                FileColumn("scope", text, "group"),
+                FileColumn("rankStyle", text, "competition"),
+                FileColumn("windows", windows, ",".join(Window.values)),
+                FileColumn("defaultWindow", text, "week"),
+                FileColumn("minValue", integer),
+                FileColumn("maxValue", integer),
+                FileColumn("writer", text, "server"),
+                FileColumn("activeFrom", moment),
+                FileColumn("activeTo", moment),
+                FileColumn("isDefault", boolean, False),
             ),
         ),
         Kind(
@@ -224,12 +224,12 @@ KINDS = {
             (
                 OPENID,
                 GROUP,
-                Column("joinedAt", moment),
-                Column("verifiedAt", moment),
-                Column("leftAt", moment),
-                Column("hidden", boolean, False),
-                Column("withheld", boolean, False),
-                Column("alias", nickname, ""),
+                FileColumn("joinedAt", moment),
+                FileColumn("verifiedAt", moment),
+                FileColumn("leftAt", moment),
+                FileColumn("hidden", boolean, False),
+                FileColumn("withheld", boolean, False),
+                FileColumn("alias", nickname, ""),
             ),
         ),
         Kind(
@@ -237,11 +237,11 @@ KINDS = {
             pgettext_lazy("kind of rows", "scores"),
             (
                 OPENID,
-                Column("board", opaque_id, required=True),
-                Column("value", integer, required=True),
-                Column("openGId", opaque_id),
-                Column("period", period, Period(Window.ALL)),
-                Column("achievedAt", moment),
+                FileColumn("board", opaque_id, required=True),
+                FileColumn("value", integer, required=True),
+                FileColumn("openGId", opaque_id),
+                FileColumn("period", period, Period(Window.ALL)),
+                FileColumn("achievedAt", moment),
             ),
         ),
     )
@@ -264,7 +264,7 @@ def kind_of(columns: Iterable[str]) -> Kind:
         if KINDS[name].required <= names:
             return KINDS[name]
     raise UnreadableFile(
-        gettext("It cannot be told what this file is. Name its kind with --kind, or its columns: ")
+        gettext("It is not clear what this file is. Name its kind with --kind, or its columns: ")
         + "; ".join(f"{kind.name}: {', '.join(kind.by_name)}" for kind in KINDS.values())
     )
 

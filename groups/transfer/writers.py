@@ -40,7 +40,7 @@ from .rows import KINDS, Kind, Refused, Row, refused
 MOMENT = timedelta(microseconds=1)  # the least between two times that are stored
 
 
-class Outcome(Enum):
+class RowOutcome(Enum):
     """What became of a row that was taken."""
 
     MADE = "made"
@@ -49,7 +49,7 @@ class Outcome(Enum):
     KEPT = "kept"  # it differs from what is there, which stays
 
 
-Answer = Outcome | Refused
+Answer = RowOutcome | Refused
 Named = TypeVar("Named")
 
 
@@ -73,7 +73,7 @@ class Import:
     places: set[tuple[Any, ...]] = field(default_factory=set)
 
 
-class Writer:
+class RowWriter:
     """Writes rows of one kind, as they stood on the date of their file, `as_of`."""
 
     kind: Kind
@@ -110,12 +110,12 @@ class Writer:
         would = {each: self.what.groups[each] for each in open_gids & self.what.groups.keys()}
         return would | {group.open_gid: group for group in found}
 
-    def would_make(self, *place: Any) -> Outcome:
+    def would_make(self, *place: Any) -> RowOutcome:
         """Return what a dry run says of a row about something that is not there."""
         if place in self.what.places:
-            return Outcome.UNCHANGED
+            return RowOutcome.UNCHANGED
         self.what.places.add(place)
-        return Outcome.MADE
+        return RowOutcome.MADE
 
     def boards_of_app(self) -> dict[str, Board]:
         """Return the mini-program's boards by key, read for this piece."""
@@ -138,7 +138,7 @@ def absence(column: str) -> str:
     }[column]
 
 
-def answers_of(rows: Sequence[Row], read: Callable[[Row], Outcome]) -> list[Answer]:
+def answers_of(rows: Sequence[Row], read: Callable[[Row], RowOutcome]) -> list[Answer]:
     """Call `read` with each row; return what it returns or why it refuses."""
     answers: list[Answer] = []
     for row in rows:
@@ -149,7 +149,7 @@ def answers_of(rows: Sequence[Row], read: Callable[[Row], Outcome]) -> list[Answ
     return answers
 
 
-class PeopleWriter(Writer):
+class PeopleWriter(RowWriter):
     """Makes members, without a session and without a picture, or takes their names over."""
 
     kind = KINDS["people"]
@@ -202,20 +202,20 @@ class PeopleWriter(Writer):
         is_named = has_name(user, row["nickname"], reviewed=self.what.reviewed)
         return not is_named or row["unionid"] not in {"", user.unionid}
 
-    def take(self, row: Row) -> Outcome:
+    def take(self, row: Row) -> RowOutcome:
         user, is_new = find(self.people, row, "openid"), row["openid"] in self.new
         self.new.discard(row["openid"])
         if row["blocked"] and not user.is_blocked:
             raise Refused(gettext("This member is not blocked here: an operator blocks members."))
         if not self.differs(row):
-            return Outcome.MADE if is_new else Outcome.UNCHANGED
+            return RowOutcome.MADE if is_new else RowOutcome.UNCHANGED
         if user.is_blocked:
             raise Refused(str(UserBlocked().detail))
         take_over(user, self.person(row), reviewed=self.what.reviewed)
-        return Outcome.CHANGED
+        return RowOutcome.CHANGED
 
 
-class GroupsWriter(Writer):
+class GroupsWriter(RowWriter):
     """Makes groups, seen from the date of the file; those there may be seen from earlier."""
 
     kind = KINDS["groups"]
@@ -247,7 +247,7 @@ class GroupsWriter(Writer):
         pks = [group.pk for group in self.groups.values()]
         self.groups = {group.open_gid: group for group in rows.filter(pk__in=pks).order_by("pk")}
 
-    def take(self, row: Row) -> Outcome:
+    def take(self, row: Row) -> RowOutcome:
         self.check_past(row, "seenFrom")
         open_gid, seen_from = row["openGId"], row["seenFrom"] or self.as_of
         group = self.groups.get(open_gid)
@@ -259,19 +259,19 @@ class GroupsWriter(Writer):
                 hidden=row["hidden"],
                 seen_from=seen_from,
             )
-            return Outcome.MADE
+            return RowOutcome.MADE
         before = (group.label, group.seen_from)
         group.label = group.label or row["label"]
         group.seen_from = min(group.seen_from, seen_from)
         if (group.label, group.seen_from) != before:
             if open_gid not in self.new:
                 self.changed[open_gid] = group
-            return Outcome.CHANGED
+            return RowOutcome.CHANGED
         is_kept = row["label"] not in {"", group.label} or row["hidden"] != group.hidden
-        return Outcome.KEPT if is_kept else Outcome.UNCHANGED
+        return RowOutcome.KEPT if is_kept else RowOutcome.UNCHANGED
 
 
-class BoardsWriter(Writer):
+class BoardsWriter(RowWriter):
     """Makes boards. One that is there takes what the file says as long as it has no scores."""
 
     kind = KINDS["boards"]
@@ -293,14 +293,14 @@ class BoardsWriter(Writer):
         "activeFrom": "active_from",
         "activeTo": "active_to",
     }
-    # What a score means: it cannot be told by another.
+    # What a score means: another cannot take its place.
     MEANING = ("decimals", "order", "policy", "scope", "rankStyle")
 
     def write(self, rows: Sequence[Row]) -> list[Answer]:
         self.boards = self.boards_of_app()
         return answers_of(rows, self.take)
 
-    def take(self, row: Row) -> Outcome:
+    def take(self, row: Row) -> RowOutcome:
         values = {name: row[column] for column, name in self.FIELDS.items()}
         values["title_en"] = values["title_en"] or values["title_zh"]
         board = self.boards.get(row["key"])
@@ -309,17 +309,17 @@ class BoardsWriter(Writer):
             board = Board(app_id=self.what.app_id, key=row["key"])
         differing = [name for name, value in values.items() if getattr(board, name) != value]
         if not is_new and not differing and not self.becomes_default(row, board):
-            return Outcome.UNCHANGED
+            return RowOutcome.UNCHANGED
         if board.has_scores:
             meant = [column for column in self.MEANING if self.FIELDS[column] in differing]
             if meant:
                 sentence = gettext("A board with this key has scores and is otherwise.")
                 raise refused(", ".join(meant), sentence)
-            return Outcome.KEPT
+            return RowOutcome.KEPT
         for name, value in values.items():
             setattr(board, name, value)
         self.save(board, row)
-        return Outcome.MADE if is_new else Outcome.CHANGED
+        return RowOutcome.MADE if is_new else RowOutcome.CHANGED
 
     def becomes_default(self, row: Row, board: Board) -> bool:
         """Tell whether a row makes a board the default one, which no other is yet."""
@@ -343,7 +343,7 @@ class BoardsWriter(Writer):
             board.save()
 
 
-class MembershipsWriter(Writer):
+class MembershipsWriter(RowWriter):
     """Makes memberships that no one has proven to us: they count from the date of the file on.
 
     What is known here is newer: a proof is never made older, who left has left.
@@ -374,7 +374,7 @@ class MembershipsWriter(Writer):
             (people[each.user_id].openid, groups[each.group_id].open_gid): each for each in found
         }
 
-    def take(self, row: Row) -> Outcome:
+    def take(self, row: Row) -> RowOutcome:
         user, group = find(self.people, row, "openid"), find(self.groups, row, "openGId")
         self.check_past(row, "joinedAt", "verifiedAt", "leftAt")
         verified_at = row["verifiedAt"] or self.as_of
@@ -399,18 +399,18 @@ class MembershipsWriter(Writer):
                 self.name(made, row["alias"])
             self.known[place] = made
             self.new.append(made)
-            return Outcome.MADE
+            return RowOutcome.MADE
         if known.left_at or row["leftAt"]:
-            return Outcome.UNCHANGED if known.left_at == row["leftAt"] else Outcome.KEPT
+            return RowOutcome.UNCHANGED if known.left_at == row["leftAt"] else RowOutcome.KEPT
         if known.verified_at < verified_at:
             for name, value in self.proven(verified_at).items():
                 setattr(known, name, value)
             if known.pk:
                 self.changed[known.pk] = known
-            return Outcome.CHANGED
+            return RowOutcome.CHANGED
         theirs = (known.hidden, known.withheld, known.own_alias)
         is_kept = theirs != (row["hidden"], row["withheld"], row["alias"])
-        return Outcome.KEPT if is_kept else Outcome.UNCHANGED
+        return RowOutcome.KEPT if is_kept else RowOutcome.UNCHANGED
 
     @staticmethod
     def proven(at: datetime) -> dict[str, Any]:
@@ -424,7 +424,7 @@ class MembershipsWriter(Writer):
             membership.approve("alias", alias)
 
 
-class ScoresWriter(Writer):
+class ScoresWriter(RowWriter):
     """Sets scores of periods, past ones too: it is a correction, not a submission.
 
     So neither a board's policy nor its bounds count, and `active-days` is written too.
@@ -465,7 +465,7 @@ class ScoresWriter(Writer):
         pks = set(joined.values_list("group_id", flat=True)) if everywhere else set()
         return pks | {each.scope for each in scores} - {ALL_GROUPS}
 
-    def take(self, row: Row) -> Outcome:
+    def take(self, row: Row) -> RowOutcome:
         user, board = find(self.people, row, "openid"), find(self.boards, row, "board")
         is_named = row["openGId"] is not None
         if is_named != (board.scope == Board.Scope.GROUP):
@@ -485,17 +485,17 @@ class ScoresWriter(Writer):
             self.set(score, value, achieved_at)
             self.known[place] = score
             self.new.append(score)
-            return Outcome.MADE
+            return RowOutcome.MADE
         # A time that the file does not give is not compared.
         is_same = known.achieved_at == achieved_at or row["achievedAt"] is None
         if known.value == value and is_same:
-            return Outcome.UNCHANGED
+            return RowOutcome.UNCHANGED
         if self.what.conflicts == "keep":
-            return Outcome.KEPT
+            return RowOutcome.KEPT
         self.set(known, value, achieved_at)
         if known.pk:
             self.changed[known.pk] = known
-        return Outcome.CHANGED
+        return RowOutcome.CHANGED
 
     @staticmethod
     def set(score: Score, value: int, achieved_at: datetime) -> None:

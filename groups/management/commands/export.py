@@ -7,7 +7,7 @@ from django.utils.translation import gettext
 
 from audit.actors import Actor
 from core.database import snapshot
-from groups.transfer.command import Progress, TransferCommand
+from groups.transfer.command import FileProgress, TransferCommand
 from groups.transfer.export import Export, exports
 from groups.transfer.rows import FORMATS, names_of_files, write_rows
 
@@ -51,7 +51,7 @@ class Command(TransferCommand):
         """Write a file that only its owner may read; it has its name when it is complete."""
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        progress = Progress(self.stdout, path.name)
+        progress = FileProgress(self.stdout, path.name)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             write_rows(

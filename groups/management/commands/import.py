@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext, pgettext
 from audit.actors import Actor
 from groups.periods import CALENDAR
 from groups.transfer import leancloud
-from groups.transfer.command import Progress, TransferCommand
+from groups.transfer.command import FileProgress, TransferCommand
 from groups.transfer.pieces import REFUSED, Result, forget, import_file, refused_path, try_file
 from groups.transfer.rows import (
     KINDS,
@@ -24,7 +24,7 @@ from groups.transfer.rows import (
     names_of_files,
     source_of,
 )
-from groups.transfer.writers import Import, Outcome
+from groups.transfer.writers import Import, RowOutcome
 
 SHOWN = 10  # refused rows that a dry run shows
 LEANCLOUD = "leancloud"
@@ -103,7 +103,7 @@ class Command(TransferCommand):
         return sorted(found, key=lambda source: list(KINDS).index(source.kind.name))
 
     def move_file(self, source: Source, what: Import) -> Result:
-        progress = Progress(self.stdout, source.path.name)
+        progress = FileProgress(self.stdout, source.path.name)
         with _naming(source.path):
             result = (try_file if what.dry else import_file)(source, what, progress)
         progress.end()
@@ -118,10 +118,10 @@ class Command(TransferCommand):
                 place = gettext("%(file)s, line %(line)d:") % where
                 self.stdout.write(f"{place} {reason}")
         titles = {
-            Outcome.MADE.value: pgettext("rows", "made"),
-            Outcome.CHANGED.value: pgettext("rows", "changed"),
-            Outcome.UNCHANGED.value: pgettext("rows", "unchanged"),
-            Outcome.KEPT.value: pgettext("rows", "kept as they were"),
+            RowOutcome.MADE.value: pgettext("rows", "made"),
+            RowOutcome.CHANGED.value: pgettext("rows", "changed"),
+            RowOutcome.UNCHANGED.value: pgettext("rows", "unchanged"),
+            RowOutcome.KEPT.value: pgettext("rows", "kept as they were"),
             REFUSED: pgettext("rows", "refused"),
         }
         self.print_table(
