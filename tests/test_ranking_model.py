@@ -235,7 +235,8 @@ class World:
         My own score may not, nor what people and operators do.
         """
         late = [at for person, at in self.moved.items() if {person} != viewers]
-        if late and timedelta() <= self.now - max(late) < LATE:
+        # Any of them: after the clock went back, the latest may be still to come.
+        if any(timedelta() <= self.now - at < LATE for at in late):
             self.set_clock(self.now + LATE)
 
     def set_clock(self, moment: datetime) -> None:

@@ -321,8 +321,8 @@ def test_a_changed_iv_rewrites_four_characters_of_an_id_of_ones_own_and_no_more(
     shared = charlie.envelope("his own")
     for envelope in (
         shared,
-        charlie.phone.group_enter_info(),
-        charlie.phone.group_enter_info(watermark=False),
+        charlie.phone.group_enter_info(group_openid=True),
+        charlie.phone.group_enter_info(group_openid=True, watermark=False),
     ):
         attack = Attack(charlie, envelope)
         for block in range(len(attack.data) // 16):

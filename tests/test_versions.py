@@ -169,7 +169,7 @@ def test_every_function_that_writes_is_known() -> None:
 
 def seen(group: Group, scores: bool) -> Any:
     """Return what the group, and each member of themselves, sees of its members."""
-    shown = ("alias", "alias_draft", "hidden", "withheld", "joined_at", "user_id")
+    shown = ("alias", "alias_draft", "hidden", "withheld", "joined_at", "group_openid", "user_id")
     theirs = ("nickname", "nickname_draft", "avatar", "avatar_draft", "avatar_seed")
     members = Membership.objects.current(timezone.now()).filter(group=group).order_by("user")
     people = list(members.values_list(*shown, *(f"user__{name}" for name in theirs)))
@@ -261,6 +261,10 @@ def the_calls(scene: dict[str, Any]) -> dict[str, dict[str, Callable[[], Any]]]:
         resolved = newcomer.post("groups/resolve", newcomer.envelope("family")).json()
         return newcomer.post("groups/bind", ticket(resolved))
 
+    def tell_id() -> Any:
+        bob.phone.open_card("family")
+        return bob.post("groups/bind", bob.phone.group_enter_info(group_openid=True))
+
     def as_server(path: str, body: Any) -> Callable[[], Any]:
         return lambda: alice.post(path, body, **server)
 
@@ -277,6 +281,9 @@ def the_calls(scene: dict[str, Any]) -> dict[str, dict[str, Callable[[], Any]]]:
         },
         "DELETE me": {"": lambda: alice.delete("me"), "who left": lambda: left.delete("me")},
         "POST me/avatar": {"": lambda: bob.upload(), "another": lambda: alice.upload()},
+        "POST diagnostics": {
+            "": lambda: bob.post("diagnostics", {"where": "login", "code": "wx_fail"})
+        },
         "POST me/consent": {
             "": lambda: bob.post("me/consent", {"version": "2", "purposes": ["avatar"]})
         },
@@ -295,6 +302,7 @@ def the_calls(scene: dict[str, Any]) -> dict[str, dict[str, Callable[[], Any]]]:
             "who had left": enter(left),
             "who had lapsed": enter(lapsed),
             "again": enter(bob),
+            "with my id in the group": tell_id,
             "on another day": lambda: days_later(1, bob),
             "a new group": lambda: newcomer.post("groups/bind", newcomer.envelope("club")),
         },

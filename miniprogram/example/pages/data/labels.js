@@ -57,6 +57,7 @@ const FIELDS = {
   scene: '进入场景',
   watermarked: '带有微信水印',
   groupOpenId: '群内标识',
+  proof: '验证方式',
   founded: '首位进入者',
   board: '榜单',
   period: '周期',
