@@ -19,6 +19,12 @@ from .models import MAX_ERR_MSG, MAX_ERRNO, MAX_WORD
 
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 NOT_BLANK = r"[^\s\u0000-\u001F\u007F-\u009F]"
+NEEDED: dict[str, Any] = {
+    "required": True,
+    "allow_null": False,
+    "allow_blank": False,
+    "pattern": NOT_BLANK,
+}
 MAX_SCENE = 2**31 - 1  # what every database holds
 
 
@@ -58,18 +64,12 @@ class DiagnosticsInput(StrictSerializer):
 
     where = CutCharField(
         MAX_WORD,
-        required=True,
-        allow_null=False,
-        allow_blank=False,
-        pattern=NOT_BLANK,
+        **NEEDED,
         help_text=_("which call, such as getGroupEnterInfo"),
     )
     code = CutCharField(
         MAX_WORD,
-        required=True,
-        allow_null=False,
-        allow_blank=False,
-        pattern=NOT_BLANK,
+        **NEEDED,
         help_text=_("the `code` of the client kit's error"),
     )
     errMsg = CutCharField(MAX_ERR_MSG, help_text=_("WeChat's words; ids in them are masked"))

@@ -92,7 +92,7 @@ class RowWriter:
                 raise refused(name, gettext("Later than the date of the file (--as-of)."))
 
     def people_of(self, rows: Sequence[Row]) -> dict[str, WeChatUser]:
-        """Lock and return the people whom the rows name, by openid."""
+        """Lock and return the people that the rows name, by openid."""
         openids = {row["openid"] for row in rows}
         named = WeChatUser.objects.filter(app_id=self.what.app_id, openid__in=openids)
         if self.what.dry:
