@@ -27,8 +27,8 @@ from .accessibility import assert_accessible
 from .cast import HOSTILE_NAMES, NAMES
 from .phones import (  # noqa: F401
     FLAGS,
-    SCREENSHOTS,
     backend,
+    capture,
     django_db_modify_db_settings,
     file_before_server,
     native_browser,
@@ -87,14 +87,13 @@ class Visitor:
         return self.page
 
     def photograph(self, name: str, *, whole: bool = False) -> None:
-        SCREENSHOTS.mkdir(exist_ok=True)
         self.page.evaluate(
             """() => Promise.all([...document.images].filter(image => {
               const box = image.getBoundingClientRect();
               return box.top < innerHeight && box.bottom > 0;
             }).map(image => image.decode()))"""
         )
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+        capture(self.page, name, whole=whole)
 
     def assert_accessible(self) -> None:
         problems = list(self.problems)

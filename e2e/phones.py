@@ -20,7 +20,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import connections
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from groupsite.wsgi import application
 from tests.servers import find_program, forget_counts
@@ -44,6 +44,23 @@ CARD_WITH_TICKET, CARD_WITHOUT_TICKET, FROM_SEARCH = 1044, 1008, 1053
 GROUP_CHAT, SINGLE_CHAT = 3, 1
 
 Launch = dict[str, Any]
+
+
+def capture(page: Page, name: str, *, whole: bool = False) -> None:
+    """Write a picture of the page to `screenshots/`.
+
+    A busy Chromium now and then refuses a capture that it takes a moment later ("Unable to capture
+    screenshot"); the third refusal is raised.
+    """
+    SCREENSHOTS.mkdir(exist_ok=True)
+    for remaining in (2, 1, 0):
+        try:
+            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+            return
+        except Error as error:
+            if not remaining or "Unable to capture screenshot" not in error.message:
+                raise
+            page.wait_for_timeout(500)
 
 
 # The site
@@ -357,12 +374,11 @@ class BrowserPhone:
         self.set(nextPicture=base64.b64encode(picture).decode())
 
     def photograph(self, name: str) -> None:
-        SCREENSHOTS.mkdir(exist_ok=True)
         self.page.evaluate(
             """() => Promise.all([...document.images].filter(image => image.offsetParent)
                  .map(image => image.decode().catch(() => {})))"""
         )
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        capture(self.page, name)
 
     # The device and its requests
 
