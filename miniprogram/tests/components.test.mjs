@@ -598,7 +598,7 @@ async function mountProfile (prepare = () => {}, properties = {}) {
   phone.wx.getPrivacySetting = ({ success }) => success({ needAuthorization: phone.needsConsent })
   phone.wx.requirePrivacyAuthorize = ({ success, fail }) => phone.refuses ? fail({ errMsg: 'fail', errno: 104 }) : success({})
   prepare(phone)
-  phone.start()
+  phone.start({ diagnostics: 1 })
   const component = new Mounted('group-profile', properties)
   await settled()
   return { phone, component }
@@ -746,11 +746,12 @@ for (const [name, response] of [['an empty object', [200, {}]], ['a web page', [
 }
 
 test('a phone without privacy calls shows the form at once', async () => {
-  const { component } = await mountProfile(phone => {
+  const { phone, component } = await mountProfile(phone => {
     delete phone.wx.getPrivacySetting
     delete phone.wx.requirePrivacyAuthorize
   })
   assert.equal(component.data.state, 'form')
+  assert.equal(phone.count('POST /diagnostics'), 0)
 })
 
 test('a profile that failed to load shows why, and can be loaded again', async () => {

@@ -93,8 +93,10 @@ Component({
 
     // Phones that lack this call need no consent, and one that does not answer cannot tell.
     async isAskedByWeChat () {
+      const { phone } = this.client
+      if (typeof phone.wx.getPrivacySetting !== 'function') return false
       try {
-        const { needAuthorization } = await this.client.phone.callWithTimeout('getPrivacySetting', { timeout: 2000 })
+        const { needAuthorization } = await phone.callWithTimeout('getPrivacySetting', { timeout: 2000 })
         return needAuthorization
       } catch (_) {
         return false
