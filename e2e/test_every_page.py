@@ -9,6 +9,7 @@ import re
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
 from audit.models import AuditEvent
@@ -38,6 +39,17 @@ def rows(family) -> None:
     user = family.members[0]
     AuditEvent.objects.create(action="block", target="wechatuser", target_id=user.pk)
     VerificationFile.objects.create(name="abc.txt", content="abc")
+    failure = {
+        "where": "requirePrivacyAuthorize",
+        "code": "wx_fail",
+        "errMsg": f"requirePrivacyAuthorize:fail {'unbroken' * 10}",
+        "errno": 112,
+        "scene": 1044,
+        "SDKVersion": "3.12.0",
+        "platform": "windows",
+    }
+    answer = Client().post("/api/v1/diagnostics", failure, content_type="application/json")
+    assert answer.status_code == 204
 
 
 def paths(role: str) -> dict[str, str]:
