@@ -56,18 +56,21 @@ def error(saw: Text, fix: Text) -> Finding:
 Examine = Callable[[], Iterable[Finding]]
 
 EXAMINATIONS: dict[str, Examine] = {}
+CHECKED: set[str] = set()  # ids of system checks whose subject an examination looks at itself
 
 
-def examination(name: str) -> Callable[[Examine], Examine]:
+def examination(name: str, *check_ids: str) -> Callable[[Examine], Examine]:
     """Register a function that yields findings. Raises ValueError for a name that is taken.
 
-    It bounds by itself what it waits for, as far as it can, and quotes no secret.
+    It bounds by itself what it waits for, as far as it can, and quotes no secret. What the system
+    checks with these ids would say, it says itself.
     """
 
     def register(examine: Examine) -> Examine:
         if name in EXAMINATIONS:
             raise ValueError(f"Two examinations are called {name}.")
         EXAMINATIONS[name] = examine
+        CHECKED.update(check_ids)
         return examine
 
     return register

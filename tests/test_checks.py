@@ -83,8 +83,12 @@ BAD_CHANNELS = [
 ]
 
 
-def test_a_good_deployment_passes_every_check(tmp_path):
-    run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
+def test_a_good_deployment_passes_every_check_once_it_is_migrated(tmp_path):
+    deploy = ("check", "--deploy", "--fail-level", "WARNING")
+    run = manage(tmp_path, *deploy)
+    assert run.returncode == 1 and "core.W001" in said(run) and "migrate" in said(run)
+    assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
+    run = manage(tmp_path, *deploy)
     assert run.returncode == 0, said(run)
     assert "no issues" in said(run)
     bucket = {"S3_BUCKET": "avatars", "MEDIA_URL": "https://avatars.example.com/"}
@@ -219,6 +223,56 @@ def test_a_bucket_needs_its_library(settings, monkeypatch, library):
     [found] = run_checks()
     assert found.id == "accounts.E002"
     assert "requirements/s3.txt" in found.hint
+
+
+def test_the_folder_in_the_directory_for_avatars_is_looked_at_too(settings, tmp_path):
+    settings.MEDIA_ROOT = str(tmp_path)
+    (tmp_path / "avatars").touch()
+    assert [found.id for found in run_checks()] == ["accounts.E003"]
+
+
+DEPLOYMENT = {"core.W001", "core.W002", "groupsite.W003", "groupsite.W004"}
+
+
+def deployment_warnings() -> list[str]:
+    """Return the ids of our own warnings of `check --deploy`."""
+    found = [each for each in run_checks(include_deployment_checks=True) if each.id in DEPLOYMENT]
+    assert all(each.level == WARNING and each.hint for each in found)
+    return [str(each.id) for each in found]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "absurd", "longest"),
+    [
+        ("WATERMARK_MAX_AGE", 24 * 3600 + 1, 24 * 3600),
+        ("MEMBERSHIP_PROOF_DAYS", 2 * 365, 366),
+        ("LINK_MAX_AGE", 365 * 24 * 3600, 31 * 24 * 3600),
+    ],
+)
+def test_an_age_of_years_is_warned_of(settings, name, absurd, longest):
+    setattr(settings, name, longest)
+    assert deployment_warnings() == []
+    setattr(settings, name, absurd)
+    assert deployment_warnings() == ["groupsite.W003"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["off", "costly=off", "guess=off,login=300/minute"])
+def test_limits_that_are_off_are_warned_of(settings, text):
+    settings.THROTTLES = text
+    [found] = [each for each in run_checks(include_deployment_checks=True) if each.id in DEPLOYMENT]
+    assert found.id == "groupsite.W004"
+    assert ("guess" in found.msg) == text.startswith("guess"), "off never lifts those"
+    settings.THROTTLES = "costly=30/minute"
+    assert deployment_warnings() == []
+
+
+def test_an_sqlite_file_that_others_may_read_is_warned_of(tmp_path):
+    assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
+    (tmp_path / "db.sqlite3").chmod(0o640)
+    run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
+    assert "core.W002" in said(run) and f"chmod 600 {tmp_path}" in said(run)
 
 
 def test_the_check_does_not_create_the_directory_for_avatars(settings, tmp_path):
