@@ -275,6 +275,37 @@ def test_an_sqlite_file_that_others_may_read_is_warned_of(tmp_path):
     assert "core.W002" in said(run) and f"chmod 600 {tmp_path}" in said(run)
 
 
+SANDBOX = ("wechat.sandbox", "wechat.sandbox.server", "groupsite.demo")
+
+
+def test_sandbox_and_demo_are_not_loaded_into_a_site_in_use(tmp_path):
+    # Whatever serves is loaded: the addresses, and the API's documentation with its examples.
+    code = """
+import importlib, sys
+import groupsite.urls, groupsite.docs, groupsite.reference
+print(sorted(name for name in sys.modules if "sandbox" in name or name == "groupsite.demo"))
+for name in {names}:
+    try:
+        importlib.import_module(name)
+        print(name, "loaded")
+    except Exception as error:
+        print(name, type(error).__name__, "ALLOW_SANDBOX" in str(error))
+"""
+    shell = ("shell", "--verbosity", "0", "-c", code.replace("{names}", repr(SANDBOX)))
+    served, *refused = said(manage(tmp_path, *shell)).splitlines()
+    assert served == "[]"
+    assert refused == [f"{name} ImproperlyConfigured True" for name in SANDBOX]
+    for setting in ("ALLOW_SANDBOX", "DEBUG"):
+        _served, *loaded = said(manage(tmp_path, *shell, **{setting: "True"})).splitlines()
+        assert loaded == [f"{name} loaded" for name in SANDBOX]
+
+
+@pytest.mark.parametrize("command", ["sandbox", "seed_demo"])
+def test_their_commands_refuse_too(tmp_path, command):
+    run = manage(tmp_path, command)
+    assert run.returncode == 1 and "is not for a site in use" in run.stderr.splitlines()[-1]
+
+
 def test_the_check_does_not_create_the_directory_for_avatars(settings, tmp_path):
     settings.MEDIA_ROOT = str(tmp_path / "deep" / "down")
     assert run_checks() == []
