@@ -268,6 +268,23 @@ def test_limits_that_are_off_are_warned_of(settings, text):
     assert deployment_warnings() == []
 
 
+def test_no_other_user_may_read_what_an_sqlite_site_writes(tmp_path):
+    code = """
+import os
+os.umask(0o022)
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE things (name TEXT)")
+for each in os.scandir({folder}):
+    print(each.name, oct(each.stat().st_mode & 0o777))
+"""
+    run = manage(
+        tmp_path, "shell", "--verbosity", "0", "-c", code.replace("{folder}", repr(str(tmp_path)))
+    )
+    files = [f"db.sqlite3{ending} 0o600" for ending in ("", "-shm", "-wal")]
+    assert sorted(said(run).splitlines()) == files
+
+
 def test_an_sqlite_file_that_others_may_read_is_warned_of(tmp_path):
     assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
     (tmp_path / "db.sqlite3").chmod(0o640)
