@@ -6,6 +6,7 @@ that it is about and each process, however many requests meet it. docs/operating
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -15,6 +16,7 @@ from django.utils.functional import Promise
 logger = logging.getLogger(__name__)
 
 PAUSE = 60.0  # seconds
+NOTHING: Mapping[str, object] = {}
 
 _quiet_until: dict[tuple[str, str], float] = {}
 _lock = Lock()
@@ -28,7 +30,12 @@ class Alarm:
     means: str | Promise
     todo: str | Promise
 
-    def ring(self, about: str = "", *, error: BaseException | None = None, **facts: object) -> None:
+    def ring(
+        self,
+        about: str = "",
+        facts: Mapping[str, object] = NOTHING,
+        error: BaseException | None = None,
+    ) -> None:
         """Log it, unless that was done within the last minute.
 
         `about` says which of several it is, such as an appid; what else is known comes as `facts`.

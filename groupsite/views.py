@@ -72,7 +72,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         names = ", ".join(missing)
         state = "behind"
         detail = format_lazy(_("The database lacks migrations: {names}. Run migrate."), names=names)
-        BEHIND.ring(migrations=names)
+        BEHIND.ring(facts={"migrations": names})
     return JsonResponse(
         {"status": "unavailable", "database": state, "detail": str(detail)},
         status=503,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client as Browser
 
 from core import alarms
@@ -154,6 +155,27 @@ def test_a_missing_table_rings_for_the_migration(
             cursor.execute(renamed.format(*reversed(quoted)))
     assert answer.status_code >= 500
     assert "migrations" in [line.get("alarm") for line in errors(log_output)]
+
+
+@pytest.mark.django_db
+def test_a_refused_readyz_says_why_in_the_log(log_output: StringIO) -> None:
+    MigrationRecorder(connection).migration_qs.filter(app="audit").delete()
+    for _ in range(3):
+        assert Browser().get("/readyz").status_code == 503
+    [line] = errors(log_output)
+    assert line["alarm"] == "migrations" and "migrations audit.0001_initial" in line["message"]
+
+
+def test_a_readyz_without_its_database_says_so_in_the_log(
+    log_output: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr("groupsite.views.missing_migrations", away)
+    for _ in range(3):
+        assert Browser().get("/readyz").status_code == 503
+    assert [line["alarm"] for line in errors(log_output)] == ["database"]
 
 
 def test_two_alarms_never_share_a_key() -> None:

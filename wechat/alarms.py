@@ -115,4 +115,4 @@ def ring_for(error: WeChatError, app_id: str) -> None:
     if found := alarm_for(error):
         errcode = {} if error.errcode is None else {"errcode": error.errcode}
         about = f"{app_id} {error.errcode}" if found is OTHER else app_id
-        found.ring(about, **errcode, **error.facts)
+        found.ring(about, {**errcode, **error.facts})

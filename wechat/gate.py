@@ -55,7 +55,7 @@ class Breaker:
         finally:
             self._note(failed=bool(failed), probed=probes)
             if failed and self._is_open():
-                OUTAGE.ring(reason=failed)
+                OUTAGE.ring(facts={"reason": failed})
 
     def refuse_while_resting(self) -> None:
         """Raise UnavailableError where `watch` would at this moment."""

@@ -117,7 +117,7 @@ class Fetched:
     body: bytes
 
 
-def fetch(url: str, *, seconds: float = 5.0, proxies: Mapping[str, str] | None = None) -> Fetched:
+def fetch(url: str, *, seconds: float = 5.0, proxies: dict[str, str] | None = None) -> Fetched:
     """Get a URL for `manage.py doctor`, redirects not followed. Raises FetchError.
 
     Connecting and reading take at most so many seconds each; MAX_FETCHED bytes are read at most.
