@@ -32,7 +32,7 @@ from django.utils import translation
 
 from core import doctor, examinations
 from core.alarms import ALARMS
-from core.doctor import EXAMINATIONS, Finding, State, error, examine_all, ok, warning
+from core.doctor import EXAMINATIONS, Finding, Health, error, examine_all, ok, warning
 from tests.cast import fault
 from tests.servers import ROOT, unused_port
 from tests.settings import APP_ID, DATABASE_URL, REDIS_URL
@@ -40,7 +40,7 @@ from wechat.client import Client
 from wechat.sandbox import Sandbox
 from wechat.transport import http_session
 
-OK, WARNING, ERROR = State.OK, State.WARNING, State.ERROR
+OK, WARNING, ERROR = Health.OK, Health.WARNING, Health.ERROR
 
 TOKEN = "/cgi-bin/stable_token"
 
@@ -110,8 +110,8 @@ def test_one_that_hangs_is_given_up_and_the_others_are_not(own: dict[str, Any]) 
     found = list(examine_all(patience=0.3))
     assert time.monotonic() - began < 5
     assert [(name, finding.state) for name, finding in found] == [
-        ("hangs", State.ERROR),
-        ("next", State.OK),
+        ("hangs", Health.ERROR),
+        ("next", Health.OK),
     ]
 
 
@@ -121,7 +121,7 @@ def test_two_examinations_never_share_a_name(own: dict[str, Any]) -> None:
         doctor.examination("one")(list)
 
 
-def examine(name: str) -> list[tuple[State, str, str]]:
+def examine(name: str) -> list[tuple[Health, str, str]]:
     """Run one examination; return each finding's state, what it saw and its fix, in English."""
     with translation.override("en"):
         found = [(each.state, str(each.saw), str(each.fix)) for each in EXAMINATIONS[name]()]
@@ -129,7 +129,7 @@ def examine(name: str) -> list[tuple[State, str, str]]:
     return found
 
 
-def only(name: str) -> tuple[State, str, str]:
+def only(name: str) -> tuple[Health, str, str]:
     [finding] = examine(name)
     return finding
 
@@ -445,7 +445,7 @@ def test_a_wechat_that_is_busy_or_away_is_told_from_a_proxy_that_is(
     ],
 )
 def test_the_clock_is_compared_with_wechats(
-    settings: Any, seconds: int, state: State, says: str
+    settings: Any, seconds: int, state: Health, says: str
 ) -> None:
     class Clock(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
