@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client as Browser
@@ -361,6 +362,18 @@ def test_root_writes_nothing_into_the_directory_of_the_service(media: Path) -> N
     os.chown(media, 12345, 12345)
     state, saw, fix = only("storage")
     assert (state, "sudo -u" in fix, list(media.iterdir())) == (WARNING, True, []) and saw
+
+
+def test_a_file_that_is_written_and_not_read_is_deleted_all_the_same(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_args: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(default_storage, "open", unreadable)
+    state, saw, _fix = only("storage")
+    assert (state, saw) == (ERROR, f"In {media} a file cannot be read (Permission denied).")
+    assert [each for each in media.rglob("*") if each.is_file()] == []
 
 
 def test_the_public_address_of_pictures_is_tried(settings: Any, media: Path) -> None:
