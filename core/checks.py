@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from .vault import InvalidFieldKey, vault
 
@@ -23,3 +23,18 @@ def field_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     except InvalidFieldKey as error:
         return [Error(str(error), hint, id="core.E002")]
     return []
+
+
+@register
+def former_secret_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that SECRET_KEY was changed where it has fallbacks; Django looks at how strong."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if len(set(keys)) == len(keys):
+        return []
+    hint = (
+        "Put a new key into SECRET_KEY, and the former one once into SECRET_KEY_FALLBACKS: "
+        "docs/keys.md. 请在 SECRET_KEY 中填写新密钥，旧密钥只在 SECRET_KEY_FALLBACKS 中出现一次，"
+        "见 docs/keys.zh-CN.md。"
+    )
+    text = "SECRET_KEY_FALLBACKS repeats a key, so that one was not changed."
+    return [Warning(text, hint, id="core.W001")]
