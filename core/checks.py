@@ -1,11 +1,16 @@
 """Settings of this package that `manage.py check` refuses, each with what to do about it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import Error as DatabaseProblem
+from django.db import connection
 
+from .database import unbound_connection
+from .reencryption import lost_keys_of_the_site
 from .vault import InvalidFieldKey, vault
 
 
@@ -37,4 +42,36 @@ def former_secret_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage
         "见 docs/keys.zh-CN.md。"
     )
     text = "SECRET_KEY_FALLBACKS repeats a key, so that one was not changed."
-    return [Warning(text, hint, id="core.W001")]
+    return [Warning(text, hint, id="core.W003")]
+
+
+@register
+def field_keys_fit_the_database(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that FIELD_KEYS opens what this database holds, before a site serves with others.
+
+    A database that is away or has no tables yet says nothing about keys.
+    """
+    if field_keys(app_configs) or _is_missing_file():
+        return []
+    try:
+        with unbound_connection():
+            lost = lost_keys_of_the_site()
+    except DatabaseProblem:
+        return []
+    if not lost:
+        return []
+    hint = (
+        "Put the key with which this database was used back into FIELD_KEYS, at the end of it; if "
+        "it is lost, see docs/keys.md. 请把此数据库使用过的密钥放回 FIELD_KEYS 的末尾；"
+        "若密钥已丢失，见 docs/keys.zh-CN.md。"
+    )
+    text = "FIELD_KEYS does not open what this database holds: a key is wrong or missing."
+    return [Error(text, hint, id="core.E003")]
+
+
+def _is_missing_file() -> bool:
+    """Return whether the database is an SQLite file that looking at it would create."""
+    database: Any = connection
+    if database.vendor != "sqlite" or database.is_in_memory_db():
+        return False
+    return not Path(database.settings_dict["NAME"]).exists()

@@ -218,7 +218,7 @@ def test_a_key_that_is_listed_twice_gets_a_warning(
     db: None, settings: Any, former: list[str], found: int
 ) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, former
-    warnings = [each for each in run_checks() if each.id == "core.W001"]
+    warnings = [each for each in run_checks() if each.id == "core.W003"]
     assert [each.level for each in warnings] == [WARNING] * found
     assert all(key not in str(each) for each in warnings for key in (OLD, NEW))
 
