@@ -11,7 +11,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Members")
 
     def ready(self) -> None:
-        from . import causes, checks  # noqa: F401
+        from . import causes, checks, examinations  # noqa: F401
 
         post_migrate.connect(make_tombstone_key, sender=self)
 

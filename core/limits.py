@@ -18,8 +18,17 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+from .alarms import alarm
 
 logger = logging.getLogger(__name__)
+
+AWAY = alarm(
+    "redis",
+    _("Redis is away, so each process throttles by itself."),
+    _("See whether it runs and is reachable: manage.py doctor."),
+)
 
 Answer = TypeVar("Answer")
 
@@ -370,7 +379,7 @@ class Limiter:
             is_news, self._redis_away = not self._redis_away, True
             self._ask_redis_at = time.monotonic() + REDIS_PAUSE
         if is_news:
-            logger.error("Redis is away, so each process throttles by itself: %s", error)
+            AWAY.ring(facts={"error": error})
 
 
 limiter_on = cache(Limiter)
