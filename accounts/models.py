@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from audit import attempts
 from core.alarms import alarm
 from core.database import columns_of, fetch_prepared, row_of
-from core.fields import OpaqueIdField
+from core.fields import EncryptedField, OpaqueIdField
 from core.vault import decrypt, digest_of, encrypt
 from wechat.client import Session
 from wechat.crypto import (
@@ -43,6 +43,7 @@ CLOCK_SLACK = timedelta(minutes=1)  # by which the clocks of two servers may dif
 TOKEN_LIFETIME = timedelta(days=30)
 # What other apps do, by member's id, before people see some members differently, or no more.
 ON_CHANGE: list[Callable[[Collection[int]], None]] = []
+LOG_IN_AGAIN = _("These members have to log in again, which the client kit does by itself.")
 UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the farthest last
 
 
@@ -167,9 +168,9 @@ class WeChatUser(Reviewed):
     )
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, editable=False)
 
-    # Ciphertext; only `keep_session` writes it and only `_session_keys` opens it.
-    session_key = models.CharField(max_length=255, blank=True, editable=False)
-    previous_session_key = models.CharField(max_length=255, blank=True, editable=False)
+    # Only `keep_session` writes them and only `_session_keys` opens them.
+    session_key = EncryptedField(blank=True, editable=False, if_lost=LOG_IN_AGAIN)
+    previous_session_key = EncryptedField(blank=True, editable=False, if_lost=LOG_IN_AGAIN)
     session_key_at = models.DateTimeField(_("session since"), null=True, editable=False)
 
     # Envelopes this user sent that did not open: how many since when.
@@ -437,7 +438,7 @@ TOMBSTONES_CLOSED = alarm(
 class TombstoneKeyManager(models.Manager["TombstoneKey"]):
     def texts(self) -> list[str]:
         """Return the keys that FIELD_KEYS opens, the oldest first; one is made if there is none."""
-        stored = [decrypt(row.sealed) for row in self.order_by("pk")]
+        stored = [decrypt(row.sealed) for row in self.exclude(sealed="").order_by("pk")]
         if None in stored:
             TOMBSTONES_CLOSED.ring()
         texts = [text for text in stored if text]
@@ -450,10 +451,15 @@ class TombstoneKeyManager(models.Manager["TombstoneKey"]):
 class TombstoneKey(models.Model):
     """The key under which tombstones are digests, encrypted by FIELD_KEYS.
 
-    It is random and stays when FIELD_KEYS change, so that every one of those can be retired.
+    It is random and stays when FIELD_KEYS change, so that every one of those can be retired. It is
+    there from the first `migrate` on, and tells `manage.py check` whether FIELD_KEYS are the right
+    ones.
     """
 
-    sealed = models.CharField(max_length=255)
+    sealed = EncryptedField(
+        if_lost=_("Blocks and locks of accounts that were deleted have no effect any more."),
+        must_open=True,
+    )
 
     objects: ClassVar[TombstoneKeyManager] = TombstoneKeyManager()
 

@@ -14,9 +14,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.crypto import salted_hmac
 
 from core.limits import Count, client_address, limiter, limits_in
+from core.signed import digests
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class GuessLimitMiddleware:
             response.set_signed_cookie(
                 KNOWN_DEVICE,
                 "known",
-                salt=digest_of_name(request.user.get_username()),
+                salt=_spelling(request.user.get_username()),
                 max_age=KNOWN_FOR,
                 path=reverse("admin:index"),
                 secure=settings.SESSION_COOKIE_SECURE,
@@ -101,14 +101,20 @@ def _view_of(request: HttpRequest) -> str | None:
 
 def _counts(request: HttpRequest, username: str) -> list[Count]:
     """Return the counts of a guess at the password or code of that name."""
-    name, address = digest_of_name(username), client_address(request)
+    spelling, address = _spelling(username), client_address(request)
+    name = digest_of_name(username)
     identities = {"guess": f"{name} {address}", "guess-address": address}
-    if request.get_signed_cookie(KNOWN_DEVICE, "", salt=name, max_age=KNOWN_FOR) != "known":
+    if request.get_signed_cookie(KNOWN_DEVICE, "", salt=spelling, max_age=KNOWN_FOR) != "known":
         identities["guess-name"] = name
     limits = limits_in(settings.THROTTLES)
     return [
         Count(limits[scope], scope, who) for scope, who in identities.items() if scope in limits
     ]
+
+
+def _spelling(username: str) -> str:
+    """Return the one way of writing a name that stands for all of them."""
+    return unicodedata.normalize("NFKC", username).strip().casefold()
 
 
 def who_and_where(request: HttpRequest, username: str) -> dict[str, str]:
@@ -119,6 +125,7 @@ def who_and_where(request: HttpRequest, username: str) -> dict[str, str]:
 
 def digest_of_name(username: str) -> str:
     """Return a digest of a name in any spelling, of any length: neither Redis nor the log holds the
-    name, which may be a password typed into the wrong field."""
-    spelling = unicodedata.normalize("NFKC", username).strip().casefold()
-    return salted_hmac(f"{__name__}.guess", spelling).hexdigest()
+    name, which may be a password typed into the wrong field. With another SECRET_KEY it is another
+    one, and what is counted under it begins anew.
+    """
+    return digests(_spelling(username), f"{__name__}.guess")[0]

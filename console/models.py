@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django_otp.models import Device, ThrottlingMixin
 from django_otp.oath import TOTP
 
+from core.fields import EncryptedField
 from core.vault import decrypt, digest_of, encrypt
 
 BACKUP_CODES = 10
@@ -28,7 +30,12 @@ class SecondFactor(ThrottlingMixin, Device):  # type: ignore[misc]
     """
 
     user = models.OneToOneField(User, models.CASCADE)
-    sealed_key = models.CharField(max_length=255)
+    sealed_key = EncryptedField(
+        if_lost=_(
+            "These operators sign in with a backup code and set up the app again, or after "
+            "manage.py reset_totp."
+        )
+    )
     last_step = models.BigIntegerField(default=-1)
     backup_digests = models.JSONField(default=list)
     throttling_failure_count: int  # of the mixin

@@ -18,7 +18,6 @@ from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Value
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.crypto import salted_hmac
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -28,7 +27,8 @@ from accounts.models import AvatarCheck, WeChatUser
 from accounts.review import State
 from audit.actors import Actor
 from audit.models import AuditEvent
-from groups.models import GroupCard, Membership, Report, describe, reported, shown_digest
+from core.signed import digests
+from groups.models import GroupCard, Membership, Report, describe, reported, shown_digests
 
 from .access import operator_of
 from .actions import ACTIONS, DECISIONS, MODERATE, Action, Text
@@ -91,9 +91,11 @@ class ReviewKind:
     def waits(self, row: Any) -> bool:
         return bool(getattr(row, f"{self.name}_state") == State.PENDING)
 
-    def digest(self, row: Any) -> str:
-        """Return a digest of what there is to decide about."""
-        return draft_digest(getattr(row, f"{self.name}_draft"))
+    def digests(self, row: Any) -> list[str]:
+        """Return digests of what there is to decide about: the one to show, then those that were
+        shown under former values of SECRET_KEY.
+        """
+        return draft_digests(getattr(row, f"{self.name}_draft"))
 
     def decide(self, row: Any, verdict: str, actor: Actor) -> None:
         self.action(verdict).run(row, actor)
@@ -136,8 +138,8 @@ class ReportKind(ReviewKind):
     def waits(self, row: Membership) -> bool:
         return Report.objects.open().filter(membership=row).exists()
 
-    def digest(self, row: Membership) -> str:
-        return shown_digest(row)
+    def digests(self, row: Membership) -> list[str]:
+        return shown_digests(row)
 
     def decide(self, row: Membership, verdict: str, actor: Actor) -> None:
         for what in DELETED[verdict]:
@@ -239,7 +241,7 @@ class ReviewItem:
     @property
     def token(self) -> str:
         """Say which value this is, and what it was when it was shown."""
-        return f"{self.kind.name}-{self.row.pk}-{self.kind.digest(self.row)}"
+        return f"{self.kind.name}-{self.row.pk}-{self.kind.digests(self.row)[0]}"
 
     @property
     def doubt(self) -> Text:
@@ -267,7 +269,7 @@ class ReportedItem(ReviewItem):
     @property
     def is_changed(self) -> bool:
         """Return whether the member shows something else than was reported last."""
-        return bool(self.row.last != self.kind.digest(self.row))
+        return self.row.last not in self.kind.digests(self.row)
 
     @property
     def has_name(self) -> bool:
@@ -275,9 +277,9 @@ class ReportedItem(ReviewItem):
         return bool(self.row.alias or self.user.nickname)
 
 
-def draft_digest(draft: str) -> str:
-    """Return a digest by which a draft is known again."""
-    return salted_hmac("console.review", draft, algorithm="sha256").hexdigest()[:32]
+def draft_digests(draft: str) -> list[str]:
+    """Return the digests by which a draft is known again."""
+    return [digest[:32] for digest in digests(draft, "console.review")]
 
 
 def items_of(kinds: Iterable[ReviewKind], first: int = 0) -> list[ReviewItem]:
@@ -382,7 +384,7 @@ def settle(seen: SeenDraft, verdict: str, actor: Actor) -> Outcome:
         row = _locked(seen.kind, seen.pk)
         if row is None or not seen.kind.waits(row):
             return Outcome.DECIDED
-        if seen.kind.digest(row) != seen.digest:
+        if seen.digest not in seen.kind.digests(row):
             return Outcome.CHANGED
         seen.kind.decide(row, verdict, actor)
     return Outcome.DONE

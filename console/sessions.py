@@ -16,10 +16,11 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, UpdateError
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.crypto import constant_time_compare
 
 from core.database import database_is_away
 from core.limits import client_address
+from core.signed import digests
 
 from .models import OperatorSession
 
@@ -127,7 +128,7 @@ def sessions_of(operator: User, current_key: str | None) -> list[SignedIn]:
         since = datetime.fromisoformat(device["since"]) if "since" in device else None
         found.append(
             SignedIn(
-                _token(row.pk),
+                _tokens(row.pk)[0],
                 device.get("name", ""),
                 device.get("address", ""),
                 since,
@@ -141,7 +142,9 @@ def sessions_of(operator: User, current_key: str | None) -> list[SignedIn]:
 def end_session(operator: User, token: str) -> int:
     """End the session of this operator that `token` names; return how many ended, 0 or 1."""
     keys = operator.sessions.values_list("pk", flat=True)
-    wanted = [key for key in keys if constant_time_compare(_token(key), token)]
+    wanted = [
+        key for key in keys if any(constant_time_compare(each, token) for each in _tokens(key))
+    ]
     return int(operator.sessions.filter(pk__in=wanted).delete()[0])
 
 
@@ -150,5 +153,6 @@ def end_other_sessions(operator: User, current_key: str | None) -> int:
     return int(operator.sessions.exclude(pk=current_key).delete()[0])
 
 
-def _token(key: str) -> str:
-    return salted_hmac("console.sessions", key, algorithm="sha256").hexdigest()
+def _tokens(key: str) -> list[str]:
+    """Return what names a session: the first is shown, a page that is open may have another."""
+    return digests(key, "console.sessions")

@@ -9,8 +9,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from .database import schema_is_behind
+from .database import schema_is_behind, unbound_connection
 from .migrations import missing_migrations
+from .reencryption import lost_keys_of_the_site
 from .vault import InvalidFieldKey, vault
 
 
@@ -28,6 +29,53 @@ def field_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     except InvalidFieldKey as error:
         return [Error(str(error), hint, id="core.E002")]
     return []
+
+
+@register
+def former_secret_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that SECRET_KEY was changed where it has fallbacks; Django looks at how strong."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if len(set(keys)) == len(keys):
+        return []
+    hint = (
+        "Put a new key into SECRET_KEY, and the former one once into SECRET_KEY_FALLBACKS: "
+        "docs/keys.md. 请在 SECRET_KEY 中填写新密钥，旧密钥只在 SECRET_KEY_FALLBACKS 中出现一次，"
+        "见 docs/keys.zh-CN.md。"
+    )
+    text = "SECRET_KEY_FALLBACKS repeats a key, so that one was not changed."
+    return [Warning(text, hint, id="core.W003")]
+
+
+@register
+def field_keys_fit_the_database(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that FIELD_KEYS opens what this database holds, before a site serves with others.
+
+    A database that is away or has no tables yet says nothing about keys.
+    """
+    if field_keys(app_configs) or _is_missing_file():
+        return []
+    try:
+        with unbound_connection():
+            lost = lost_keys_of_the_site()
+    except DatabaseError:
+        return []
+    if not lost:
+        return []
+    hint = (
+        "Put the key with which this database was used back into FIELD_KEYS, at the end of it; if "
+        "it is lost, see docs/keys.md. 请把此数据库使用过的密钥放回 FIELD_KEYS 的末尾；"
+        "若密钥已丢失，见 docs/keys.zh-CN.md。"
+    )
+    text = "FIELD_KEYS does not open what this database holds: a key is wrong or missing."
+    return [Error(text, hint, id="core.E003")]
+
+
+def _is_missing_file() -> bool:
+    """Return whether the database is an SQLite file that looking at it would create."""
+    database: Any = connection
+    if database.vendor != "sqlite" or database.is_in_memory_db():
+        return False
+    return not Path(database.settings_dict["NAME"]).exists()
 
 
 @register(deploy=True)

@@ -1,4 +1,4 @@
-"""What `manage.py doctor` examines of this package: settings, the database, the disks."""
+"""What `manage.py doctor` examines of this package: settings, the database, keys, the disks."""
 
 import os
 import stat
@@ -15,10 +15,19 @@ from django.utils.translation import gettext_lazy as _
 from .database import schema_is_behind
 from .doctor import CHECKED, Finding, error, examination, ok, warning
 from .migrations import missing_migrations
+from .reencryption import (
+    NO_KEY,
+    Reencryption,
+    SecretColumn,
+    encrypted_fields,
+    lost_keys_of_the_site,
+)
+from .vault import InvalidFieldKey
 
 # Of a disk: what is left before it is full, as bytes and as a share of it.
 FULL, NEARLY_FULL = 256 * 2**20, 2 * 2**30
 NEARLY_FULL_SHARE = 0.1
+LATEST = 1000  # of a table: rows whose secrets are opened, to see whether FIELD_KEYS fit
 # Where a database on this machine has its data, unless it was moved.
 DATA = {"postgresql": "/var/lib/postgresql", "mysql": "/var/lib/mysql"}
 HERE = {"", "localhost", "127.0.0.1", "::1"}
@@ -85,6 +94,54 @@ def _migrations() -> Finding:
         format_lazy(_("The database lacks migrations: {names}."), names=", ".join(missing)),
         _("Run manage.py migrate."),
     )
+
+
+@examination("keys", "core.E003")
+def examine_keys() -> Iterator[Finding]:
+    """Open with FIELD_KEYS what must open, and the latest of the other secrets."""
+    try:
+        lost = lost_keys_of_the_site()
+        columns = [
+            column
+            for model, fields in encrypted_fields().items()
+            for column in Reencryption(model, fields, dry=True).sample(LATEST)
+        ]
+    except (InvalidFieldKey, Error):
+        yield warning(
+            _("FIELD_KEYS cannot be read, or the database not: they are not compared."),
+            _("See `settings` and `database`."),
+        )
+        return
+    if lost:
+        yield error(
+            _("FIELD_KEYS does not open what this database holds: a key is wrong or missing."),
+            _(
+                "Put the key with which this database was used back at the end of FIELD_KEYS; if "
+                "it is lost: docs/keys.md."
+            ),
+        )
+        return
+    findings = [finding for column in columns for finding in _of_column(column)]
+    yield from findings
+    if not findings:
+        opened = sum(column.by_key.total() for column in columns)
+        yield ok(format_lazy(_("The first of FIELD_KEYS opens the latest {n} secrets."), n=opened))
+
+
+def _of_column(column: SecretColumn) -> Iterator[Finding]:
+    closed = column.by_key[NO_KEY]
+    others = column.by_key.total() - closed - column.by_key[1]
+    if closed:
+        saw = _("{column}: no key of FIELD_KEYS opens {count} of the latest values.")
+        fix = _(
+            "Put the key with which they were encrypted at the end of FIELD_KEYS; if it is lost: "
+            "manage.py reencrypt --clear-lost"
+        )
+        yield warning(format_lazy(saw, column=str(column), count=closed), fix)
+    if others:
+        saw = _("{column}: {count} of the latest values need another key than the first.")
+        fix = _("Run manage.py reencrypt before you remove a key of FIELD_KEYS: docs/keys.md")
+        yield warning(format_lazy(saw, column=str(column), count=others), fix)
 
 
 @examination("disk")

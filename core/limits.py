@@ -265,7 +265,8 @@ class SharedCounts:
         database = settings.DATABASES["default"]
         place = f"{database.get('HOST')}/{database['NAME']}"
         # Ids count within one database: two sites on one Redis must not share them. In braces, so
-        # that a cluster keeps all of them in one place, where one script may reach them.
+        # that a cluster keeps all of them in one place, where one script may reach them. Under
+        # another SECRET_KEY the counts begin anew: their windows are short.
         self.prefix = f"groupsite:{{{salted_hmac(__name__, place).hexdigest()[:12]}}}:"
 
     def take(self, counts: Sequence[Count]) -> list[float] | None:

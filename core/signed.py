@@ -1,10 +1,16 @@
-"""Values that a client carries for us: cursors, tickets and links, signed with SECRET_KEY."""
+"""What SECRET_KEY signs: cursors, tickets and links, which a client carries for us, and digests by
+which something is known again.
+
+New ones are always made with SECRET_KEY; those made with one of SECRET_KEY_FALLBACKS stay valid.
+"""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core import signing
+from django.utils.crypto import salted_hmac
 
 PATTERN = "^[A-Za-z0-9_.:-]+$"  # what `sign` writes, for the API's schema
 
@@ -40,3 +46,12 @@ def unsign(text: str, salt: str, max_age: timedelta | None = None) -> list[Any]:
         raise UnreadableSignature(expired=True) from None
     except signing.BadSignature:
         raise UnreadableSignature from None
+
+
+def digests(text: str, salt: str) -> list[str]:
+    """Return the HMAC-SHA256 of a text in hex, under SECRET_KEY and then each of its fallbacks.
+
+    The first is to be kept or shown; any of them that comes back means this text.
+    """
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [salted_hmac(salt, text, secret=key, algorithm="sha256").hexdigest() for key in keys]

@@ -4,6 +4,7 @@ Fernet (AES-128-CBC with HMAC-SHA256, https://github.com/fernet/spec) from `cryp
 """
 
 import hashlib
+from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -22,8 +23,8 @@ class InvalidFieldKey(ValueError):
     """One of FIELD_KEYS is not urlsafe base64 of 32 bytes."""
 
 
-def vault() -> MultiFernet:
-    """Return the cipher over FIELD_KEYS.
+def ciphers() -> list[Fernet]:
+    """Return the cipher of each of FIELD_KEYS.
 
     Raises InvalidFieldKey with the position of a key, never its text.
     """
@@ -35,7 +36,12 @@ def vault() -> MultiFernet:
             raise InvalidFieldKey(
                 f"Key {position} of FIELD_KEYS is not urlsafe base64 of 32 bytes."
             ) from None
-    return MultiFernet(fernets)
+    return fernets
+
+
+def vault() -> MultiFernet:
+    """Return the cipher over FIELD_KEYS. Raises InvalidFieldKey."""
+    return MultiFernet(ciphers())
 
 
 def encrypt(secret: str) -> str:
@@ -52,6 +58,18 @@ def decrypt(stored: str) -> str | None:
     except InvalidToken:
         CLOSED.ring()
         return None
+
+
+def opened_by(stored: str, keys: Sequence[Fernet]) -> tuple[int, str]:
+    """Return which of these keys opens a stored secret, counted from 1, and the secret; 0 and ""
+    where none does.
+    """
+    for place, key in enumerate(keys, start=1):
+        try:
+            return place, key.decrypt(stored.encode()).decode()
+        except InvalidToken:
+            continue
+    return 0, ""
 
 
 def digest_of(text: str) -> str:

@@ -37,12 +37,11 @@ from .models import (
     Membership,
     PeriodResult,
     Proof,
-    Report,
     ScoreSheet,
     ScoreSource,
     ScoreTooLarge,
     describe,
-    shown_digest,
+    shown_digests,
 )
 from .periods import day_of
 
@@ -295,9 +294,10 @@ def report(user: WeChatUser, group: Group, member: int, reason: str) -> None:
         reported = listed.filter(group=group, user=member).exclude(user=user).first()
         lately = user.reports.filter(created_at__gt=now - REPORT_WINDOW).count()
         if reported and lately < REPORT_LIMIT:
-            about = {"membership": reported, "shown": shown_digest(reported)}
-            rest = {"reason": reason, "created_at": now}
-            Report.objects.get_or_create(user=user, **about, defaults=rest)
+            shown = shown_digests(reported)
+            about = {"membership": reported, "reason": reason, "created_at": now}
+            if not user.reports.filter(membership=reported, shown__in=shown).exists():
+                user.reports.create(shown=shown[0], **about)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "DJANGO_SETTINGS_MODULE": "groupsite.settings",
         "DEBUG": "True",
         "SECRET_KEY": kept(home / "demo.secret", secrets.token_urlsafe(50)),
+        "SECRET_KEY_FALLBACKS": "",
         "FIELD_KEYS": kept(home / "demo.key", urlsafe_b64encode(os.urandom(32)).decode()),
         "ALLOWED_HOSTS": "*",
         "NUM_PROXIES": "0",

@@ -126,6 +126,7 @@ def whole_number(name: str, default: int) -> int:
 DEBUG = env.bool("DEBUG", default=False)
 DEVELOPMENT_FIELD_KEY = "b25seS1mb3ItZGV2ZWxvcG1lbnQtbmV2ZXItbGl2ZSE="
 SECRET_KEY = env.str("SECRET_KEY", default="django-insecure-development-only" if DEBUG else "")
+SECRET_KEY_FALLBACKS = [key.strip() for key in env.list("SECRET_KEY_FALLBACKS", default=[])]
 FIELD_KEYS = env.list("FIELD_KEYS", default=[DEVELOPMENT_FIELD_KEY] if DEBUG else [])
 if not SECRET_KEY:
     raise ImproperlyConfigured(

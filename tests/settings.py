@@ -18,6 +18,7 @@ os.environ |= {
     "DEBUG": "False",
     # Of this run alone: what throttles count in Redis is named after it.
     "SECRET_KEY": f"tests-only-tests-only-tests-only-tests-only-0123456789-{os.getpid()}",
+    "SECRET_KEY_FALLBACKS": "",
     "FIELD_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LTAxMjM0NTY3ODk=",
     "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
     "CSRF_TRUSTED_ORIGINS": "",

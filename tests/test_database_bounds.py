@@ -293,7 +293,7 @@ def test_a_connection_of_its_own_is_closed_and_the_threads_own_comes_back(
 
 
 @pytest.mark.parametrize("name", ["DATABASE_POOL", "DATABASE_TIMEOUT"])
-def test_a_negative_bound_is_refused(settings: Any, name: str) -> None:
+def test_a_negative_bound_is_refused(db: None, settings: Any, name: str) -> None:
     setattr(settings, name, -1)
     assert [m.id for m in run_checks() if name in m.msg] == ["groupsite.E005"]
     setattr(settings, name, 0)

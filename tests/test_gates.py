@@ -424,7 +424,7 @@ def test_renewals_by_force_are_counted_over_all_processes_that_share_a_redis(
 
 
 @pytest.mark.parametrize("least", [0, -1])
-def test_a_cap_that_lets_nothing_through_is_refused(settings: Any, least: int) -> None:
+def test_a_cap_that_lets_nothing_through_is_refused(db: None, settings: Any, least: int) -> None:
     settings.WECHAT_MAX_IN_FLIGHT = least
     assert [m.id for m in run_checks() if "WECHAT_MAX_IN_FLIGHT" in m.msg] == ["groupsite.E005"]
     settings.WECHAT_MAX_IN_FLIGHT = 1

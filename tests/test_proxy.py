@@ -287,7 +287,7 @@ def test_a_proxy_that_hangs_holds_no_thread_longer_than_the_deadline(
     "wrong",
     ["proxy.example.com:3128", "socks5://127.0.0.1:1080", "http://", "http://[", "http://a:b:c"],
 )
-def test_a_proxy_that_cannot_be_read_is_refused(settings: Any, wrong: str) -> None:
+def test_a_proxy_that_cannot_be_read_is_refused(db: None, settings: Any, wrong: str) -> None:
     settings.WECHAT_PROXY = wrong
     assert "wechat.E006" in [message.id for message in run_checks()]
     for right in ("", "http://10.0.0.5:3128", "https://user:password@proxy.example.com"):

@@ -20,7 +20,7 @@ from accounts.review import Reviewed, State
 from audit.actors import Actor
 from audit.models import AuditEvent
 from console import review
-from groups.models import Membership, Report, shown_digest
+from groups.models import Membership, Report, shown_digests
 from groups.moderation import reset_alias
 from tests.cast import DOUBTFUL, FAMILY, Person, check_of, later, push_verdict, stored_avatars
 from tests.query_counts import at_both_sizes, count_queries, make_group, make_members
@@ -239,7 +239,7 @@ def test_the_page_takes_the_same_queries_however_many_items(olga: Browser) -> No
             propose(user, "avatar", key)
             AvatarCheck.objects.create(app_id=APP_ID, trace_id=key, user=user, avatar=key)
             propose(membership, "alias", "新")
-            about = {"membership": membership, "shown": shown_digest(membership)}
+            about = {"membership": membership, "shown": shown_digests(membership)[0]}
             Report.objects.create(user=user, reason="abuse", **about)
         return count_queries(olga, QUEUE)
 
@@ -359,7 +359,7 @@ def test_the_page_is_for_operators_who_may_decide(waiting: Person, role: str, st
     browser = operator_with(role=role)
     assert browser.get(QUEUE).status_code == status
     if status == 403:
-        seen = f"nickname-{waiting.user.pk}-{review.draft_digest(DOUBTFUL)}"
+        seen = f"nickname-{waiting.user.pk}-{review.draft_digests(DOUBTFUL)[0]}"
         assert browser.post(QUEUE, {"verdict": "approve", "item": [seen]}).status_code == 403
         assert waiting.user.nickname == "小明"
 

@@ -74,7 +74,7 @@ def avatar_path(key: str, seed: str, size: int = LARGE) -> str:
     if key:
         return f"{settings.MEDIA_URL}{file_name(key, size)}"
     before, after = _around_seed(size)
-    return f"{before}{seed}{_mac(seed)}{after}"
+    return f"{before}{seed}{_mac(seed, _mac_keys()[0])}{after}"
 
 
 @lru_cache(maxsize=len(SIZES))
@@ -91,14 +91,20 @@ def seed_in(signed: str) -> str | None:
     Drawing costs some milliseconds, so not everyone may ask for any picture.
     """
     seed, mac = signed[:-MAC_LENGTH], signed[-MAC_LENGTH:]
-    return seed if hmac.compare_digest(mac.encode(), _mac(seed).encode()) else None
+    right = [_mac(seed, key).encode() for key in _mac_keys()]
+    return seed if any(hmac.compare_digest(mac.encode(), each) for each in right) else None
 
 
-def _mac(seed: str) -> str:
+def _mac(seed: str, key: bytes) -> str:
     """Return the beginning of Django's `salted_hmac`, whose key is made anew at each call."""
-    return hmac.digest(_mac_key(settings.SECRET_KEY), seed.encode(), "sha256").hex()[:MAC_LENGTH]
+    return hmac.digest(key, seed.encode(), "sha256").hex()[:MAC_LENGTH]
+
+
+def _mac_keys() -> list[bytes]:
+    """Return the key that signs addresses, then those of former values of SECRET_KEY."""
+    return _mac_keys_of(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=1)
-def _mac_key(secret: str) -> bytes:
-    return sha256(b"accounts.default-avatar" + secret.encode()).digest()
+def _mac_keys_of(*secrets: str) -> list[bytes]:
+    return [sha256(b"accounts.default-avatar" + secret.encode()).digest() for secret in secrets]

@@ -24,7 +24,7 @@ from .groups import (
     is_current,
     proven_since,
 )
-from .reports import Report, reported, reports_sent, shown_digest
+from .reports import Report, reported, reports_sent, shown_digests
 from .scores import (
     IdempotencyKey,
     PeriodResult,
@@ -68,5 +68,5 @@ __all__ = [
     "proven_since",
     "reported",
     "reports_sent",
-    "shown_digest",
+    "shown_digests",
 ]

@@ -6,20 +6,22 @@ from typing import ClassVar, Self
 
 from django.db import models
 from django.utils import timezone
-from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import WeChatUser
+from core.signed import digests
 
 from .groups import Membership
 
 
-def shown_digest(membership: Membership) -> str:
-    """Return a digest of what the group sees of a member, name and face; another one of another."""
+def shown_digests(membership: Membership) -> list[str]:
+    """Return the digests of what the group sees of a member, name and face: the one to keep, then
+    those that were kept under former values of SECRET_KEY.
+    """
     user = membership.user
     shown = [membership.alias or user.nickname, user.avatar]
-    return salted_hmac("groups.report", json.dumps(shown), algorithm="sha256").hexdigest()[:32]
+    return [digest[:32] for digest in digests(json.dumps(shown), "groups.report")]
 
 
 class ReportQuerySet(models.QuerySet["Report"]):

@@ -7,7 +7,8 @@ from django.utils.translation import gettext
 
 from audit.actors import Actor
 from core.database import snapshot
-from groups.transfer.command import FileProgress, TransferCommand
+from core.progress import Progress, print_table
+from groups.transfer.command import TransferCommand
 from groups.transfer.export import Export, exports
 from groups.transfer.rows import FORMATS, names_of_files, write_rows
 
@@ -40,7 +41,7 @@ class Command(TransferCommand):
         rows = {export.kind.name: export.count for export, _path in found}
         Actor(None).record("export", "transfer", app_id=app_id, format=form, **rows)
         table = [[path.name, export.kind.title, export.count] for export, path in found]
-        self.print_table([gettext("file"), gettext("kind"), gettext("rows")], table)
+        print_table(self.stdout, [gettext("file"), gettext("kind"), gettext("rows")], table)
         sentence = gettext(
             "These files hold personal data: keep them where only you can read them, and "
             "delete them after use."
@@ -51,7 +52,7 @@ class Command(TransferCommand):
         """Write a file that only its owner may read; it has its name when it is complete."""
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        progress = FileProgress(self.stdout, path.name)
+        progress = Progress(self.stdout, path.name)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             write_rows(

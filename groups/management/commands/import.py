@@ -11,9 +11,10 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext, ngettext, pgettext
 
 from audit.actors import Actor
+from core.progress import Progress, print_table
 from groups.periods import CALENDAR
 from groups.transfer import leancloud
-from groups.transfer.command import FileProgress, TransferCommand
+from groups.transfer.command import TransferCommand
 from groups.transfer.pieces import REFUSED, Result, forget, import_file, refused_path, try_file
 from groups.transfer.rows import (
     KINDS,
@@ -103,7 +104,7 @@ class Command(TransferCommand):
         return sorted(found, key=lambda source: list(KINDS).index(source.kind.name))
 
     def move_file(self, source: Source, what: Import) -> Result:
-        progress = FileProgress(self.stdout, source.path.name)
+        progress = Progress(self.stdout, source.path.name)
         with _naming(source.path):
             result = (try_file if what.dry else import_file)(source, what, progress)
         progress.end()
@@ -124,7 +125,8 @@ class Command(TransferCommand):
             RowOutcome.KEPT.value: pgettext("rows", "kept as they were"),
             REFUSED: pgettext("rows", "refused"),
         }
-        self.print_table(
+        print_table(
+            self.stdout,
             [gettext("file"), gettext("kind"), *titles.values()],
             [
                 [
