@@ -25,6 +25,7 @@ from rest_framework.exceptions import APIException
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
 from core.database import database_is_away
+from core.metrics import Histogram
 
 from .api import answer
 from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable, of_status
@@ -33,13 +34,20 @@ TEXTS = {"text/css", "text/javascript", "image/svg+xml", "application/json"}
 LARGEST_BODY = MAX_BYTES + FORM_OVERHEAD  # a form with a picture
 WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
 
-PROBES = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz", "/metrics")  # asked by machines, of one machine
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 logger = logging.getLogger("groupsite.request")
 
 DATABASE_AWAY = "groupsite.database_away"
+
+REQUESTS = Histogram(
+    "groupsite_request_seconds", "Requests answered, by route", "route", "method", "status"
+)
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+# What says more than its class: who asks too often; who or what else is away.
+OWN_STATUS = {429, 503}
 
 # What no page of ours needs, and no page that slips in may use.
 PERMISSIONS_POLICY = ", ".join(
@@ -72,7 +80,9 @@ class RequestLogMiddleware:
         start = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-ID"] = request_id.get()
-        facts = _facts(request, response) | {"ms": round(1000 * (time.perf_counter() - start), 1)}
+        seconds = time.perf_counter() - start
+        facts = _facts(request, response) | {"ms": round(1000 * seconds, 1)}
+        REQUESTS.observe(seconds, *_labels(facts))
         logger.info("%(method)s %(route)s %(status)s", facts, extra=facts)
         return response
 
@@ -85,6 +95,13 @@ def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
         "status": response.status_code,
         "bytes": None if response.streaming else len(response.content),
     }
+
+
+def _labels(facts: dict[str, Any]) -> tuple[str, str, str]:
+    """Return route, method and class of status, of which there are only so many."""
+    method, status = str(facts["method"]), facts["status"]
+    kind = str(status) if status in OWN_STATUS else f"{status // 100}xx"
+    return facts["route"], method if method in METHODS else "other", kind
 
 
 class SecurityHeadersMiddleware(SecurityMiddleware):

@@ -6,12 +6,14 @@ import os
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 
+from core import metrics
 from core.database import bound_requests
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupsite.settings")
 
 application = get_wsgi_application()
 bound_requests()
+metrics.begin()
 call_command("check")
 
 # What is there by now stays: Python need not look through it again and again for what may go.
