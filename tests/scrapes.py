@@ -1,10 +1,20 @@
-"""/metrics as Prometheus reads it: all numbers of one moment."""
+"""/metrics as Prometheus reads it, of this process and of a site under Gunicorn."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import requests
 from django.test import Client as Browser
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.servers import ROOT, scratch_database, unused_port, wait_for
 
 TOKEN = "canary-of-the-metrics-token"
 
@@ -49,3 +59,61 @@ def value_of(numbers: dict[Key, float], name: str, **labels: str) -> float:
     """Add the samples that have these labels."""
     wanted = labels.items()
     return sum(value for key, value in numbers.items() if key[0] == name and wanted <= set(key[1]))
+
+
+@dataclass
+class Served:
+    """The site as Gunicorn serves it, with two workers and their files of numbers."""
+
+    url: str
+    master: int
+    folder: Path
+    environment: dict[str, str]
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        # A connection each, so that both workers get some.
+        return requests.get(self.url + path, headers={"Connection": "close", **headers}, timeout=30)
+
+    def numbers(self) -> dict[Any, float]:
+        answer = self.get("/metrics", Authorization=f"Bearer {TOKEN}")
+        assert answer.status_code == 200, answer.text
+        return numbers_in(answer.text)
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.master}/task/{self.master}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+@contextmanager
+def gunicorn(tmp_path: Path, **settings: str) -> Iterator[Served]:
+    with ExitStack() as stack:
+        port = unused_port()
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DATABASE_URL": stack.enter_context(scratch_database(tmp_path)),
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "METRICS_TOKEN": TOKEN,
+            "WEB_CONCURRENCY": "2",
+            "PORT": str(port),
+            "TMPDIR": str(tmp_path),
+            **settings,
+        }
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=ROOT, env=environment, check=True, timeout=120)
+        log = stack.enter_context((tmp_path / "gunicorn.log").open("w"))
+        command = [sys.executable, "-m", "gunicorn", "groupsite.wsgi:application"]
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            served = Served(f"http://127.0.0.1:{port}", running.pid, tmp_path, environment)
+            wait_for(lambda: is_ready(served) and len(served.workers()) == 2)
+            yield served
+        finally:
+            running.terminate()
+            running.wait(30)
+
+
+def is_ready(served: Served) -> bool:
+    try:
+        return served.get("/readyz").ok
+    except requests.ConnectionError:
+        return False

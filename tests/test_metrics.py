@@ -2,13 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -27,8 +23,8 @@ from core import metrics
 from groups import ranking
 from groupsite import monitoring
 from tests.cast import DOUBTFUL, FAMILY, GARBAGE, Person, fault, refused, sealed_for, ticket
-from tests.scrapes import TOKEN, Scrape, numbers_in, scrape, value_of
-from tests.servers import ROOT, scratch_database, unused_port, wait_for
+from tests.scrapes import TOKEN, Scrape, gunicorn, is_ready, numbers_in, scrape, value_of
+from tests.servers import wait_for
 from tests.settings import APP_ID, DATABASE_URL
 from wechat.client import client_for
 from wechat.errors import WeChatError
@@ -360,64 +356,6 @@ def test_without_a_database_the_rest_is_still_told(
 # Several processes
 
 
-@dataclass
-class Served:
-    """The site as Gunicorn serves it, with two workers and their files of numbers."""
-
-    url: str
-    master: int
-    folder: Path
-    environment: dict[str, str]
-
-    def get(self, path: str, **headers: str) -> requests.Response:
-        # A connection each, so that both workers get some.
-        return requests.get(self.url + path, headers={"Connection": "close", **headers}, timeout=30)
-
-    def numbers(self) -> dict[Any, float]:
-        answer = self.get("/metrics", Authorization=f"Bearer {TOKEN}")
-        assert answer.status_code == 200, answer.text
-        return numbers_in(answer.text)
-
-    def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.master}/task/{self.master}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-
-@contextmanager
-def gunicorn(tmp_path: Path, **settings: str) -> Iterator[Served]:
-    with ExitStack() as stack:
-        port = unused_port()
-        environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
-            "DATABASE_URL": stack.enter_context(scratch_database(tmp_path)),
-            "ALLOWED_HOSTS": "127.0.0.1",
-            "METRICS_TOKEN": TOKEN,
-            "WEB_CONCURRENCY": "2",
-            "PORT": str(port),
-            "TMPDIR": str(tmp_path),
-            **settings,
-        }
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, cwd=ROOT, env=environment, check=True, timeout=120)
-        log = stack.enter_context((tmp_path / "gunicorn.log").open("w"))
-        command = [sys.executable, "-m", "gunicorn", "groupsite.wsgi:application"]
-        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            served = Served(f"http://127.0.0.1:{port}", running.pid, tmp_path, environment)
-            wait_for(lambda: _answers(served) and len(served.workers()) == 2)
-            yield served
-        finally:
-            running.terminate()
-            running.wait(30)
-
-
-def _answers(served: Served) -> bool:
-    try:
-        return served.get("/readyz").ok
-    except requests.ConnectionError:
-        return False
-
-
 def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> None:
     with (
         Sandbox({APP_ID: "secret"}) as sandbox,
@@ -450,14 +388,14 @@ def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> N
                 os.kill(pid, signal.SIGKILL)
             with pytest.raises(requests.ConnectionError):
                 call.result()
-        wait_for(lambda: _answers(served))
+        wait_for(lambda: is_ready(served))
         assert livez() == 200, "what they counted stays"
         assert value_of(served.numbers(), "groupsite_wechat_calls_in_flight") == 0
         for _turn in range(50):
             served.get("/livez")
         assert livez() == 250
         os.kill(served.master, signal.SIGHUP)
-        wait_for(lambda: _answers(served))
+        wait_for(lambda: is_ready(served))
         assert livez() == 250, "a reload forgets nothing"
     assert not list(tmp_path.glob("groupsite-metrics-*")), "deleted at the end"
 
