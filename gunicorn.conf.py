@@ -7,12 +7,23 @@ the interpreter's memory wanders with them: a ranking of 50 then costs 1.4 times
 """
 
 import os
+import shutil
+import sys
+import tempfile
 from contextlib import suppress
 from typing import Any
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 16  # so that those who wait for WeChat delay no one
 preload_app = True  # the workers share what was loaded before they began
+
+# Where the workers write what they count, for /metrics (core/metrics.py): empty at each start, also
+# at that of a second master beside the first (USR2), but kept where the same one reads this again.
+OWN = f"-{os.getpid()}"
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR", "").endswith(OWN):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
+        prefix="groupsite-metrics-", suffix=OWN
+    )
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
@@ -31,3 +42,16 @@ def post_fork(server: Any, worker: Any) -> None:
     if CORES and len(CORES) <= 2 * server.cfg.workers:
         with suppress(OSError):  # where it is forbidden, the worker serves all the same
             os.sched_setaffinity(0, {worker.core})
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Leave a worker that has ended out of what is of now. What it counted stays in the sums."""
+    if "prometheus_client" in sys.modules:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """Delete what was counted."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -30,6 +30,8 @@ from django.utils.functional import Promise
 from rest_framework.exceptions import APIException, ValidationError
 
 from core.context import caller, request_id
+from core.database import database_is_away
+from core.metrics import Counter
 from wechat.errors import WeChatError
 
 from .actors import Actor
@@ -44,6 +46,13 @@ KEPT_ALL = 50_000
 MAX_A_SECOND = 10
 FEW = 20  # rows deleted at an INSERT, at most
 LOOK_AGAIN = 2.0  # seconds for which a process remembers the watches
+
+ATTEMPTS = Counter(
+    "groupsite_attempts_total",
+    "Log-ins and binds, by outcome: ok, again, or a code",
+    "kind",
+    "outcome",
+)
 
 Facts = dict[str, Any]
 
@@ -106,10 +115,16 @@ class _Recording:
         step = step or next((name for name in steps if name not in self.passed), steps[-1])
         before = steps[: steps.index(step)]
         self.passed = {name: self.passed.get(name, {}) for name in before}
-        self.outcome = CAUSES[self.cause].code
+        self.outcome = "unavailable" if database_is_away(error) else CAUSES[self.cause].code
         self.failure = {"step": step, "ok": False, "cause": self.cause, **facts}
         if isinstance(error, ObjectDoesNotExist):
             self.user_id = None
+
+    @property
+    def result(self) -> str:
+        """Return the code of a refusal; "ok", or "again" where nothing had to be created."""
+        known = any(facts.get("created") is False for facts in self.passed.values())
+        return self.outcome or ("again" if known else "ok")
 
     def row(self) -> Attempt:
         """Return the row to be written."""
@@ -167,9 +182,7 @@ def record(kind: AttemptKind) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # What the database fails at, it would fail to keep as well; the log has it.
-        if not isinstance(error, DatabaseError):
-            _keep(recording, error)
+        _keep(recording, error)
         raise
     else:
         _keep(recording)
@@ -193,7 +206,9 @@ def _keep(recording: _Recording, error: Exception | None = None) -> None:
     try:
         if error:
             recording.fail(error)
-        elif not _is_watched(recording):
+        ATTEMPTS.count(recording.kind.key, recording.result)
+        # What the database fails at, it would fail to keep as well; the log has it.
+        if isinstance(error, DatabaseError) or not (error or _is_watched(recording)):
             return
         if _pace.allows():
             _write(recording.row())

@@ -17,6 +17,7 @@ from django.db import connection
 from django.db.models import OuterRef, Subquery, Value
 
 from core.database import fetch_prepared
+from core.metrics import Counter
 
 from .models import (
     Board,
@@ -46,6 +47,10 @@ MEMBER_COLUMNS = (
 )
 COLUMNS = ("verified_at", "joined_at", "hidden", "withheld", *MEMBER_COLUMNS)
 SCORE_COLUMNS = ("value_now", "at_now", "value_before", "at_before")
+
+RANKINGS = Counter(
+    "groupsite_rankings_total", "Rankings by source: kept, waited for, or read anew", "source"
+)
 
 OwnScore = tuple[int, datetime] | None
 
@@ -191,6 +196,7 @@ class Recent(Generic[Made]):
         after the other they would wait for a locked table for as long as they are many.
         """
         if (found := self._find(key, version, now, fits)) is not None:
+            RANKINGS.count("kept")
             return found
         with self._lock:
             maker = self._makers.setdefault(key, _Maker())
@@ -198,7 +204,9 @@ class Recent(Generic[Made]):
             if maker.failure:
                 raise maker.failure
             if (found := self._find(key, version, now, fits)) is not None:
+                RANKINGS.count("waited")
                 return found
+            RANKINGS.count("read")
             try:
                 made = make()
                 self._keep(key, _Kept(made, version, now, self._size(made)))

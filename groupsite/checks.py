@@ -18,6 +18,7 @@ from .reports import problem_with
 WEAK_PREFIX = "django-insecure-"
 MIN_LENGTH = 50
 MIN_UNIQUE = 5
+LEAST_TOKEN = 20  # characters of METRICS_TOKEN
 
 # `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are anyone's.
 ANYONES_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
@@ -182,6 +183,23 @@ def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         "pip install --require-hashes -r requirements/sentry.txt"
     )
     return [Error(problem, hint, id="groupsite.E009")]
+
+
+@register
+def metrics(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that a METRICS_TOKEN cannot be guessed, and that there is what counts."""
+    token = settings.METRICS_TOKEN
+    if token and len(token) < LEAST_TOKEN:
+        hint = (
+            "Make one and keep it secret 生成一个并妥善保管: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(30))'"
+        )
+        return [Error("METRICS_TOKEN is too short.", hint, id="groupsite.E020")]
+    if token and not find_spec("prometheus_client"):
+        hint = "pip install --require-hashes -r requirements/metrics.txt 请安装 metrics 依赖。"
+        text = "METRICS_TOKEN is set, but not the package prometheus-client."
+        return [Error(text, hint, id="groupsite.E021")]
+    return []
 
 
 @register(deploy=True)

@@ -90,6 +90,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "OPERATOR_TOTP": "False",
         "THROTTLES": "",
         "SENTRY_DSN": "",
+        "METRICS_TOKEN": "",
         "LINK_MAX_AGE": str(LINK_HOURS * 3600),
         "SIGN_IN_COMMAND": SIGN_IN,
         "LOG_LEVEL": "WARNING",

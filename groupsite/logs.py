@@ -26,7 +26,8 @@ NAMES = r"""
     (?: secret (?: _?access )? (?: _?key )? | (?: access | api | field | server ) _? keys?
       | session _? (?: key | id ) | (?: encoding _? )? aes _? key | token s? | ticket | signature
       | credential | nick _? name | password | passwd | encrypted _? data | openid | unionid
-      | (?<! [a-z0-9_] ) (?: js_ )? code )
+      | raw _? data | cloud _? id | phone _? number | echostr
+      | (?<! [a-z0-9_] ) (?: (?: js_ )? code | iv | nonce ) )
 """
 SECRET_NAME = re.compile(rf"(?ix) .* {NAMES}")
 

@@ -27,6 +27,7 @@ from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
 from core.database import database_is_away, ring_for
 from core.limits import client_address
+from core.metrics import Histogram
 
 from .api import answer
 from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable, of_status
@@ -37,13 +38,20 @@ WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
 
 GIVEN_ID = re.compile(r"[0-9A-Za-z_-]{8,32}")  # an attempt keeps 32 characters of it
 
-PROBES = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz", "/metrics")  # asked by machines, of one machine
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 logger = logging.getLogger("groupsite.request")
 
 DATABASE_AWAY = "groupsite.database_away"
+
+REQUESTS = Histogram(
+    "groupsite_request_seconds", "Requests answered, by route", "route", "method", "status"
+)
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+# What says more than its class: who asks too often; who or what else is away.
+OWN_STATUS = {429, 503}
 
 # What no page of ours needs, and no page that slips in may use.
 PERMISSIONS_POLICY = ", ".join(
@@ -77,7 +85,9 @@ class RequestLogMiddleware:
         start = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-ID"] = request_id.get()
-        facts = _facts(request, response) | {"ms": round(1000 * (time.perf_counter() - start), 1)}
+        seconds = time.perf_counter() - start
+        facts = _facts(request, response) | {"ms": round(1000 * seconds, 1)}
+        REQUESTS.observe(seconds, *_labels(facts))
         logger.info("%(method)s %(route)s %(status)s", facts, extra=facts)
         return response
 
@@ -97,6 +107,13 @@ def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
         "bytes": None if response.streaming else len(response.content),
         "client": client_address(request),
     }
+
+
+def _labels(facts: dict[str, Any]) -> tuple[str, str, str]:
+    """Return route, method and class of status, of which there are only so many."""
+    method, status = str(facts["method"]), facts["status"]
+    kind = str(status) if status in OWN_STATUS else f"{status // 100}xx"
+    return facts["route"], method if method in METHODS else "other", kind
 
 
 class SecurityHeadersMiddleware(SecurityMiddleware):

@@ -1,4 +1,5 @@
-"""Middleware that only pages of the console need: nothing below /api/ or /g/ has a session.
+"""Middleware that only pages of the console need: nothing below /api/ or /g/ has a session, nor
+has /metrics.
 
 The API knows its callers by `Authorization` alone, and a member's page its reader by the link.
 """
@@ -11,7 +12,7 @@ from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest
 from django_otp import middleware as otp
 
-WITHOUT_SESSION = ("/api/", "/g/")
+WITHOUT_SESSION = ("/api/", "/g/", "/metrics")
 
 
 class PageMiddleware:

@@ -1,7 +1,6 @@
 """Error reports to Sentry, or to anything that speaks its protocol: without personal data."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from .logs import SECRET_NAME, redact
 
@@ -39,12 +38,14 @@ def start(dsn: str) -> None:
 
 def clean(event: Any, hint: Any) -> Any:
     """Return a report without what may be secret or personal: Sentry's `before_send`."""
-    request = event.get("request", {})
-    event["request"] = {
-        "method": request.get("method", ""),
-        "url": urlsplit(request.get("url", "")).path,
-    }
+    # The route as the SDK has it. A path may hold an id, and it takes that where there is no route.
+    is_route = event.get("transaction_info", {}).get("source") == "route"
+    route = event["transaction"] = event.get("transaction", "") if is_route else ""
+    event["request"] = {"method": event.get("request", {}).get("method", ""), "url": route}
     event.pop("user", None)
+    # What a line was made of stands there without its names; the line itself is redacted by them.
+    event.get("logentry", {}).pop("params", None)
+    event.get("extra", {}).pop("sys.argv", None)  # of a command: names of operators and files
     return redacted(event)
 
 

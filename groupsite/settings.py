@@ -307,7 +307,7 @@ if S3_BUCKET and find_spec("boto3"):
 # Security
 
 SECURE_SSL_REDIRECT = NUM_PROXIES > 0
-SECURE_REDIRECT_EXEMPT = [r"^api/", r"^livez$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^api/", r"^livez$", r"^readyz$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
@@ -418,3 +418,5 @@ LOGGING = {
 DEFAULT_EXCEPTION_REPORTER_FILTER = "groupsite.logs.ReportFilter"
 
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")

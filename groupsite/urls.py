@@ -26,7 +26,7 @@ from groups import server_api as server
 from groups.views import member_page, verification_file
 from wechat.crypto import OPAQUE_ID
 
-from . import documents, views
+from . import documents, monitoring, views
 
 
 class OpaqueIdConverter:
@@ -111,6 +111,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("livez", views.livez),
     path("readyz", views.readyz),
+    path("metrics", monitoring.metrics),
     path("favicon.ico", views.favicon),
     path("", views.home),
     path("llms.txt", documents.llms_txt),

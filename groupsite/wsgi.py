@@ -7,12 +7,14 @@ from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from core import metrics
 from core.database import bound_requests
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupsite.settings")
 
 application = get_wsgi_application()
 bound_requests()
+metrics.begin()
 call_command("check")
 connections.close_all()  # which `check` has opened: processes that are forked must not share them
 

@@ -18,6 +18,8 @@ TRIALS = {
     "forgery": "three ways into groups that WeChat did not name",
     "kills": "application and database killed under load: no acknowledged write lost or doubled",
     "faults": "WeChat, Redis, disk and clock fail: documented answers, and well again soon",
+    "alerts": "each alert of deploy/monitoring/ is fired by its fault, and none with nothing wrong",
+    "container": "the commands of Dockerfile and compose.yml, without an engine",
     "mutants": "deliberate faults in the code: each is found by the tests",
 }
 HOME = Path(__file__).resolve().parent.parent / "var" / "prove"

@@ -37,6 +37,7 @@ os.environ |= {
     "OPERATOR_TOTP": "False",
     "THROTTLES": "",
     "SENTRY_DSN": "",
+    "METRICS_TOKEN": "",
 }
 for _name in (
     "WATERMARK_MAX_AGE",

@@ -1,6 +1,5 @@
 """What is logged and what an error tracker gets: which request, whose, what; and no secret."""
 
-import gzip
 import json
 import logging
 import os
@@ -8,10 +7,8 @@ import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +22,7 @@ from groupsite.logs import JsonFormatter, redact
 from tests.cast import FAMILY, TIME, Person, fault
 from tests.servers import SERVER, Caller, Site, scratch_database, serving, wait_for
 from tests.settings import APP_ID
+from tests.tracker import Tracker, tracking
 from wechat.sandbox import Phone, Sandbox
 
 pytestmark = pytest.mark.no_service
@@ -277,6 +275,12 @@ def test_every_part_of_a_line_is_redacted(log_output: StringIO) -> None:
 # Error reports
 
 
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    with tracking() as tracker:
+        yield tracker
+
+
 CRASHING = f"""
 import django
 django.setup()
@@ -288,43 +292,6 @@ def crash(*args, **kwargs):
 accounts.api.MeView.put = accounts.models.encrypt = groups.views.ranking_context = crash
 {SERVER}
 """
-
-
-class Tracker(ThreadingHTTPServer):
-    """A server in place of Sentry that keeps the events posted to it."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), TrackerHandler)
-        self.events: list[dict[str, Any]] = []
-        self.bodies: list[str] = []
-        self.dsn = f"http://{'0' * 32}@127.0.0.1:{self.server_port}/1"
-
-
-class TrackerHandler(BaseHTTPRequestHandler):
-    server: Tracker
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.bodies.append(body.decode())
-        parts = [json.loads(line) for line in body.decode().splitlines() if line]
-        self.server.events += [part for part in parts if "exception" in part]
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def tracker() -> Iterator[Tracker]:
-    with Tracker() as tracker:
-        Thread(target=tracker.serve_forever, daemon=True).start()
-        yield tracker
-        tracker.shutdown()
 
 
 def test_an_unhandled_error_is_reported_without_a_secret_or_a_person(

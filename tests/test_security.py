@@ -785,6 +785,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "sign-in/{}/{}/"): (410,) * 6,
     ("GET", "livez"): ANYONE,
     ("GET", "readyz"): ANYONE,
+    ("GET", "metrics"): (404,) * 6,
     ("GET", ""): (302,) * 6,
     ("GET", "llms.txt"): ANYONE,
     ("GET", "{}.md"): ANYONE,

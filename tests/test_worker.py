@@ -61,6 +61,7 @@ NOT_NEEDED = {
     "drf_spectacular.plumbing",
     "redis",
     "rest_framework.test",
+    "prometheus_client",
     "sentry_sdk",
     "unittest",
     "wechat.sandbox",

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.util import Timeout
 
 from core.limits import Count, Limit, limiter
+from core.metrics import Histogram
 
 from .alarms import ring_for
 from .crypto import decode_session_key, is_opaque_id, json_object
@@ -41,6 +42,10 @@ MAX_ANSWER = 64 * 1024  # bytes
 RENEW_EARLY = 300  # seconds
 # WeChat's own limits on renewals by force: one in 30 seconds, 20 a day.
 FORCED_RENEWALS = (Limit(1, 30), Limit(20, 86_400))
+
+CALLS = Histogram(
+    "groupsite_wechat_call_seconds", "Calls that WeChat was sent, by result", "call", "result"
+)
 
 PROFILE, PICTURE, VERSION = 1, 2, 2  # `scene`, `media_type` and `version` of content safety
 
@@ -225,14 +230,27 @@ class Client:
         WeChatError, by `deadline` at the latest.
         """
         try:
-            return self._send(deadline, path, query, body)
+            return self._attempt(deadline, path, query, body)
         except WeChatError as error:
             pause = random.uniform(0.05, 0.15)
             harmless = error.errcode == BUSY or error.reason in {UNREACHABLE, PROXY}
             if not harmless or time.monotonic() + pause >= deadline:
                 raise
         time.sleep(pause)
-        return self._send(deadline, path, query, body)
+        return self._attempt(deadline, path, query, body)
+
+    def _attempt(
+        self, deadline: float, path: str, *sent: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Send it once, and count how that ends."""
+        start, result = time.monotonic(), "ok"
+        try:
+            return self._send(deadline, path, *sent)
+        except WeChatError as error:
+            result = error.counted_as
+            raise
+        finally:
+            CALLS.observe(time.monotonic() - start, path.rpartition("/")[2], result)
 
     def _send(
         self,

@@ -38,6 +38,12 @@ class WeChatError(Exception):
         return self.reason if self.errcode is None else str(self.errcode)
 
     @property
+    def counted_as(self) -> str:
+        """Return the cause, as metrics name it: numbers that WeChat's tables do not have as one."""
+        known = self.errcode is None or self.errcode in BY_ERRCODE or self.errcode in FAULTS
+        return self.cause if known else "other"
+
+    @property
     def facts(self) -> dict[str, str]:
         """Return `rid` and `address` where known, for WeChat's support and for operators."""
         facts = {"rid": self.rid, "address": self.address}
@@ -86,6 +92,9 @@ class UnavailableError(WeChatError):
 
 
 BUSY = -1
+
+# Of an app's set-up or quota: appid, secret, address, frozen, confirmation, quota, frozen account.
+FAULTS = {BUSY, 40013, 40125, 40164, 40243, 45009, 50007, 89503}
 
 BY_ERRCODE: Mapping[int, type[WeChatError]] = {
     40029: InvalidCodeError,

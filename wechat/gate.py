@@ -17,6 +17,7 @@ from django.conf import settings
 
 from core.database import hand_back_connection
 from core.gates import Crowded, Gate
+from core.metrics import Counter, Gauge
 
 from .alarms import OUTAGE
 from .errors import UnavailableError
@@ -27,6 +28,15 @@ REST = 2.0  # seconds from a failure to the next probe of an open breaker
 
 CROWDED, RESTING = "crowded", "resting"  # the `reason` of a call that was not made
 AWAY = {"unreachable", "proxy", "timeout", "broken", "http"}  # reasons for which the breaker opens
+
+
+IN_FLIGHT = Gauge("groupsite_wechat_calls_in_flight", "Calls to WeChat under way")
+NOT_MADE = Counter(
+    "groupsite_wechat_calls_not_made_total", "Calls to WeChat that were refused here", "reason"
+)
+BREAKERS_OPEN = Gauge(
+    "groupsite_wechat_breakers_open", "Processes that make no calls, since WeChat is away"
+)
 
 
 class Breaker:
@@ -74,12 +84,16 @@ class Breaker:
         with self._lock:
             if probed:
                 self._probing = False
+            was_open = self._is_open()
             self._failures = self._failures + 1 if failed else 0
             if self._is_open():
                 self._probe_at = time.monotonic() + REST
+            if self._is_open() != was_open:
+                BREAKERS_OPEN.add(-1 if was_open else 1)
 
 
 def _refusal(reason: str) -> UnavailableError:
+    NOT_MADE.count(reason)
     return UnavailableError("The call to WeChat was not made", reason=reason)
 
 
@@ -114,4 +128,5 @@ def one_call(base_url: str, *, is_urgent: bool = False) -> Iterator[None]:
         except Crowded:
             raise _refusal(CROWDED) from None
         held.enter_context(breaker.watch())
+        held.enter_context(IN_FLIGHT.one_more())
         yield

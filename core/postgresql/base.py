@@ -3,7 +3,17 @@
 import select
 from typing import Any
 
+from django.conf import settings
 from django.db.backends.postgresql import base
+
+from core.metrics import Gauge, Histogram
+
+CONNECTIONS = Gauge(
+    "groupsite_database_connections",
+    "Connections of the pools: used, waited for, and the most there may be",
+    "state",
+)
+WAIT = Histogram("groupsite_database_wait_seconds", "Waits for a connection of the pool")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -15,6 +25,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection of the pool. Raises OperationalError where there is none in time."""
+        if not self.pool:
+            return self._find_connection(conn_params)
+        CONNECTIONS.set(settings.DATABASE_POOL, "most")
+        with CONNECTIONS.one_more("waiting"), WAIT.timed():
+            connection = self._find_connection(conn_params)
+        CONNECTIONS.add(1, "used")
+        return connection
+
+    def _close(self) -> Any:
+        if self.pool and self.connection is not None:
+            CONNECTIONS.add(-1, "used")
+        return super()._close()  # type: ignore[misc]  # not in the stubs
+
+    def _find_connection(self, conn_params: dict[str, Any]) -> Any:
         pool: Any = self.pool
         if pool and not pool.get_stats()["pool_size"]:  # at the start, and while it is away
             self.Database.connect(**conn_params).close()
