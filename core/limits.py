@@ -19,6 +19,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from .gateway import cloud_caller
+
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -388,10 +390,14 @@ def limiter() -> Limiter:
 def client_address(request: HttpRequest) -> str:
     """Return where a request comes from: an IPv4 address, or the /64 of an IPv6 one.
 
+    Behind WeChat's private gateway all have its address: there each person counts for themselves.
+
     With proxies, the entry of X-Forwarded-For that the outermost of ours has added, the
     NUM_PROXIES-th from the right; what stands left of it is the client's own invention. Without
     such an entry, the address of the peer.
     """
+    if person := cloud_caller(request):
+        return f"{person.app_id} {person.openid}"
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     given = forwarded[-settings.NUM_PROXIES :] if settings.NUM_PROXIES > 0 else []
     client = _address(given[0]) if len(given) == settings.NUM_PROXIES > 0 else None
