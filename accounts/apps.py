@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Members")
 
     def ready(self) -> None:
-        from . import causes, checks  # noqa: F401
+        from . import causes, checks, examinations  # noqa: F401

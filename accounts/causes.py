@@ -9,6 +9,7 @@ from django.utils.translation import pgettext_lazy
 from audit.attempts import AttemptKind
 from audit.attempts import register as register_kinds
 from audit.causes import Cause, register
+from wechat.alarms import BY_ERRCODE, OTHER
 
 LOGIN = AttemptKind(
     "login",
@@ -66,56 +67,9 @@ register(
         _("WeChat was busy, twice in a row."),
         _("Try again. If it lasts, give WeChat's support the rid."),
     ),
-    Cause(
-        "40013",
-        "wechat_unavailable",
-        _("WeChat knows no such appid."),
-        _("Copy the AppID from mp.weixin.qq.com → Development settings into WECHAT_APPS."),
-    ),
-    Cause(
-        "40125",
-        "wechat_unavailable",
-        _("The AppSecret is wrong: mistyped, another mini-program's, or reset since."),
-        _(
-            "Reset it at mp.weixin.qq.com → Development settings, write it into WECHAT_APPS, "
-            "and restart."
-        ),
-    ),
-    Cause(
-        "40243",
-        "wechat_unavailable",
-        _("The AppSecret is frozen."),
-        _("Unfreeze it at mp.weixin.qq.com → Development settings."),
-    ),
-    Cause(
-        "40164",
-        "wechat_unavailable",
-        _("This server's address is not on the mini-program's IP whitelist."),
-        _("Add the address at mp.weixin.qq.com → Development settings → IP whitelist."),
-    ),
-    Cause(
-        "89503",
-        "wechat_unavailable",
-        _("WeChat wants the account's administrator to confirm calls from this server."),
-        _("Let the administrator confirm WeChat's message on their phone, then try again."),
-    ),
-    Cause(
-        "45009",
-        "wechat_unavailable",
-        _("The day's quota of this call is used up."),
-        _("Find out what calls so often; the quota is back tomorrow."),
-    ),
-    Cause(
-        "50007",
-        "wechat_unavailable",
-        _("WeChat has frozen this mini-program's account."),
-        _("See the notices at mp.weixin.qq.com."),
-    ),
-    Cause(
-        "wechat_other",
-        "wechat_unavailable",
-        _("WeChat refused for another reason of its own."),
-        _("Look the errcode up among WeChat's global return codes; its support wants the rid."),
+    *(
+        Cause(alarm.key, "wechat_unavailable", alarm.means, alarm.todo)
+        for alarm in (*BY_ERRCODE.values(), OTHER)
     ),
     Cause(
         "unreachable",

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from .avatars.storage import FOLDER
+
 
 @register
 def avatars_can_be_kept(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
@@ -40,10 +42,14 @@ def _bucket_has_a_library() -> list[CheckMessage]:
 
 
 def _directory_is_writable(root: Path) -> list[CheckMessage]:
-    """Check that it can be written, or created; a developer's is created on the first upload."""
-    existing = next(path for path in (root, *root.absolute().parents) if os.path.exists(path))
+    """Check that it can be written, or created; a developer's is created on the first upload.
+
+    The folder in it may be another's, if someone else once uploaded or restored something.
+    """
+    folder = root / FOLDER
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     ready = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    if ready or (settings.DEBUG and existing != root):
+    if ready or (settings.DEBUG and existing not in {root, folder}):
         return []
     hint = (
         "Let the service's user write there, or set MEDIA_ROOT or S3_BUCKET. "

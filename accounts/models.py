@@ -1,6 +1,5 @@
 """Members, their credentials, and what outlives them."""
 
-import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audit import attempts
+from core.alarms import alarm
 from core.database import columns_of, fetch_prepared, row_of
 from core.fields import OpaqueIdField
 from core.vault import decrypt, digest_of, encrypt
@@ -35,8 +35,6 @@ from .avatars.storage import SMALL, avatar_path, random_key
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField
 from .review import Reviewed, SetAtField, StateField
-
-logger = logging.getLogger(__name__)
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)
@@ -432,12 +430,19 @@ class AvatarCheck(models.Model):
         return self.trace_id
 
 
+TOMBSTONES_CLOSED = alarm(
+    "tombstone_key",
+    _("A tombstone key does not open, so blocks of deleted accounts have no effect."),
+    _("Put the key that it was encrypted with back at the end of FIELD_KEYS, and restart."),
+)
+
+
 class TombstoneKeyManager(models.Manager["TombstoneKey"]):
     def texts(self) -> list[str]:
         """Return the keys that FIELD_KEYS opens, the oldest first; one is made if there is none."""
         stored = [decrypt(row.sealed) for row in self.order_by("pk")]
         if None in stored:
-            logger.error("A tombstone key does not open: put its key back into FIELD_KEYS.")
+            TOMBSTONES_CLOSED.ring()
         texts = [text for text in stored if text]
         if not texts:
             texts = [secrets.token_urlsafe(32)]

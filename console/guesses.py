@@ -55,7 +55,7 @@ class GuessLimitMiddleware:
             response.set_signed_cookie(
                 KNOWN_DEVICE,
                 "known",
-                salt=_digest(request.user.get_username()),
+                salt=digest_of_name(request.user.get_username()),
                 max_age=KNOWN_FOR,
                 path=reverse("admin:index"),
                 secure=settings.SESSION_COOKIE_SECURE,
@@ -75,6 +75,8 @@ class GuessLimitMiddleware:
         if not (wait := limiter().wait(counts)):
             _counted.set(tuple(counts))
             return None
+        facts = who_and_where(request, name)
+        logger.warning("Too many wrong passwords or codes for the console.", extra=facts)
         context = {"minutes": ceil(wait / 60), "command": settings.SIGN_IN_COMMAND}
         page = render(request, "429_guesses.html", context, status=429)
         page["Retry-After"] = str(ceil(wait))
@@ -85,7 +87,9 @@ class GuessLimitMiddleware:
 def keep_guess(sender: Any, request: Any = None, **kwargs: Any) -> None:
     """Keep the count of a wrong password (Django's signal) or code (the console sends it too)."""
     if request is not None:
-        logger.warning("A wrong password or code for the console.")
+        name = str(kwargs.get("credentials", {}).get("username", ""))
+        facts = who_and_where(request, name)
+        logger.warning("A wrong password or code for the console.", extra=facts)
         _counted.set(())
 
 
@@ -97,7 +101,7 @@ def _view_of(request: HttpRequest) -> str | None:
 
 def _counts(request: HttpRequest, username: str) -> list[Count]:
     """Return the counts of a guess at the password or code of that name."""
-    name, address = _digest(username), client_address(request)
+    name, address = digest_of_name(username), client_address(request)
     identities = {"guess": f"{name} {address}", "guess-address": address}
     if request.get_signed_cookie(KNOWN_DEVICE, "", salt=name, max_age=KNOWN_FOR) != "known":
         identities["guess-name"] = name
@@ -107,7 +111,14 @@ def _counts(request: HttpRequest, username: str) -> list[Count]:
     ]
 
 
-def _digest(username: str) -> str:
-    """Return a digest of a name in any spelling, of any length: Redis does not hold the name."""
+def who_and_where(request: HttpRequest, username: str) -> dict[str, str]:
+    """Return what a log line about a sign-in has: a digest of the name, and the address."""
+    digest = digest_of_name(username)[:16] if username else ""
+    return {"operator": digest, "client": client_address(request)}
+
+
+def digest_of_name(username: str) -> str:
+    """Return a digest of a name in any spelling, of any length: neither Redis nor the log holds the
+    name, which may be a password typed into the wrong field."""
     spelling = unicodedata.normalize("NFKC", username).strip().casefold()
     return salted_hmac(f"{__name__}.guess", spelling).hexdigest()

@@ -1,5 +1,7 @@
 """One-time sign-in links for operators, so that there is never a default password."""
 
+import logging
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
@@ -15,6 +17,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from audit.actors import Actor
+
+from .guesses import who_and_where
+
+logger = logging.getLogger(__name__)
 
 
 class SignInTokenGenerator(PasswordResetTokenGenerator):
@@ -43,6 +49,13 @@ def sign_in_path(operator: User, moment: int | None = None) -> str:
     return reverse("sign-in", args=[operator.pk, sign_in_tokens.token_of(operator, made)])
 
 
+def note_sign_in(request: HttpRequest, operator: User, way: str) -> None:
+    """Record a sign-in in the audit, and log it with a digest of the name and the address."""
+    Actor(operator).record("sign_in", operator, way=way)
+    facts = who_and_where(request, operator.get_username())
+    logger.info("An operator signed in.", extra=facts | {"way": way})
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
@@ -53,12 +66,15 @@ def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
             User.objects.select_for_update().filter(pk=pk, is_active=True, is_staff=True).first()
         )
         if operator is None or not sign_in_tokens.check_token(operator, token):
+            name = operator.get_username() if operator else ""
+            facts = who_and_where(request, name)
+            logger.warning("A sign-in link that does not work, or no more.", extra=facts)
             context = {"usable": False, "command": settings.SIGN_IN_COMMAND}
             return render(request, "console/sign_in.html", context, status=410)
         if request.method != "POST":
             return render(request, "console/sign_in.html", {"usable": True, "operator": operator})
         login(request, operator)
-        Actor(operator).record("sign_in", operator, way="link")
+        note_sign_in(request, operator, "link")
     if not operator.has_usable_password():
         text = _("You have no password yet: without one each sign-in needs a new link.")
         url, label = reverse("admin:password_change"), _("Set a password")

@@ -24,6 +24,7 @@ from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
+from .sign_in import note_sign_in
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -65,8 +66,7 @@ class ConsoleSite(admin.AdminSite):
             return HttpResponseRedirect(f"{reverse('console-otp')}?{wanted}")
         response = super().login(request, extra_context)
         if request.method == "POST" and response.status_code == 302:
-            operator = operator_of(request)
-            Actor(operator).record("sign_in", operator, way="password")
+            note_sign_in(request, operator_of(request), "password")
         return response
 
     def password_change(

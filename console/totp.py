@@ -35,6 +35,7 @@ from core.vault import decrypt, encrypt
 
 from .models import SecondFactor, new_key
 from .redirects import next_url
+from .sign_in import note_sign_in
 
 ENROLMENT = "enrolment"  # where a session keeps the key that is being enrolled, sealed
 
@@ -146,7 +147,7 @@ def _let_in(
     request.session.pop(ENROLMENT, None)
     request.session.cycle_key()
     remember_factor(request, factor)
-    Actor(operator).record("sign_in", operator, way=way)
+    note_sign_in(request, operator, way)
     if codes:
         return _page(request, "codes", codes=map(_in_fours, codes), next=_next_url(request))
     return HttpResponseRedirect(_next_url(request))

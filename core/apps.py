@@ -6,7 +6,7 @@ class CoreConfig(AppConfig):
     name = "core"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from . import checks, examinations  # noqa: F401
         from .database import keep_sqlite_open
 
         connection_created.connect(keep_sqlite_open)

@@ -2,6 +2,7 @@
 connection to others, how many rows are written at once, and what an SQLite file needs."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,11 +15,15 @@ from django.db import (
     DEFAULT_DB_ALIAS,
     InterfaceError,
     OperationalError,
+    ProgrammingError,
     connections,
     models,
     transaction,
 )
 from django.db.utils import load_backend
+from django.utils.translation import gettext_lazy as _
+
+from .alarms import alarm
 
 POOL_RETRY = 1  # seconds for which a pool tries to replace a connection it has lost
 
@@ -126,6 +131,35 @@ def snapshot() -> Iterator[None]:
 def database_is_away(error: BaseException | None) -> bool:
     """Return whether the database could not be reached, was lost, locked or too busy."""
     return isinstance(error, OperationalError | InterfaceError)
+
+
+AWAY = alarm(
+    "database",
+    _("The database did not answer, or not in time."),
+    _("See whether it runs, and has room on its disk and connections left: manage.py doctor."),
+)
+BEHIND = alarm(
+    "migrations", _("The database lacks a migration of this code."), _("Run manage.py migrate.")
+)
+# How PostgreSQL, MariaDB with MySQL, and SQLite say that a table or a column is not there.
+NO_SUCH = ("42P01", "42703", 1146, 1054)
+NO_SUCH_WORDS = re.compile(r"no such (table|column)|has no column named")
+
+
+def schema_is_behind(error: BaseException | None) -> bool:
+    """Return whether the database said that it has no such table or column."""
+    if not isinstance(error, OperationalError | ProgrammingError):
+        return False
+    said = (getattr(error.__cause__, "sqlstate", None), *error.args[:1])
+    return any(each in NO_SUCH for each in said) or bool(NO_SUCH_WORDS.match(str(error)))
+
+
+def ring_for(error: BaseException | None) -> None:
+    """Ring the alarm for an error of the database that only an operator can fix."""
+    if schema_is_behind(error):
+        BEHIND.ring(error=error)
+    elif database_is_away(error):
+        AWAY.ring()
 
 
 def hand_back_connection() -> None:

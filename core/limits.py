@@ -18,10 +18,18 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
 
+from .alarms import alarm
 from .gateway import cloud_caller
 
 logger = logging.getLogger(__name__)
+
+AWAY = alarm(
+    "redis",
+    _("Redis is away, so each process throttles by itself."),
+    _("See whether it runs and is reachable: manage.py doctor."),
+)
 
 Answer = TypeVar("Answer")
 
@@ -371,7 +379,7 @@ class Limiter:
             is_news, self._redis_away = not self._redis_away, True
             self._ask_redis_at = time.monotonic() + REDIS_PAUSE
         if is_news:
-            logger.error("Redis is away, so each process throttles by itself: %s", error)
+            AWAY.ring(facts={"error": error})
 
 
 limiter_on = cache(Limiter)
@@ -387,17 +395,22 @@ def limiter() -> Limiter:
 # Addresses
 
 
+def sender_of(request: HttpRequest) -> str:
+    """Return what is counted for a request whose caller is not known yet: its address.
+
+    Behind WeChat's private gateway all have the gateway's: there each person counts for themselves.
+    """
+    person = cloud_caller(request)
+    return f"{person.app_id} {person.openid}" if person else client_address(request)
+
+
 def client_address(request: HttpRequest) -> str:
     """Return where a request comes from: an IPv4 address, or the /64 of an IPv6 one.
-
-    Behind WeChat's private gateway all have its address: there each person counts for themselves.
 
     With proxies, the entry of X-Forwarded-For that the outermost of ours has added, the
     NUM_PROXIES-th from the right; what stands left of it is the client's own invention. Without
     such an entry, the address of the peer.
     """
-    if person := cloud_caller(request):
-        return f"{person.app_id} {person.openid}"
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     given = forwarded[-settings.NUM_PROXIES :] if settings.NUM_PROXIES > 0 else []
     client = _address(given[0]) if len(given) == settings.NUM_PROXIES > 0 else None

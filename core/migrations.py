@@ -6,16 +6,34 @@ databases they do what Django's do. A migration that ended in the middle can be 
 """
 
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import NotSupportedError, models
+from django.db import NotSupportedError, connection, models
 from django.db.migrations import operations
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor as Editor
     from django.db.migrations.state import ProjectState
+
+
+def missing_migrations() -> list[str]:
+    """Return the migrations of the code that the database lacks, in one query.
+
+    Raises an error of the database that does not answer, or has no tables at all.
+    """
+    applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
+    return sorted(".".join(name) for name in _migrations() - set(applied))
+
+
+@cache
+def _migrations() -> set[tuple[str, str]]:
+    """Return the migrations of the code, as app and name."""
+    return set(MigrationLoader(None).disk_migrations)
 
 
 class AddIndex(operations.AddIndex):

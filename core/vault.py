@@ -7,6 +7,15 @@ import hashlib
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from .alarms import alarm
+
+CLOSED = alarm(
+    "field_keys",
+    _("A stored secret does not open with any key of FIELD_KEYS."),
+    _("Put the key that it was encrypted with back at the end of FIELD_KEYS, and restart."),
+)
 
 
 class InvalidFieldKey(ValueError):
@@ -41,6 +50,7 @@ def decrypt(stored: str) -> str | None:
     try:
         return vault().decrypt(stored.encode()).decode()
     except InvalidToken:
+        CLOSED.ring()
         return None
 
 

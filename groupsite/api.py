@@ -17,7 +17,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
 from core.context import request_id
-from core.database import database_is_away
+from core.database import database_is_away, ring_for
 from wechat.errors import WeChatError
 
 from .errors import ServerError, TooLarge, as_api_exception
@@ -62,6 +62,7 @@ def _refuse_constant(name: str) -> None:
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """Turn an exception into an answer: DRF's EXCEPTION_HANDLER, the one place that does."""
     refusal = as_api_exception(error)
+    ring_for(error)
     if isinstance(refusal, ServerError):
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
     elif isinstance(error, WeChatError):

@@ -8,7 +8,7 @@ class GroupsiteConfig(AppConfig):
     name = "groupsite"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from . import checks, examinations  # noqa: F401
 
         # If there is a problem, a check says so and nothing is served.
         if settings.SENTRY_DSN and not reports.problem_with(settings.SENTRY_DSN):

@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
 
 from console.exports import MOST_DOWNLOADS
-from core.limits import SharedCounts, limits_in
+from core.limits import DEFAULTS, SharedCounts, limits_in
 
 from .reports import problem_with
 
@@ -23,7 +23,7 @@ MIN_UNIQUE = 5
 # `.example.com` is one site's domains; `.com`, `.com.cn` and `*` are anyone's.
 ANYONES_HOSTS = re.compile(r"\*|\.((com|net|org|gov|edu|ac|co)\.)?[^.]*", re.IGNORECASE)
 
-THREADS = 16  # of a process, as docs/deploy.md recommends
+WORKERS, THREADS = 2, 16  # as gunicorn.conf.py has them
 
 # Settings that count something, and the least they can be.
 LEAST = {
@@ -34,6 +34,13 @@ LEAST = {
     "WATERMARK_MAX_AGE": 1,
     "MEMBERSHIP_PROOF_DAYS": 1,
     "LINK_MAX_AGE": 1,
+}
+
+# The most that makes sense of those that say how old something may be.
+MOST = {
+    "WATERMARK_MAX_AGE": 24 * 3600,
+    "MEMBERSHIP_PROOF_DAYS": 366,
+    "LINK_MAX_AGE": 31 * 24 * 3600,
 }
 
 
@@ -156,6 +163,33 @@ def numbers(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     ]
 
 
+@register(deploy=True)
+def ages(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that nothing counts as proven or stays open for years."""
+    return [
+        Warning(
+            f"{name} is {getattr(settings, name)}: too long to protect anyone.",
+            f"Set it to {most} or less, or leave it out 请设为不大于 {most}，或不设置。",
+            id="groupsite.W003",
+        )
+        for name, most in MOST.items()
+        if getattr(settings, name) > most
+    ]
+
+
+@register(deploy=True)
+def throttles_are_on(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that no limit is off. THROTTLES=off never lifts those on guessing passwords."""
+    try:
+        off = sorted(set(DEFAULTS) - set(limits_in(settings.THROTTLES)))
+    except ValueError:
+        return []  # which `throttles` says
+    if not off:
+        return []
+    hint = "Leave them out of THROTTLES: off is for benchmarks 只在压测时关闭，请从中删去。"
+    return [Warning(f"These limits are off: {', '.join(off)}.", hint, id="groupsite.W004")]
+
+
 @register
 def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Check that THROTTLES can be read, and lets through what clients rely on."""
@@ -212,14 +246,10 @@ def sentry(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 def database_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Check that this machine's processes cannot ask for more connections than the database has.
 
-    As far as that can be known: the processes are those of WEB_CONCURRENCY, which Gunicorn reads,
-    else one a core, with 16 threads each. Other machines are not counted.
+    Other machines are not counted.
     """
-    there_are = _connections_of_database()
-    given = os.environ.get("WEB_CONCURRENCY", "")
-    workers = int(given) if given.isdecimal() else os.cpu_count() or 1
-    pooled = connection.vendor == "postgresql" and settings.DATABASE_POOL
-    may_be = workers * ((pooled or THREADS) + MOST_DOWNLOADS)
+    there_are = connections_granted()
+    workers, may_be = connections_wanted()
     if there_are is None or may_be <= there_are:
         return []
     hint = (
@@ -231,12 +261,34 @@ def database_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessa
     return [Warning(text, hint, id="groupsite.W002")]
 
 
-def _connections_of_database() -> int | None:
-    """Return how many connections the database gives to a site; None where it is not known."""
+def processes() -> int:
+    """Return how many processes serve: WEB_CONCURRENCY, as gunicorn.conf.py reads it."""
+    given = os.environ.get("WEB_CONCURRENCY", "")
+    return int(given) if given.isdecimal() else WORKERS
+
+
+def connections_wanted() -> tuple[int, int]:
+    """Return the number of processes, and how many connections they may open together.
+
+    Each has DATABASE_POOL of them on PostgreSQL, else one a thread, and those for downloads.
+    """
+    pooled = connection.vendor == "postgresql" and settings.DATABASE_POOL
+    return processes(), processes() * ((pooled or THREADS) + MOST_DOWNLOADS)
+
+
+def connections_granted() -> int | None:
+    """Return how many connections the database gives to a site, this role and this database.
+
+    None where that is not known.
+    """
     statement = {
-        "postgresql": "SELECT current_setting('max_connections')::int"
-        " - current_setting('superuser_reserved_connections')::int",
-        "mysql": "SELECT @@max_connections",
+        # LEAST passes over NULL.
+        "postgresql": "SELECT LEAST(current_setting('max_connections')::int"
+        " - current_setting('superuser_reserved_connections')::int,"
+        " NULLIF(rolconnlimit, -1), NULLIF(datconnlimit, -1)) FROM pg_roles, pg_database"
+        " WHERE rolname = current_user AND datname = current_database()",
+        "mysql": "SELECT LEAST(@@max_connections, IF(@@max_user_connections > 0,"
+        " @@max_user_connections, @@max_connections))",
     }.get(connection.vendor)
     if statement is None:
         return None

@@ -17,8 +17,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from wechat.checks import refuse_in_production
 from wechat.sandbox import Phone, Sandbox
 from wechat.transport import http_session
+
+refuse_in_production("groupsite.demo")
 
 APP_ID = "wxdemo0000000001"
 APP_SECRET = "the-sandbox-takes-any"  # noqa: S105

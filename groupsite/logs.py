@@ -15,7 +15,11 @@ from core.database import database_is_away
 CALENDAR = ZoneInfo("Asia/Shanghai")
 
 # Of what a caller of `logger.info(…, extra=…)` adds, that which goes into the line.
-EXTRAS = ("method", "route", "status", "ms", "bytes", "errcode", "rid")
+EXTRAS = (
+    *("method", "route", "status", "ms", "bytes", "client"),
+    *("alarm", "errcode", "rid", "address"),
+    *("operator", "way"),
+)
 
 # Names of secrets, and of what is personal: openid and unionid.
 NAMES = r"""

@@ -1,4 +1,5 @@
 import logging
+import re
 import sys
 import time
 import uuid
@@ -24,8 +25,9 @@ from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
-from core.database import database_is_away
+from core.database import database_is_away, ring_for
 from core.gateway import cloud_caller
+from core.limits import client_address
 
 from .api import answer
 from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable, of_status
@@ -33,6 +35,8 @@ from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable,
 TEXTS = {"text/css", "text/javascript", "image/svg+xml", "application/json"}
 LARGEST_BODY = MAX_BYTES + FORM_OVERHEAD  # a form with a picture
 WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
+
+GIVEN_ID = re.compile(r"[0-9A-Za-z_-]{8,32}")  # an attempt keeps 32 characters of it
 
 PROBES = ("/livez", "/readyz")
 
@@ -60,7 +64,8 @@ PERMISSIONS_POLICY = ", ".join(
 class RequestLogMiddleware:
     """Gives each request an id, in its log lines and in `X-Request-ID`, and logs its access line.
 
-    The line has the route's pattern, never the path, which may be a secret link.
+    Behind a proxy the id is the proxy's, where it gives one. The line has the route's pattern,
+    never the path, which may be a secret link.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -68,7 +73,7 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # Not reset afterwards: Django logs an error answer after the last middleware is done.
-        request_id.set(uuid.uuid4().hex)
+        request_id.set(_given_id(request) or uuid.uuid4().hex)
         caller.set(ANONYMOUS)
         start = time.perf_counter()
         response = self.get_response(request)
@@ -78,6 +83,12 @@ class RequestLogMiddleware:
         return response
 
 
+def _given_id(request: HttpRequest) -> str | None:
+    """Return the id that a proxy of ours gave the request; None for what is no id."""
+    given = request.headers.get("X-Request-ID", "") if settings.NUM_PROXIES > 0 else ""
+    return given if GIVEN_ID.fullmatch(given) else None
+
+
 def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
     match = request.resolver_match
     return {
@@ -85,6 +96,7 @@ def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
         "route": f"/{match.route}" if match else "-",
         "status": response.status_code,
         "bytes": None if response.streaming else len(response.content),
+        "client": client_address(request),
     }
 
 
@@ -224,6 +236,7 @@ def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) 
     This is the one place that sees what a view, a template or any other middleware did not catch.
     """
     error = sys.exception()
+    ring_for(error)
     if request is not None and database_is_away(error):
         request.META[DATABASE_AWAY] = True
         logger.warning("%s: %s", type(error).__name__, error)

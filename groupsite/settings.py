@@ -267,6 +267,7 @@ DATABASE_PREPARE = env.bool("DATABASE_PREPARE", default=True)
 _engine = DATABASES["default"]["ENGINE"].rpartition(".")[2]
 _options: dict[str, Any] = DATABASES["default"].setdefault("OPTIONS", {})
 if _engine == "sqlite3":
+    DATABASES["default"]["ENGINE"] = "core.sqlite"
     # WAL and IMMEDIATE together are what ends "database is locked"; either alone does not.
     # synchronous=FULL: an acknowledged write survives the machine, not only the process.
     _options |= {

@@ -1,9 +1,5 @@
-from functools import cache
-
 from django.conf import settings
-from django.db import Error, connection
-from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
+from django.db import Error
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.text import format_lazy
@@ -16,6 +12,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from core.database import BEHIND, ring_for
+from core.migrations import missing_migrations
 from core.schema import extend_schema
 
 
@@ -60,30 +58,26 @@ def livez(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Answer whether the process can work: the database answers, with all migrations of the code.
 
-    `database` is `up`, `down` or `behind`; `detail` says in words what is missing.
+    `database` is `up`, `down` or `behind`; `detail` says in words what is missing, and so does the
+    log, with what fixes it.
     """
     try:
-        applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
-        missing = _migrations() - set(applied)
-    except Error:
+        missing = missing_migrations()
+    except Error as error:
         state, detail = "down", _("The database does not answer, or has no tables.")
+        ring_for(error)
     else:
         if not missing:
             return JsonResponse({"status": "ok", "database": "up"})
-        names = ", ".join(sorted(".".join(name) for name in missing))
+        names = ", ".join(missing)
         state = "behind"
         detail = format_lazy(_("The database lacks migrations: {names}. Run migrate."), names=names)
+        BEHIND.ring(facts={"migrations": names})
     return JsonResponse(
         {"status": "unavailable", "database": state, "detail": str(detail)},
         status=503,
         json_dumps_params={"ensure_ascii": False},
     )
-
-
-@cache
-def _migrations() -> set[tuple[str, str]]:
-    """Return the migrations of the code, as app and name."""
-    return set(MigrationLoader(None).disk_migrations)
 
 
 favicon = RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg")

@@ -15,6 +15,7 @@ from django.utils import timezone, translation
 
 from audit import attempts
 from audit.models import AuditEvent
+from core.alarms import forget_alarms
 from groups import ranking
 from groups.models import Board, Group, ServerKey, VerificationFile
 from groupsite.logs import JsonFormatter
@@ -38,12 +39,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _reset_counters() -> None:
-    """Forget what another test left: throttles, watches, failures, attempts' pace, the language."""
+    """Forget what another test left: throttles, alarms, watches, failures, pace, the language."""
     translation.deactivate()  # a request's language stays with its thread until the next request
     ranking.recent.clear()
     attempts.forget_watches()
     attempts._pace = attempts._Pace()
     forget_failures()
+    forget_alarms()
     forget_counts()
 
 

@@ -85,8 +85,12 @@ BAD_CHANNELS = [
 ]
 
 
-def test_a_good_deployment_passes_every_check(tmp_path):
-    run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
+def test_a_good_deployment_passes_every_check_once_it_is_migrated(tmp_path):
+    deploy = ("check", "--deploy", "--fail-level", "WARNING")
+    run = manage(tmp_path, *deploy)
+    assert run.returncode == 1 and "core.W001" in said(run) and "migrate" in said(run)
+    assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
+    run = manage(tmp_path, *deploy)
     assert run.returncode == 0, said(run)
     assert "no issues" in said(run)
     bucket = {"S3_BUCKET": "avatars", "MEDIA_URL": "https://avatars.example.com/"}
@@ -224,6 +228,104 @@ def test_a_bucket_needs_its_library(settings, monkeypatch, library):
     [found] = run_checks()
     assert found.id == "accounts.E002"
     assert "requirements/s3.txt" in found.hint
+
+
+def test_the_folder_in_the_directory_for_avatars_is_looked_at_too(settings, tmp_path):
+    settings.MEDIA_ROOT = str(tmp_path)
+    (tmp_path / "avatars").touch()
+    assert [found.id for found in run_checks()] == ["accounts.E003"]
+
+
+DEPLOYMENT = {"core.W001", "core.W002", "groupsite.W003", "groupsite.W004"}
+
+
+def deployment_warnings() -> list[str]:
+    """Return the ids of our own warnings of `check --deploy`."""
+    found = [each for each in run_checks(include_deployment_checks=True) if each.id in DEPLOYMENT]
+    assert all(each.level == WARNING and each.hint for each in found)
+    return [str(each.id) for each in found]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "absurd", "longest"),
+    [
+        ("WATERMARK_MAX_AGE", 24 * 3600 + 1, 24 * 3600),
+        ("MEMBERSHIP_PROOF_DAYS", 2 * 365, 366),
+        ("LINK_MAX_AGE", 365 * 24 * 3600, 31 * 24 * 3600),
+    ],
+)
+def test_an_age_of_years_is_warned_of(settings, name, absurd, longest):
+    setattr(settings, name, longest)
+    assert deployment_warnings() == []
+    setattr(settings, name, absurd)
+    assert deployment_warnings() == ["groupsite.W003"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["off", "costly=off", "guess=off,login=300/minute"])
+def test_limits_that_are_off_are_warned_of(settings, text):
+    settings.THROTTLES = text
+    [found] = [each for each in run_checks(include_deployment_checks=True) if each.id in DEPLOYMENT]
+    assert found.id == "groupsite.W004"
+    assert ("guess" in found.msg) == text.startswith("guess"), "off never lifts those"
+    settings.THROTTLES = "costly=30/minute"
+    assert deployment_warnings() == []
+
+
+def test_no_other_user_may_read_what_an_sqlite_site_writes(tmp_path):
+    code = """
+import os
+os.umask(0o022)
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE things (name TEXT)")
+for each in os.scandir({folder}):
+    print(each.name, oct(each.stat().st_mode & 0o777))
+"""
+    run = manage(
+        tmp_path, "shell", "--verbosity", "0", "-c", code.replace("{folder}", repr(str(tmp_path)))
+    )
+    files = [f"db.sqlite3{ending} 0o600" for ending in ("", "-shm", "-wal")]
+    assert sorted(said(run).splitlines()) == files
+
+
+def test_an_sqlite_file_that_others_may_read_is_warned_of(tmp_path):
+    assert manage(tmp_path, "migrate", "--verbosity", "0").returncode == 0
+    (tmp_path / "db.sqlite3").chmod(0o640)
+    run = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING")
+    assert "core.W002" in said(run) and f"chmod 600 {tmp_path}" in said(run)
+
+
+SANDBOX = ("wechat.sandbox", "wechat.sandbox.server", "groupsite.demo")
+
+
+def test_sandbox_and_demo_are_not_loaded_into_a_site_in_use(tmp_path):
+    # Whatever serves is loaded: the addresses, and the API's documentation with its examples.
+    code = """
+import importlib, sys
+import groupsite.urls, groupsite.docs, groupsite.reference
+print(sorted(name for name in sys.modules if "sandbox" in name or name == "groupsite.demo"))
+for name in {names}:
+    try:
+        importlib.import_module(name)
+        print(name, "loaded")
+    except Exception as error:
+        print(name, type(error).__name__, "ALLOW_SANDBOX" in str(error))
+"""
+    shell = ("shell", "--verbosity", "0", "-c", code.replace("{names}", repr(SANDBOX)))
+    served, *refused = said(manage(tmp_path, *shell)).splitlines()
+    assert served == "[]"
+    assert refused == [f"{name} ImproperlyConfigured True" for name in SANDBOX]
+    for setting in ("ALLOW_SANDBOX", "DEBUG"):
+        _served, *loaded = said(manage(tmp_path, *shell, **{setting: "True"})).splitlines()
+        assert loaded == [f"{name} loaded" for name in SANDBOX]
+
+
+@pytest.mark.parametrize("command", ["sandbox", "seed_demo"])
+def test_their_commands_refuse_too(tmp_path, command):
+    run = manage(tmp_path, command)
+    assert run.returncode == 1 and "is not for a site in use" in run.stderr.splitlines()[-1]
 
 
 def test_the_check_does_not_create_the_directory_for_avatars(settings, tmp_path):

@@ -56,7 +56,48 @@ def test_each_request_is_one_line_with_its_user_and_status(
         "route": "/api/v1/me",
         "status": 200,
         "bytes": len(answer.content),
+        "client": "127.0.0.1",
     }
+
+
+def test_a_line_has_the_address_that_the_outermost_of_our_proxies_saw(
+    alice: Person, settings: Any, log_output: StringIO
+) -> None:
+    settings.NUM_PROXIES = 2
+    forwarded = {
+        "X-Forwarded-For": "192.0.2.1, 198.51.100.7, 10.0.0.1",
+        "X-Forwarded-Proto": "https",
+    }
+    alice.browser.get("/api/v1/me", headers=forwarded)
+    forwarded |= {"X-Forwarded-For": "2001:db8:1:2:3:4:5:6, 10.0.0.1"}
+    alice.browser.get("/api/v1/me", headers=forwarded)
+    assert [line["client"] for line in lines(log_output)] == ["198.51.100.7", "2001:db8:1:2::/64"]
+
+
+PROXYS_ID = "0f8e7d6c5b4a39281706f5e4d3c2b1a0"
+
+
+def given(id: str, log_output: StringIO) -> bool:
+    """Send an id with a request; return whether it became the request's, in header and line."""
+    answer = Browser().get("/livez", headers={"X-Request-ID": id})
+    own = answer["X-Request-ID"]
+    assert lines(log_output)[-1]["requestId"] == own and re.fullmatch(r"[\w-]{8,32}", own)
+    return own == id
+
+
+def test_the_id_of_a_trusted_proxy_is_the_requests(settings: Any, log_output: StringIO) -> None:
+    assert not given(PROXYS_ID, log_output), "without a proxy it is the client's"
+    settings.NUM_PROXIES = 1
+    assert given(PROXYS_ID, log_output) and given("edge-7_0000", log_output)
+
+
+@pytest.mark.parametrize(
+    "id",
+    ["", "short", "x" * 33, "x" * 7 + "\n", "with space", "<script>x</script>", "编号编号编号编号"],
+)
+def test_what_is_no_id_is_replaced(settings: Any, log_output: StringIO, id: str) -> None:
+    settings.NUM_PROXIES = 1
+    assert not given(id, log_output)
 
 
 def test_a_request_is_not_logged_under_the_user_before(alice: Person, log_output: StringIO) -> None:
@@ -104,7 +145,8 @@ def test_an_error_of_wechat_is_logged_with_its_errcode_and_rid(
 ) -> None:
     fault(sandbox, errcode=45009)
     assert alice.post("login", {"code": alice.phone.login()}).status_code == 503
-    line, access = lines(log_output)
+    alarm, line, access = lines(log_output)
+    assert (alarm["level"], alarm["errcode"]) == ("ERROR", 45009)
     assert (line["level"], line["appid"], line["errcode"]) == ("WARNING", APP_ID, 45009)
     assert re.fullmatch(r"[\w-]+", line["rid"]) and line["rid"] in line["message"]
     assert line["requestId"] == access["requestId"]

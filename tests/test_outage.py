@@ -400,15 +400,17 @@ def test_the_page_about_an_outage_is_in_the_readers_language(
     assert 'lang="en"' in pages["en"] and "Back in a moment" in pages["en"]
 
 
-def test_an_outage_is_logged_as_a_warning_of_one_line(
+def test_an_outage_is_logged_as_a_warning_and_once_a_minute_as_an_error(
     olga: Browser, monkeypatch: pytest.MonkeyPatch, log_output: Any
 ) -> None:
     olga.raise_request_exception = False
     monkeypatch.setattr("console.groups.rows_of", away)
-    olga.get("/groups/")
+    for _ in range(3):
+        olga.get("/groups/")
     logged = log_output.getvalue()
-    assert "OperationalError: the canary's database is locked" in logged
-    assert "Traceback" not in logged and '"ERROR"' not in logged
+    assert logged.count("OperationalError: the canary's database is locked") == 3
+    assert "Traceback" not in logged
+    assert (logged.count('"ERROR"'), logged.count('"alarm": "database"')) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from audit.models import Watch
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
 from groups.services import FOUNDING_LIMIT
+from groupsite.logs import EXTRAS
 from tests.cast import (
     DOUBTFUL,
     FAMILY,
@@ -147,6 +148,17 @@ def test_every_personal_column_is_in_the_privacy_notes() -> None:
         for field in fields:
             if field.name not in {"id", "user"}:
                 assert re.search(rf"[`.]{field.name}`", mine), f"{model.__name__}.{field.name}"
+
+
+def test_what_logs_hold_of_people_is_in_the_privacy_notes() -> None:
+    logged = re.findall(r"^\| log: `(\w+)` \|", PRIVACY.read_text(), re.MULTILINE)
+    assert logged == ["client", "userId", "operator"]
+    nothing_of_people = {
+        *("method", "route", "status", "ms", "bytes"),
+        *("alarm", "errcode", "rid", "address", "way"),
+    }
+    assert set(EXTRAS) - nothing_of_people == {"client", "operator"}
+    assert "six months" in PRIVACY.read_text() and "六个月" in PRIVACY.read_text()
 
 
 # Agreeing

@@ -38,7 +38,7 @@ from groups.serializers import (
 )
 from groupsite import demo, reference
 from tests.cast import CHINESE, Person
-from wechat.sandbox import Sandbox
+from wechat.sandbox import Sandbox, demo_envelope, open_gid_of, openid_of
 
 pytestmark = pytest.mark.no_service
 
@@ -83,6 +83,16 @@ def seeded(db: None, settings: Any) -> Iterator[Person]:
         settings.WECHAT_API_URL = sandbox.url
         call_command("seed_demo", verbosity=0)
         yield Person("demo-alice", phone=None)  # type: ignore[arg-type]
+
+
+def test_the_examples_are_what_the_demo_calls_them() -> None:
+    of_the_sandbox = (
+        open_gid_of(demo.APP_ID, "demo-chat-1"),
+        openid_of(demo.APP_ID, reference.PERSON),
+        demo_envelope(demo.APP_ID, reference.PERSON, "demo-chat-1"),
+    )
+    assert of_the_sandbox == (reference.OPEN_GID, reference.OPENID, reference.ENVELOPE)
+    assert reference.GAME == demo.GAME
 
 
 def test_each_call_is_described_in_both_languages() -> None:

@@ -1371,6 +1371,43 @@ def test_links_are_made_for_operators_only(otto: User, capsys: Any) -> None:
     assert url.startswith(f"https://example.com/sign-in/{otto.pk}/")
     assert Browser().post(urlsplit(url).path).status_code == 302
     User.objects.create_user("member")
-    for name in ("member", "unknown"):
-        with pytest.raises(CommandError, match="No active operator"):
+    User.objects.create_superuser("former", is_active=False)
+    for name in ("member", "former"):
+        with pytest.raises(CommandError, match="not an active operator"):
             call_command("sign_in_link", name)
+    with pytest.raises(CommandError, match="add --role"):
+        call_command("sign_in_link", "unknown")
+    assert User.objects.count() == 3
+
+
+def test_the_first_operator_is_made_with_the_link_and_has_no_password(
+    db: None, capsys: Any
+) -> None:
+    User.objects.create_user("not-an-operator")
+    call_command("sign_in_link", "olga")
+    made = User.objects.get(username="olga")
+    assert made.is_superuser and made.is_staff and not made.has_usable_password()
+    event = AuditEvent.objects.get()
+    assert (event.action, event.operator_name, event.target_id) == ("add", "manage.py", made.pk)
+    printed = capsys.readouterr()
+    assert "superuser" in printed.err, "only the link is on standard output"
+    browser = Browser()
+    assert browser.post(urlsplit(printed.out.strip()).path).status_code == 302
+    assert browser.get("/admin/").status_code == 200
+
+
+def test_another_operator_is_made_with_a_role_alone(otto: User, capsys: Any) -> None:
+    call_command("sign_in_link", "mona", role="moderator")
+    mona = User.objects.get(username="mona")
+    assert mona.is_staff and not mona.is_superuser
+    assert [role.name for role in mona.groups.all()] == ["moderator"]
+    call_command("sign_in_link", "sam", role="superuser")
+    assert User.objects.get(username="sam").is_superuser
+    for name, role, says in (
+        ("mona", "manager", "changed in the console"),
+        ("Mona", "viewer", "."),
+        ("two words", "viewer", "."),
+    ):
+        with pytest.raises(CommandError, match=says):
+            call_command("sign_in_link", name, role=role)
+    assert User.objects.count() == 3

@@ -1,5 +1,6 @@
 """How operators sign in: a password or a link, then a code from their phone; and guessing."""
 
+import json
 import re
 import time
 from base64 import b32decode
@@ -17,6 +18,7 @@ from django.test import Client as Browser
 from django_otp.oath import TOTP
 
 from audit.models import AuditEvent
+from console.guesses import digest_of_name
 from console.models import BACKUP_CODES, SecondFactor
 from console.sign_in import sign_in_path
 from tests.cast import everything_stored
@@ -488,6 +490,43 @@ def test_a_wrong_password_is_logged_without_the_password(otto: User, log_output:
     logged = log_output.getvalue()
     assert "wrong password" in logged
     assert PASSWORD not in logged and "in-the-wrong-field" not in logged
+
+
+def sign_ins(log_output: StringIO) -> list[tuple[str, ...]]:
+    """Return what the lines about sign-ins say: level, beginning, digest, address, way."""
+    found = [json.loads(line) for line in log_output.getvalue().splitlines()]
+    names = ("level", "operator", "client", "way")
+    return [
+        (line["message"].split(" for")[0], *(line.get(name, "") for name in names))
+        for line in found
+        if "client" in line and "route" not in line
+    ]
+
+
+def test_each_sign_in_is_logged_with_a_digest_of_the_name_and_the_address(
+    phone: tuple[str, list[str]], otto: User, log_output: StringIO
+) -> None:
+    digest = digest_of_name("otto")[:16]
+    browser = Browser(REMOTE_ADDR="192.0.2.9")
+    log_in(browser, "wrong", " OTTO ")
+    log_in(browser)
+    enter(browser, "000000")
+    browser.post(sign_in_path(User.objects.get()))
+    browser.post("/sign-in/999999/none-such/")
+    wrong, signed_in = "A wrong password or code", "An operator signed in."
+    assert sign_ins(log_output) == [
+        (wrong, "WARNING", digest, "192.0.2.9", ""),
+        (signed_in, "INFO", digest, "192.0.2.9", "password"),
+        (wrong, "WARNING", digest, "192.0.2.9", ""),
+        (signed_in, "INFO", digest, "192.0.2.9", "link"),
+        ("A sign-in link that does not work, or no more.", "WARNING", "", "192.0.2.9", ""),
+    ]
+    assert "otto" not in log_output.getvalue().casefold()
+
+
+def test_a_refused_guess_is_logged_too(otto: User, log_output: StringIO) -> None:
+    guesses(Browser(), 6)
+    assert [line[0] for line in sign_ins(log_output)][-1] == "Too many wrong passwords or codes"
 
 
 def test_guesses_of_a_very_long_name_are_counted(db: None) -> None:

@@ -19,10 +19,13 @@ from botocore.exceptions import BotoCoreError
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import call_command
+from django.utils import translation
 from moto.server import ThreadedMotoServer
 
+from core.doctor import EXAMINATIONS
 from groupsite.settings import object_storage, origin
 from tests.cast import check_of, later, push_verdict, refused
+from tests.servers import unused_port
 from wechat.client import Suggestion
 
 pytestmark = [pytest.mark.no_service, pytest.mark.xdist_group("storage")]
@@ -74,6 +77,37 @@ def bucket(settings, store):
     client = client_of(store)
     yield client
     client.close()
+
+
+def found_by_the_doctor():
+    """Return the states and words of the examination, in English."""
+    with translation.override("en"):
+        return [(each.state, f"{each.saw} {each.fix}") for each in EXAMINATIONS["storage"]()]
+
+
+def test_the_doctor_writes_reads_and_deletes_in_a_bucket(bucket, settings, store):
+    settings.S3_BUCKET, settings.MEDIA_URL = BUCKET, f"{store}/{BUCKET}/"
+    private, kept = found_by_the_doctor()
+    assert private[0] == "error" and "answers 403" in private[1]
+    assert kept == ("ok", f"In {BUCKET} files can be written, read and deleted. ")
+    bucket.put_bucket_acl(Bucket=BUCKET, ACL="public-read")
+    try:
+        [public, _kept] = found_by_the_doctor()
+    finally:
+        bucket.put_bucket_acl(Bucket=BUCKET, ACL="private")
+    assert public == ("ok", "A picture can be read at its public address. ")
+    assert bucket.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+
+
+def test_the_doctor_names_a_bucket_that_refuses_or_is_away(settings, store):
+    settings.S3_BUCKET = BUCKET
+    use_bucket(settings, f"http://127.0.0.1:{unused_port()}")
+    [(state, said)] = found_by_the_doctor()
+    assert state == "error" and "EndpointConnectionError" in said and "S3_ENDPOINT_URL" in said
+    use_bucket(settings, store)
+    settings.STORAGES["default"]["OPTIONS"]["bucket_name"] = "no-such-bucket"
+    [(state, said)] = found_by_the_doctor()
+    assert (state == "error" and "cannot be read" in said) or "no file can be written" in said
 
 
 def test_a_file_is_saved_overwritten_and_deleted(bucket):

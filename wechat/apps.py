@@ -6,4 +6,4 @@ class WechatConfig(AppConfig):
     verbose_name = "WeChat"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from . import checks, examinations  # noqa: F401

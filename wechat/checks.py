@@ -7,10 +7,24 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from core.gateway import proves_by_cloud_id
 
 PLATFORM_HOST = "api.weixin.qq.com"
+
+
+def refuse_in_production(module: str) -> None:
+    """Raise ImproperlyConfigured where the site is in use: DEBUG and ALLOW_SANDBOX are both off.
+
+    A process without Django's settings is no site.
+    """
+    if settings.configured and not (settings.DEBUG or settings.ALLOW_SANDBOX):
+        raise ImproperlyConfigured(
+            f"{module} is not for a site in use. Set DEBUG=True to develop, or ALLOW_SANDBOX=True "
+            f"for benchmarks. {module} 不能用于生产环境：开发请设 DEBUG=True，压测请设 "
+            "ALLOW_SANDBOX=True。"
+        )
 
 
 @register

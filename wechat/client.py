@@ -9,8 +9,8 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
@@ -24,6 +24,7 @@ from urllib3.util import Timeout
 from core.gateway import proves_by_cloud_id
 from core.limits import Count, Limit, limiter
 
+from .alarms import ring_for
 from .crypto import UnsealError, decode_session_key, is_opaque_id, json_object
 from .errors import (
     BUSY,
@@ -110,7 +111,7 @@ class Client:
         Raises WeChatError; InvalidCodeError where the code is wrong, expired or used.
         """
         query = {**self._credentials, "js_code": code, "grant_type": "authorization_code"}
-        with one_call(self.base_url, is_urgent=True):
+        with self._one_call(is_urgent=True):
             return _read_session(self._call(self._deadline(), "/sns/jscode2session", query))
 
     def check_text(self, openid: str, text: str, *, nickname: str = "") -> Verdict:
@@ -146,7 +147,7 @@ class Client:
         WeChatError, and UnsealError where WeChat tells nothing of this cloudID to this user.
         """
         body = {"cloudid_list": [cloud_id]}
-        with one_call(self.base_url):
+        with self._one_call():
             answer = self._call(self._deadline(), "/wxa/getopendata", {"openid": openid}, body)
         return _read_open_data(answer, cloud_id)
 
@@ -186,7 +187,7 @@ class Client:
         WeChat answers with the token that is valid already, so calls under way are not disturbed.
         Raises WeChatError.
         """
-        with one_call(self.base_url):
+        with self._one_call():
             self._fetch_token(self._deadline(), force=False)
 
     def _fetch_token(self, deadline: float, *, force: bool) -> tuple[str, int]:
@@ -200,7 +201,7 @@ class Client:
         Raises WeChatError.
         """
         body = {"version": VERSION, "openid": openid, "scene": PROFILE, **content}
-        with one_call(self.base_url):
+        with self._one_call():
             deadline = self._deadline()
             if proves_by_cloud_id():  # 开放接口服务 is on, and adds the token itself
                 return self._call(deadline, path, {}, body)
@@ -210,6 +211,16 @@ class Client:
             except AccessTokenError:
                 token = self.access_token(deadline, refused=token)
             return self._call(deadline, path, {"access_token": token}, body)
+
+    @contextmanager
+    def _one_call(self, *, is_urgent: bool = False) -> Iterator[None]:
+        """Hold a place for one thing asked of WeChat; log what only an operator can fix."""
+        try:
+            with one_call(self.base_url, is_urgent=is_urgent):
+                yield
+        except WeChatError as error:
+            ring_for(error, self.app_id)
+            raise
 
     def _deadline(self) -> float:
         return time.monotonic() + self.timeout
@@ -256,7 +267,7 @@ class Client:
                 data=data,
                 headers={} if body is None else {"Content-Type": "application/json"},
                 timeout=timeout,  # type: ignore[arg-type]  # requests passes urllib3's Timeout on
-                proxies=_proxies(),
+                proxies=wechat_proxies(),
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -271,7 +282,7 @@ class Client:
         return _read_answer(text)
 
 
-def _proxies() -> dict[str, str]:
+def wechat_proxies() -> dict[str, str]:
     """Return the proxy of each scheme, as requests wants it: WECHAT_PROXY or none."""
     return dict.fromkeys(("http", "https"), settings.WECHAT_PROXY) if settings.WECHAT_PROXY else {}
 

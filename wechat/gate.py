@@ -18,6 +18,7 @@ from django.conf import settings
 from core.database import hand_back_connection
 from core.gates import Crowded, Gate
 
+from .alarms import OUTAGE
 from .errors import UnavailableError
 
 PATIENCE = 0.3  # seconds that a call waits for a place
@@ -45,14 +46,16 @@ class Breaker:
             if probes:
                 self._refuse()
                 self._probing = True
-        failed = False
+        failed = ""
         try:
             yield
         except UnavailableError as error:
-            failed = error.errcode is None and error.reason in AWAY
+            failed = error.reason if error.errcode is None and error.reason in AWAY else ""
             raise
         finally:
-            self._note(failed=failed, probed=probes)
+            self._note(failed=bool(failed), probed=probes)
+            if failed and self._is_open():
+                OUTAGE.ring(facts={"reason": failed})
 
     def refuse_while_resting(self) -> None:
         """Raise UnavailableError where `watch` would at this moment."""

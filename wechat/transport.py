@@ -9,6 +9,8 @@ import http.client
 import io
 import socket
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -17,8 +19,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 MAX_CONNECTIONS = 32
+MAX_FETCHED = 64 * 1024  # bytes
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -96,3 +100,37 @@ def http_session() -> requests.Session:
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
+
+
+class FetchError(Exception):
+    """No answer came; `reason` is `certificate`, `unreachable` or `timeout`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Fetched:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def fetch(url: str, *, seconds: float = 5.0, proxies: dict[str, str] | None = None) -> Fetched:
+    """Get a URL for `manage.py doctor`, redirects not followed. Raises FetchError.
+
+    Connecting and reading take at most so many seconds each; MAX_FETCHED bytes are read at most.
+    """
+    try:
+        with http_session().get(
+            url, timeout=seconds, proxies=proxies, allow_redirects=False, stream=True
+        ) as answer:
+            body = answer.raw.read(MAX_FETCHED, decode_content=True)
+            return Fetched(answer.status_code, answer.headers, body)
+    except requests.exceptions.SSLError:
+        raise FetchError("certificate") from None
+    except requests.Timeout:
+        raise FetchError("timeout") from None
+    except (requests.RequestException, HTTPError, OSError):
+        raise FetchError("unreachable") from None

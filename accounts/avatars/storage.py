@@ -5,7 +5,6 @@ content check and a phone's `<image>` can both read it.
 """
 
 import hmac
-import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +15,21 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
+from core.alarms import alarm
 from core.database import hand_back_connection
 
 from ..errors import StorageUnavailable
 from .pictures import SIZES
 
-logger = logging.getLogger(__name__)
-
 FOLDER = "avatars"
 MAC_LENGTH = 10
+FAILED = alarm(
+    "storage",
+    _("The storage of avatars failed."),
+    _("See whether MEDIA_ROOT or the bucket can be written, and has room: manage.py doctor."),
+)
 SMALL, LARGE = SIZES
 
 
@@ -61,7 +65,7 @@ def _storage() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each kind of storage has errors of its own
-        logger.exception("the storage of avatars failed")
+        FAILED.ring(error=error)
         raise StorageUnavailable(wait=3) from error
 
 
