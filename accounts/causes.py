@@ -38,6 +38,12 @@ register(
         _("Call wx.login for every log-in, and let no second back end exchange the same code."),
     ),
     Cause(
+        "code_of_another",
+        "invalid_code",
+        _("The code is another person's than WeChat's gateway says is calling."),
+        _("Send the code of wx.login from the phone that got it."),
+    ),
+    Cause(
         "41008",
         "invalid_code",
         _("WeChat got an empty code."),
@@ -175,6 +181,12 @@ register(
         "session_stale",
         _("The data names a group beside a profile, a phone number, steps or the like."),
         _("Use wx.getGroupEnterInfo or wx.getShareInfo; what WeChat makes names one thing."),
+    ),
+    Cause(
+        "cloud_id",
+        "session_stale",
+        _("WeChat tells nothing of this cloudID: older than five minutes, or another person's."),
+        _("Fetch the data from WeChat anew for each call, and send its cloudID at once."),
     ),
     Cause(
         "no_watermark",

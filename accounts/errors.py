@@ -13,6 +13,10 @@ class InvalidCode(APIException):
     default_code = "invalid_code"
     default_detail = _("This log-in code is wrong, expired or used. Call wx.login again.")
 
+    def __init__(self, cause: str = "") -> None:
+        super().__init__()
+        self.cause = cause
+
 
 class InvalidToken(APIException):
     status_code = status.HTTP_401_UNAUTHORIZED

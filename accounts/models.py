@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import connection, models
@@ -272,7 +272,7 @@ class WeChatUser(Reviewed):
             except UnsealError as error:
                 failures.append(error)
         reason = self._main_failure(failures, now)
-        self._count_stale(now)
+        self.count_stale(now)
         raise SessionStale(reason)
 
     def _main_failure(self, failures: list[UnsealError], now: datetime) -> UnsealError:
@@ -304,8 +304,11 @@ class WeChatUser(Reviewed):
             yield "previous", key
 
     def _read_group(self, which: str, key: str, envelope: Envelope, now: datetime) -> GroupProof:
-        payload = unseal(key, envelope)
-        attempts.passed("envelope", key=which)
+        return self.group_proof(unseal(key, envelope), now, key=which)
+
+    def group_proof(self, payload: Mapping[str, Any], now: datetime, *, key: str) -> GroupProof:
+        """Return what an opened payload proves; `key` says what opened it. Raises UnsealError."""
+        attempts.passed("envelope", key=key)
         watermarked = check_watermark(
             payload,
             self.app_id,
@@ -317,7 +320,7 @@ class WeChatUser(Reviewed):
         group, single_chat = group_in(payload), is_single_chat(payload)
         return GroupProof(group, watermarked, single_chat, group_openid_in(payload))
 
-    def _count_stale(self, now: datetime) -> None:
+    def count_stale(self, now: datetime) -> None:
         """Count an envelope that did not open. Raises BindLocked beyond ten of them an hour."""
         this_hour = Q(stale_since__gt=now - STALE_WINDOW, stale_since__lte=now + CLOCK_SLACK)
         # One conditional update, so that requests at the same moment get exactly ten between them.

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.gates import Crowded
+from core.gateway import cloud_caller, proves_by_cloud_id
 from core.serializers import (
     StrictBooleanField,
     StrictCharField,
@@ -101,10 +102,11 @@ class LoginInput(StrictSerializer):
     appid = StrictCharField(required=False, trim_whitespace=False, pattern=f"^{OPAQUE_ID.pattern}$")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Fill in the appid where only one mini-program is configured."""
-        known = settings.WECHAT_APPS
+        """Fill in the appid where only one mini-program is configured, or the gateway names it."""
+        phone = cloud_caller(self.context["request"])
+        known = [phone.app_id] if phone else list(settings.WECHAT_APPS)
         if "appid" not in attrs and len(known) == 1:
-            return attrs | {"appid": next(iter(known))}
+            return attrs | {"appid": known[0]}
         if "appid" not in attrs:
             raise serializers.ValidationError(
                 {"appid": [_("Several mini-programs live here: name yours.")]}
@@ -114,6 +116,19 @@ class LoginInput(StrictSerializer):
                 {"appid": [_("This mini-program is not configured here.")]}
             )
         return attrs
+
+
+class CloudLoginInput(LoginInput):
+    """Nothing: WeChat's gateway says who calls. A code is ignored."""
+
+    ignored = LoginInput.ignored | {"code"}
+
+    code = None  # type: ignore[assignment]  # how DRF drops an inherited field
+
+
+def login_input() -> type[LoginInput]:
+    """Return what a log-in takes here."""
+    return CloudLoginInput if proves_by_cloud_id() else LoginInput
 
 
 class LoginOutput(serializers.Serializer[Any]):

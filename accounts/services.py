@@ -13,12 +13,13 @@ from rest_framework.exceptions import APIException, NotFound
 from audit import attempts
 from core.database import update_rows
 from wechat.client import Session, Suggestion, Verdict, client_for
+from wechat.crypto import UnsealError
 from wechat.errors import RiskyContentError, UnknownUserError
 from wechat.push import MediaVerdict
 
 from .avatars.storage import avatar_path, delete_avatar, store_avatar
-from .errors import RiskyName, UserBlocked
-from .models import AvatarCheck, Consent, Token, WeChatUser
+from .errors import InvalidCode, RiskyName, SessionStale, UserBlocked
+from .models import AvatarCheck, Consent, GroupProof, Token, WeChatUser
 from .review import Reviewed, State
 
 PIECE = 50  # members who are locked at once
@@ -33,13 +34,16 @@ class LogIn:
     expires_at: datetime
 
 
-def log_in(app_id: str, code: str) -> LogIn:
+def log_in(app_id: str, code: str, openid: str = "") -> LogIn:
     """Exchange a `wx.login` code for a token of ours, creating the member on the first visit.
 
-    Raises wechat.errors.WeChatError as WeChat refuses, UserBlocked, and WeChatUser.DoesNotExist
-    after an erasure meanwhile. Earlier tokens stay valid: one person may have two phones.
+    With an `openid`, no one else's code is taken. Earlier tokens stay valid: one person may have
+    two phones. Raises InvalidCode, wechat.errors.WeChatError as WeChat refuses, UserBlocked, and
+    WeChatUser.DoesNotExist after an erasure meanwhile.
     """
     session = client_for(app_id).code_to_session(code)
+    if openid and session.openid != openid:
+        raise InvalidCode("code_of_another")
     attempts.passed("code")
     return begin_session(app_id, session)
 
@@ -69,6 +73,21 @@ def begin_session(app_id: str, session: Session, nickname: str = "") -> LogIn:
         text, row = Token.objects.issue(user, now)
     attempts.passed("openid")
     return LogIn(user, text, row.expires_at)
+
+
+def group_behind(user: WeChatUser, cloud_id: str) -> GroupProof:
+    """Return what a cloudID proves, as `WeChatUser.unseal_group` does of an envelope.
+
+    What WeChat answers is read as strictly, and counted as strictly where it proves nothing. Raises
+    SessionStale, BindLocked, and WeChatError as WeChat refuses.
+    """
+    user.refuse_when_locked(timezone.now())
+    try:
+        payload = client_for(user.app_id).open_data(user.openid, cloud_id)
+        return user.group_proof(payload, timezone.now(), key="cloudID")
+    except UnsealError as reason:
+        user.count_stale(timezone.now())
+        raise SessionStale(reason) from None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,22 @@
 from pathlib import Path
+from typing import Any
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from wechat.push import PushError, channel_for, media_verdict, withdrawal
+from core.gateway import cloud_app
+from wechat.push import PushError, channel_for, media_verdict, read_plain, withdrawal
 
 from .avatars.storage import FOLDER, LARGE, seed_in
 from .errors import StorageUnavailable
 from .services import save_verdict
 from .withdrawals import obey
 
+CONTAINER_TEST = {"action": "CheckContainerPath"}
 LONGEST_NAME = 100  # ours have 26 characters
 
 
@@ -49,13 +53,17 @@ def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
     """Answer the platform's callbacks (消息推送): GET proves the address, POST brings an event.
 
     Verdicts on avatars and withdrawn consents are obeyed; any other event is acknowledged and
-    ignored, as is a withdrawal that came unsealed: nothing proves who wrote it.
+    ignored, as is a withdrawal that came unsealed: nothing proves who wrote it. WeChat's private
+    gateway proves it for all that it brings.
     """
     try:
-        channel = channel_for(appid)
-        if request.method != "POST":
-            return HttpResponse(channel.echo(request.GET), content_type="text/plain")
-        event = channel.read(request.GET, request.body)
+        if settings.WECHAT_CLOUD:
+            event, proven = read_from_gateway(request, appid), True
+        else:
+            channel = channel_for(appid)
+            if request.method != "POST":
+                return HttpResponse(channel.echo(request.GET), content_type="text/plain")
+            event, proven = channel.read(request.GET, request.body), bool(channel.aes_key)
         verdict, withdrawn = media_verdict(event), withdrawal(event)
     except KeyError:
         raise Http404 from None
@@ -63,9 +71,30 @@ def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
         return HttpResponse("refused", content_type="text/plain", status=403)
     if verdict:
         save_verdict(appid, verdict)
-    if withdrawn and channel.aes_key:
+    if withdrawn and proven:
         try:
             obey(appid, withdrawn)
         except StorageUnavailable:
             return HttpResponse("try again", content_type="text/plain", status=503)
     return HttpResponse("success", content_type="text/plain")
+
+
+def read_from_gateway(request: HttpRequest, appid: str) -> dict[str, Any]:
+    """Return the event that WeChat's private gateway brings, in plain, or its test of the address.
+
+    A phone reaches this address through the same gateway, which then names the person: they may
+    withdraw what is theirs, and nothing else. Raises PushError, and KeyError for a mini-program
+    that is not configured.
+    """
+    settings.WECHAT_APPS[appid]
+    event = read_plain(request.body)
+    if event == CONTAINER_TEST:
+        return event
+    if not request.headers.get("X-WX-SOURCE"):
+        raise PushError("not through WeChat's gateway")
+    if "X-WX-APPID" in request.headers and cloud_app(request) != appid:
+        raise PushError("for another mini-program")
+    person, withdrawn = request.headers.get("X-WX-OPENID"), withdrawal(event)
+    if person is not None and (withdrawn is None or withdrawn.openid != person):
+        raise PushError("from a phone")
+    return event

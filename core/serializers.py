@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -110,8 +111,8 @@ def timestamp(value: datetime) -> str:
 def absolute(request: Any, path: str) -> str:
     """Return the address of one of our paths for the client of `request`.
 
-    What Django's `build_absolute_uri` returns, for many paths in one answer; a path that is an
-    address already, of a CDN, stays as it is.
+    What Django's `build_absolute_uri` returns, for many paths in one answer, or under PUBLIC_URL; a
+    path that is an address already, of a CDN, stays as it is.
     """
     if not path.startswith("/") or path.startswith("//"):
         return str(request.build_absolute_uri(path))
@@ -119,9 +120,9 @@ def absolute(request: Any, path: str) -> str:
 
 
 def origin(request: Any) -> str:
-    """Return the scheme and host by which the client of `request` reached us."""
+    """Return PUBLIC_URL, or the scheme and host by which the client of `request` reached us."""
     request = getattr(request, "_request", request)  # DRF's has Django's
-    found = getattr(request, "groupsite_origin", None)
+    found = settings.PUBLIC_URL or getattr(request, "groupsite_origin", None)
     if found is None:
         found = request.groupsite_origin = f"{request.scheme}://{request.get_host()}"
     return str(found)

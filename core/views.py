@@ -13,8 +13,8 @@ from rest_framework.views import APIView
 Serializer = type[serializers.Serializer[Any]]
 
 
-def _validated(serializer: Serializer, data: Any) -> dict[str, Any]:
-    checked = serializer(data=data)
+def _validated(serializer: Serializer, data: Any, **context: Any) -> dict[str, Any]:
+    checked = serializer(data=data, context=context)
     checked.is_valid(raise_exception=True)
     return dict(checked.validated_data)
 
@@ -40,7 +40,7 @@ class JsonView(APIView):
 
     def read(self, serializer: Serializer) -> dict[str, Any]:
         """Return the validated body. Raises ValidationError."""
-        return _validated(serializer, self.request.data)
+        return _validated(serializer, self.request.data, request=self.request)
 
     def query(self, serializer: Serializer) -> dict[str, Any]:
         """Return the validated query string. Raises ValidationError."""

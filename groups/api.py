@@ -1,6 +1,8 @@
 """The calls about groups: prove, bind, list, rank, link, leave."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.http import Http404
@@ -13,10 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import MemberView
-from accounts.models import Token
+from accounts.models import Token, WeChatUser
 from audit import attempts
+from core.gateway import proves_by_cloud_id
 from core.schema import extend_schema
-from core.serializers import NoInput
+from core.serializers import NoInput, absolute
 
 from . import privacy, ranking
 from .answers import ranking_answer
@@ -25,10 +28,12 @@ from .links import Link
 from .models import Board, Group, Membership, ScoreSource, choose
 from .serializers import (
     AroundQuery,
+    BindCloudIdInput,
     BindEnvelopeInput,
     BindTicketInput,
     BoardsOutput,
     BoundOutput,
+    CloudIdInput,
     EnvelopeInput,
     GroupOutput,
     GroupsOutput,
@@ -57,6 +62,7 @@ from .services import (
     redeem,
     report,
     resolve,
+    resolve_cloud_id,
     submit_score,
     ticket_for,
 )
@@ -81,15 +87,31 @@ class GroupView(MemberView):
             raise Http404 from None
 
 
+def _resolve_input() -> type[EnvelopeInput | CloudIdInput]:
+    return CloudIdInput if proves_by_cloud_id() else EnvelopeInput
+
+
+def _bind_input() -> type[BindEnvelopeInput | BindCloudIdInput]:
+    return BindCloudIdInput if proves_by_cloud_id() else BindEnvelopeInput
+
+
+def entry_of(user: WeChatUser, body: Mapping[str, Any]) -> GroupEntry:
+    """Return the group that the envelope in a body, or its cloudID, proves."""
+    if "cloudID" in body:
+        return resolve_cloud_id(user, body["cloudID"])
+    return resolve(user, body["envelope"])
+
+
 class ResolveView(MemberView):
-    @extend_schema(request=EnvelopeInput, responses=ResolvedOutput, operation_id="resolve")
+    @extend_schema(request=_resolve_input(), responses=ResolvedOutput, operation_id="resolve")
     def post(self, request: Request) -> Response:
         """Open a group's encrypted data ("decode"); bind nothing.
 
-        Fetch the data after logging in: WeChat may have changed the key since.
+        Fetch the data after logging in: WeChat may have changed the key since. Where `WECHAT_CLOUD`
+        is `cloudid`, its `cloudID` is wanted instead.
         """
         with attempts.record(RESOLVE):
-            entry = resolve(self.user, self.read(EnvelopeInput)["envelope"])
+            entry = entry_of(self.user, self.read(_resolve_input()))
         answer = {
             "openGId": entry.open_gid,
             "openid": self.user.openid,
@@ -101,7 +123,7 @@ class ResolveView(MemberView):
 
 BIND_INPUT = PolymorphicProxySerializer(
     component_name="BindInput",
-    serializers=[BindEnvelopeInput, BindTicketInput],
+    serializers=[_bind_input(), BindTicketInput],
     resource_type_field_name=None,
 )
 
@@ -128,9 +150,9 @@ class BindView(MemberView):
 
     def by_envelope(self) -> tuple[GroupEntry, int | None]:
         """Return what the encrypted data proves, and the scene of the launch."""
-        body = self.read(BindEnvelopeInput)
+        body = self.read(_bind_input())
         attempts.passed("scene", scene=body.get("scene"))
-        return resolve(self.user, body["envelope"]), body.get("scene")
+        return entry_of(self.user, body), body.get("scene")
 
     def by_ticket(self) -> tuple[GroupEntry, int | None]:
         """Return what the ticket proves, and the scene of the launch."""
@@ -238,7 +260,7 @@ class LinkView(GroupView):
         group, board = self.group(openGId), self.board(self.read(LinkInput).get("board"))
         link = Link(self.user.pk, group.pk, board.key)
         answer = {
-            "url": request.build_absolute_uri(reverse("member-page", args=[link.sign()])),
+            "url": absolute(request, reverse("member-page", args=[link.sign()])),
             "expires_at": self.now + timedelta(seconds=settings.LINK_MAX_AGE),
         }
         return self.answer(LinkOutput, answer)

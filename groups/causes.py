@@ -17,7 +17,7 @@ ENVELOPE = {
     "group": pgettext_lazy("step", "group"),
 }
 MEMBERSHIP = {"membership": pgettext_lazy("step", "membership")}
-ENVELOPE_FIELDS = {"encryptedData": ("envelope", "malformed"), "iv": ("envelope", "malformed")}
+ENVELOPE_FIELDS = dict.fromkeys(("encryptedData", "iv", "cloudID"), ("envelope", "malformed"))
 
 RESOLVE = AttemptKind("resolve", _("decode"), steps=ENVELOPE, fields=ENVELOPE_FIELDS)
 BIND = AttemptKind(

@@ -55,6 +55,7 @@ _CONTROLS = r"\u0000-\u001F\u007F-\u009F"
 _EDGE = rf"[^\s\uFEFF{_CONTROLS}]"
 CONTROL = re.compile(f"[{_CONTROLS}]")
 IDEMPOTENCY_KEY = f"^{_EDGE}([^{_CONTROLS}]*{_EDGE})?$"
+CLOUD_ID = "^[!-~]{1,512}$"
 MAX_ROWS = 500  # of a batch
 DEFAULT_PLACES, MAX_PLACES = 3, 100
 
@@ -98,7 +99,36 @@ class SceneField(StrictIntegerField):
         super().__init__(min_value=0, max_value=65535, required=False, **kwargs)
 
 
+class CloudIdField(StrictCharField):
+    """What `wx` adds to its results where cloud development is switched on."""
+
+    default_error_messages = {"format": _("Not a cloudID as WeChat gives it.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, pattern=CLOUD_ID, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not re.fullmatch(CLOUD_ID, text):
+            self.fail("format")
+        return text
+
+
+class CloudIdInput(StrictSerializer):
+    """The cloudID of what wx.getGroupEnterInfo or wx.getShareInfo gave; the rest is ignored."""
+
+    ignored = StrictSerializer.ignored | {"encryptedData", "iv"}
+
+    cloudID = CloudIdField()
+
+
 class BindEnvelopeInput(EnvelopeInput):
+    """The same, and the scene of the launch."""
+
+    scene = SceneField()
+
+
+class BindCloudIdInput(CloudIdInput):
     """The same, and the scene of the launch."""
 
     scene = SceneField()

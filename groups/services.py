@@ -15,7 +15,7 @@ from rest_framework.exceptions import APIException, PermissionDenied
 
 from accounts.models import GroupProof, Tombstone, WeChatUser
 from accounts.privacy import LastingCount
-from accounts.services import judge_name, write_name
+from accounts.services import group_behind, judge_name, write_name
 from audit import attempts
 from core.signed import UnreadableSignature, sign, unsign
 from wechat.crypto import Envelope
@@ -82,16 +82,30 @@ def resolve(user: WeChatUser, envelope: Envelope) -> GroupEntry:
 
     Raises SessionStale, BindLocked, and NotAGroup for genuine data of a single chat or of no chat.
     """
-    proof: GroupProof = user.unseal_group(envelope)
+    return _entry(user.unseal_group(envelope), Proof.ENVELOPE)
+
+
+def resolve_cloud_id(user: WeChatUser, cloud_id: str) -> GroupEntry:
+    """Return the group that a cloudID of `user` stands for, as `resolve` does.
+
+    The entry is marked: nothing that WeChat writes says that it would refuse `user` the cloudID of
+    another person. Raises as `resolve`, and WeChatError as WeChat refuses.
+    """
+    return _entry(group_behind(user, cloud_id), Proof.CLOUD)
+
+
+def _entry(proof: GroupProof, how: Proof) -> GroupEntry:
     if proof.open_gid is None:
         raise NotAGroup("single_chat" if proof.single_chat else "no_group")
     attempts.passed("group")
-    return GroupEntry(proof.open_gid, proof.watermarked, proof.group_openid)
+    return GroupEntry(proof.open_gid, proof.watermarked, proof.group_openid, how)
 
 
 def ticket_for(user: WeChatUser, entry: GroupEntry) -> str:
     """Sign what `resolve` found; the ticket is valid for this user and group for 300 seconds."""
     given = [entry.group_openid] if entry.group_openid else []
+    if entry.proof == Proof.CLOUD:
+        given = [entry.group_openid, entry.proof.value]
     return sign([user.pk, entry.open_gid, entry.watermarked, *given], TICKET_SALT, dated=True)
 
 
@@ -110,7 +124,8 @@ def redeem(user: WeChatUser, open_gid: str, openid: str, ticket: str) -> GroupEn
         raise GroupNotProven("other_group")
     attempts.passed("ticket")
     group_openid = given[0] if given else ""
-    return GroupEntry(open_gid, watermarked, group_openid, Proof.TICKET)
+    proof = Proof.CLOUD if given[1:] == [Proof.CLOUD] else Proof.TICKET
+    return GroupEntry(open_gid, watermarked, group_openid, proof)
 
 
 def bind(user: WeChatUser, entry: GroupEntry, scene: int | None = None) -> BindResult:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -69,6 +70,8 @@ def _secret_key(key: str) -> list[CheckMessage]:
 
 
 def _hosts(hosts: Sequence[str]) -> list[CheckMessage]:
+    if settings.WECHAT_CLOUD and settings.PUBLIC_URL:  # no name of ours is read there
+        return []
     if hosts and not any(ANYONES_HOSTS.fullmatch(host) for host in hosts):
         return []
     hint = "Name your domains 请写明域名: ALLOWED_HOSTS=api.example.com"
@@ -90,6 +93,61 @@ def _origins(origins: Sequence[str]) -> list[CheckMessage]:
         return []
     hint = "Write https 请使用 https: CSRF_TRUSTED_ORIGINS=https://api.example.com"
     return [Error("CSRF_TRUSTED_ORIGINS trusts plain HTTP.", hint, id="groupsite.E004")]
+
+
+@register
+def public_url(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that PUBLIC_URL, if it is set, is a scheme and a host."""
+    try:
+        url = urlsplit(settings.PUBLIC_URL)
+        rest = url.path or url.query or url.fragment or url.username
+        readable = url.scheme in {"http", "https"} and url.hostname and not rest and url.port != 0
+    except ValueError:
+        readable = False
+    if not settings.PUBLIC_URL or readable:
+        return []
+    hint = "Write 请写成 PUBLIC_URL=https://www.example.com, without a path 不带路径"
+    return [Error("PUBLIC_URL cannot be read.", hint, id="groupsite.E011")]
+
+
+# What a service takes that is open to browsers.
+PUBLIC_ONLY = ("CSRF_TRUSTED_ORIGINS", "STATIC_ROOT")
+
+
+@register
+def one_service_each(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that a process which trusts WeChat's gateway is not the public one as well."""
+    both = [name for name in PUBLIC_ONLY if settings.WECHAT_CLOUD and getattr(settings, name)]
+    if not both:
+        return []
+    hint = (
+        "Run two services of one image: WECHAT_CLOUD on the one without public access, "
+        f"{' and '.join(both)} on the other. 请用同一镜像部署两个服务：关闭公网访问的服务设 "
+        f"WECHAT_CLOUD，{'、'.join(both)} 只设在另一个服务上（docs/cloud-run.md）。"
+    )
+    text = f"WECHAT_CLOUD trusts a private gateway, and {' and '.join(both)} is for a public site."
+    return [Error(text, hint, id="groupsite.E012")]
+
+
+@register(deploy=True)
+def cloud_run(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that nothing of a service in WeChat Cloud Run is lost or out of reach there."""
+    if not settings.WECHAT_CLOUD:
+        return []
+    problems = []
+    if not settings.PUBLIC_URL.startswith("https://"):
+        hint = "Set PUBLIC_URL to the public service 请设为公开服务的地址：https://www.example.com"
+        text = "Avatars and links are given out under a name that phones cannot reach."
+        problems.append(Warning(text, hint, id="groupsite.W010"))
+    if connection.vendor == "sqlite":
+        hint = "Set MYSQL_ADDRESS or DATABASE_URL 请设置 MYSQL_ADDRESS 或 DATABASE_URL。"
+        text = "SQLite is on a disk that the container loses when it sleeps."
+        problems.append(Warning(text, hint, id="groupsite.W011"))
+    if not settings.S3_BUCKET:
+        hint = "Set S3_BUCKET and MEDIA_URL 请设置 S3_BUCKET 与 MEDIA_URL（对象存储）。"
+        text = "MEDIA_ROOT is on a disk that the container loses when it sleeps."
+        problems.append(Warning(text, hint, id="groupsite.W012"))
+    return problems
 
 
 @register

@@ -111,7 +111,10 @@ CATALOGUE = (
     ),
     ErrorRow(
         (InvalidToken,),
-        _("The token has expired, was ended by a log-out, or never was one."),
+        _(
+            "The token has expired, was ended by a log-out, or never was one; in WeChat Cloud Run, "
+            "also where it is another person's than the gateway names."
+        ),
         _("Log in again, then repeat the call once."),
     ),
     ErrorRow(
@@ -121,7 +124,10 @@ CATALOGUE = (
     ),
     ErrorRow(
         (exceptions.PermissionDenied,),
-        _("The caller may not do this."),
+        _(
+            "The caller may not do this; in WeChat Cloud Run, also where its gateway names no one, "
+            "or a mini-program that is not configured."
+        ),
         _("Stop: the same call will be refused again."),
     ),
     ErrorRow(

@@ -97,7 +97,7 @@ def _without_redis(workers: int) -> Finding:
 @examination("public_url")
 def examine_public_url() -> Iterator[Finding]:
     """Ask the public address whether it is alive, over HTTPS, and whether it is this site."""
-    base = str(getattr(settings, "PUBLIC_URL", "")).rstrip("/")
+    base = settings.PUBLIC_URL
     if not base:
         yield ok(_("PUBLIC_URL is not set: addresses are given out as each request names them."))
         return
@@ -127,6 +127,40 @@ def examine_public_url() -> Iterator[Finding]:
         )
     else:
         yield ok(format_lazy(_("{base} answers over HTTPS, and is this site."), base=base))
+
+
+@examination("cloud_run")
+def examine_cloud_run() -> Iterator[Finding]:
+    """With WECHAT_CLOUD, ask each public name as anyone can: no service that trusts may answer."""
+    if not settings.WECHAT_CLOUD:
+        yield ok(_("X-WX-* are ignored here."))
+        return
+    hosts = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
+    named = [settings.PUBLIC_URL, *(f"https://{host}" for host in hosts)]
+    bases = [base for base in dict.fromkeys(named) if base]
+    exposed = [base for base in bases if _trusts_anyone(base)]
+    for base in exposed:
+        yield error(
+            format_lazy(_("{base} answers to anyone, and trusts X-WX-* of anyone."), base=base),
+            _("Switch this service's public access off at once, and use another for browsers."),
+        )
+    if not bases:
+        yield warning(
+            _("No public name is known, so none was asked whether it leads here."),
+            _("Set PUBLIC_URL, and put this service's own names into ALLOWED_HOSTS."),
+        )
+    elif not exposed:
+        names = ", ".join(bases)
+        yield ok(format_lazy(_("No service that trusts X-WX-* answers at {names}."), names=names))
+
+
+def _trusts_anyone(base: str) -> bool:
+    """Return whether a call without the gateway's headers is refused as WECHAT_CLOUD does it."""
+    try:
+        answered = fetch(f"{base}/api/v1/boards")
+    except FetchError:
+        return False  # nothing answers; of PUBLIC_URL another examination says it
+    return answered.status == 403 and b"permission_denied" in answered.body
 
 
 def _no_answer(base: str, reason: str) -> Finding:

@@ -21,11 +21,12 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.functional import cached_property
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
 from core.database import database_is_away, ring_for
+from core.gateway import cloud_caller
 from core.limits import client_address
 from core.metrics import Histogram
 
@@ -147,10 +148,15 @@ class PolicyMiddleware(CSPMiddleware):
 
 
 class HostMiddleware(CommonMiddleware):
-    """Django's, which refuses unknown hosts, except for probes: they ask by a machine's address."""
+    """Django's, which refuses unknown hosts, except for probes: they ask by a machine's address.
+
+    And behind WeChat's private gateway, whose name for us is its own affair, unless we would tell
+    it to others for want of PUBLIC_URL.
+    """
 
     def process_request(self, request: HttpRequest) -> Any:
-        return None if request.path_info in PROBES else super().process_request(request)
+        is_free = request.path_info in PROBES or bool(settings.WECHAT_CLOUD and settings.PUBLIC_URL)
+        return None if is_free else super().process_request(request)
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         # Every path below /api/ is a route, so that looking for it here would be in vain.
@@ -183,6 +189,25 @@ class ErrorsMiddleware:
                 shaped.headers.setdefault(name, value)
         shaped.cookies = response.cookies
         return shaped
+
+
+class GatewayMiddleware:
+    """With WECHAT_CLOUD, answers the API, the pushes and the probes, and nothing else.
+
+    The API is for people whom WeChat's gateway names, of the mini-programs configured here.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        path = request.path_info
+        if settings.WECHAT_CLOUD and path not in PROBES and not path.startswith("/wechat/push/"):
+            if not path.startswith("/api/v1/"):
+                return answer(request, NotFound)
+            if cloud_caller(request) is None:
+                return answer(request, PermissionDenied)
+        return self.get_response(request)
 
 
 class ChunkedBodyMiddleware:

@@ -87,7 +87,11 @@ CHAPTERS = (
     ),
     Chapter(
         _("2. Enter a group"),
-        _("From the encrypted data of a card to the group: in one call, or in two."),
+        _(
+            "From the encrypted data of a card to the group: in one call, or in two. In WeChat "
+            "Cloud Run with `WECHAT_CLOUD=cloudid` a log-in needs no `code`, and both calls take "
+            "the `cloudID` of the data instead of `encryptedData` and `iv`."
+        ),
         (
             CallText(
                 "resolve",

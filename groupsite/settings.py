@@ -23,6 +23,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
+MYSQL = "core.mysql"  # Django's backend, which tries a lost connection again
+CLOUD_WAYS = ("", "envelope", "cloudid")
+CLOUD_DATABASE = "groupsite"  # where only an address and an account are given
+
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 
 
@@ -109,7 +113,19 @@ def database(url: str) -> dict[str, Any]:
             "Write 请写成 sqlite:///db.sqlite3, postgres://user:password@host:5432/name "
             "or 或 mysql://user:password@host:3306/name"
         )
-    return dict(found)
+    return dict(found) | ({"ENGINE": MYSQL} if found["ENGINE"].endswith(".mysql") else {})
+
+
+def cloud_database(address: str, username: str, password: str) -> dict[str, Any]:
+    """Configure WeChat Cloud Run's MySQL, of which the container is told host:port and account."""
+    host, _colon, port = address.partition(":")
+    if not (host and username and (port or "3306").isdecimal()):
+        raise ImproperlyConfigured(
+            "MYSQL_ADDRESS must read host:port, with MYSQL_USERNAME and MYSQL_PASSWORD. "
+            "MYSQL_ADDRESS 应为 host:port，并设置 MYSQL_USERNAME、MYSQL_PASSWORD。"
+        )
+    account = {"NAME": CLOUD_DATABASE, "USER": username, "PASSWORD": password}
+    return {"ENGINE": MYSQL, "HOST": host, "PORT": int(port or 3306), **account}
 
 
 def whole_number(name: str, default: int) -> int:
@@ -137,11 +153,23 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 NUM_PROXIES = whole_number("NUM_PROXIES", 0)
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
 
 # WeChat
 
 WECHAT_APPS = app_secrets(env.str("WECHAT_APPS", default=""))
-WECHAT_API_URL = env.str("WECHAT_API_URL", default="https://api.weixin.qq.com")
+WECHAT_CLOUD = env.str("WECHAT_CLOUD", default="")
+if WECHAT_CLOUD not in CLOUD_WAYS:
+    raise ImproperlyConfigured(
+        "WECHAT_CLOUD is neither envelope nor cloudid. WECHAT_CLOUD 只能是 envelope 或 cloudid。\n"
+        "Leave it out anywhere but behind WeChat Cloud Run's gateway, with public access off. "
+        "只有关闭公网访问的微信云托管服务才设置它（docs/cloud-run.md）。"
+    )
+# 开放接口服务 takes plain HTTP within the container, and adds the credentials to it.
+WECHAT_API_URL = env.str(
+    "WECHAT_API_URL",
+    default=f"{'http' if WECHAT_CLOUD == 'cloudid' else 'https'}://api.weixin.qq.com",
+)
 ALLOW_SANDBOX = env.bool("ALLOW_SANDBOX", default=False)
 WECHAT_MAX_IN_FLIGHT = whole_number("WECHAT_MAX_IN_FLIGHT", 8)
 WECHAT_PROXY = env.str("WECHAT_PROXY", default="")
@@ -182,6 +210,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "groupsite.middleware.PrivateCacheMiddleware",
     "groupsite.middleware.ErrorsMiddleware",
+    "groupsite.middleware.GatewayMiddleware",
     # … and those who give them.
     "groupsite.throttles.AddressThrottleMiddleware",
     "groupsite.middleware.ChunkedBodyMiddleware",
@@ -218,9 +247,16 @@ TEMPLATES = [
 
 # Data
 
+_url, _address = env.str("DATABASE_URL", default=""), env.str("MYSQL_ADDRESS", default="")
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": database(
-        env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+    "default": (
+        cloud_database(
+            _address,
+            env.str("MYSQL_USERNAME", default=""),
+            env.str("MYSQL_PASSWORD", default=""),
+        )
+        if _address and not _url
+        else database(_url or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
     )
 }
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from accounts.models import WeChatUser
-from core.limits import Count, client_address, limiter, limits_in
+from core.limits import Count, limiter, limits_in, sender_of
 
 from .api import answer
 from .errors import Throttled
@@ -42,7 +42,7 @@ class AddressThrottleMiddleware:
         if not limit or request.path_info.startswith(self.free):
             return self.get_response(request)
         scope = "address-rows" if is_row else "address"
-        owed = [Count(limit, scope, client_address(request))]
+        owed = [Count(limit, scope, sender_of(request))]
         if wait := limiter().enter(owed):
             return answer(request, partial(Throttled, wait))
         request.META[OWED] = owed
@@ -89,4 +89,4 @@ def _scopes(request: Request, view: Any, limits: Mapping[str, Any]) -> Iterator[
         else:
             yield "token", who
     if scope := getattr(view, "throttle_scope", ""):
-        yield scope, client_address(request)
+        yield scope, sender_of(request)

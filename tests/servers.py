@@ -8,16 +8,17 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
-from typing import Any
+from threading import Barrier, Event, Lock, Thread
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -303,6 +304,85 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Relay:
+    """A port that forwards to the real server until it is cut.
+
+    `lost` connections to come are dropped at once, as after a server's sleep.
+    """
+
+    lost = 0
+
+    def __init__(self, url: str, port: int) -> None:
+        parts = urlsplit(url)
+        self.there = parts.hostname, parts.port or port
+        self.flows = Event()
+        self.lines: set[socket.socket] = set()
+        self.guard = Lock()
+        self.listen()
+        user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+        self.url = parts._replace(netloc=f"{user}127.0.0.1:{self.port}").geturl()
+
+    port = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.cut()
+
+    def listen(self) -> None:
+        self.door = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self.port = self.door.getsockname()[1]
+        self.flows.set()
+        Thread(target=self.accept, args=[self.door], daemon=True).start()
+
+    def accept(self, door: socket.socket) -> None:
+        with suppress(OSError):  # the door has been closed
+            while True:
+                near, _address = door.accept()
+                if self.lost:
+                    self.lost -= 1
+                    self.drop(near)
+                    continue
+                far = socket.create_connection(self.there)
+                with self.guard:
+                    self.lines |= {near, far}
+                for pair in ((near, far), (far, near)):
+                    Thread(target=self.forward, args=pair, daemon=True).start()
+
+    def forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.flows.wait()
+                target.sendall(data)
+        self.drop(source, target)
+
+    def drop(self, *lines: socket.socket) -> None:
+        """Close lines at once, as when the machine at the other end is gone."""
+        for line in lines:
+            with suppress(OSError):
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                line.shutdown(socket.SHUT_RDWR)
+            line.close()
+        with self.guard:
+            self.lines -= set(lines)
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self.door.shutdown(socket.SHUT_RDWR)
+        self.door.close()
+        self.flows.set()
+        self.drop(*self.lines)
+
+    def freeze(self) -> None:
+        self.flows.clear()
+
+    def restore(self) -> None:
+        if self.door.fileno() == -1:
+            self.listen()
+        self.flows.set()
 
 
 def find_program(name: str) -> str:

@@ -44,6 +44,9 @@ for _name in (
     "WATERMARK_REQUIRED",
     "MEMBERSHIP_PROOF_DAYS",
     "LINK_MAX_AGE",
+    "WECHAT_CLOUD",
+    "PUBLIC_URL",
+    "MYSQL_ADDRESS",
     "SIGN_IN_COMMAND",
 ):
     os.environ.pop(_name, None)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core import checks
 from django.core.checks import ERROR, INFO, WARNING, run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from groupsite.logs import ReportFilter
 from groupsite.settings import DEVELOPMENT_FIELD_KEY, push_channels
@@ -111,6 +113,9 @@ def test_a_good_deployment_passes_every_check_once_it_is_migrated(tmp_path):
         ("THROTTLES", "login=1/minute", "groupsite.E006"),
         ("REDIS_URL", "http://cache", "groupsite.E008"),
         ("SENTRY_DSN", "sentry.example", "groupsite.E009"),
+        ("PUBLIC_URL", "site.example.com", "groupsite.E011"),
+        ("PUBLIC_URL", "https://site.example.com/app", "groupsite.E011"),
+        ("PUBLIC_URL", "https://[::1", "groupsite.E011"),
         ("FIELD_KEYS", [], "core.E001"),
         ("FIELD_KEYS", ["c2hvcnQ="], "core.E002"),
         ("S3_BUCKET", "family-pictures", "accounts.E001"),
@@ -418,3 +423,48 @@ def test_migrations_can_be_run_in_part_and_reversed(tmp_path):
         assert run.returncode == 0, said(run)
     code = "from groups.models import Board; print(Board.objects.active_days().key)"
     assert "active-days" in said(manage(tmp_path, "shell", "--verbosity", "0", "-c", code))
+
+
+# WeChat Cloud Run
+
+CLOUD = {"WECHAT_CLOUD": "envelope", "PUBLIC_URL": "https://www.example.com"}
+
+
+@pytest.mark.parametrize("name", ["CSRF_TRUSTED_ORIGINS", "STATIC_ROOT"])
+def test_one_process_is_not_both_services(settings: Any, name: str) -> None:
+    settings.ALLOW_SANDBOX, settings.ALLOWED_HOSTS = True, []
+    for key, value in CLOUD.items():
+        setattr(settings, key, value)
+    assert run_checks() == []  # no host has to be named: none is read there
+    value = {"STATIC_ROOT": "/srv/static"}.get(name, ["https://www.example.com"])
+    setattr(settings, name, value)
+    [found] = run_checks()
+    assert (found.id, found.level) == ("groupsite.E012", ERROR)
+    assert name in found.msg and found.hint
+    settings.WECHAT_CLOUD, settings.ALLOWED_HOSTS = "", ["www.example.com"]
+    assert run_checks() == []
+
+
+def test_plain_http_to_wechat_is_for_the_open_service_alone(settings: Any) -> None:
+    settings.ALLOW_SANDBOX = False
+    for way, scheme, other in (("envelope", "https", "http"), ("cloudid", "http", "https")):
+        settings.WECHAT_CLOUD = way
+        settings.WECHAT_API_URL = f"{scheme}://api.weixin.qq.com"
+        assert run_checks() == []
+        settings.WECHAT_API_URL = f"{other}://api.weixin.qq.com"
+        assert [found.id for found in run_checks()] == ["wechat.E002"]
+
+
+def test_what_a_container_would_lose_is_a_warning(settings: Any) -> None:
+    settings.WECHAT_CLOUD = "envelope"
+
+    def warnings() -> set[str]:
+        found = checks.run_checks(include_deployment_checks=True)
+        return {each.id for each in found if each.id in {f"groupsite.W01{n}" for n in range(3)}}
+
+    on_disk = {"groupsite.W011"} if connection.vendor == "sqlite" else set()
+    assert warnings() == {"groupsite.W010", "groupsite.W012", *on_disk}
+    settings.PUBLIC_URL, settings.S3_BUCKET = "https://www.example.com", "avatars"
+    assert warnings() == on_disk
+    settings.WECHAT_CLOUD = ""
+    assert warnings() == set()

@@ -29,6 +29,7 @@ from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client as Browser
+from django.test import override_settings
 from django.utils import translation
 
 from core import doctor, examinations
@@ -568,3 +569,46 @@ def test_the_public_address_is_tried_over_https(
         assert only("public_url")[0] == ERROR and "another site" in only("public_url")[1]
     with serving(BrokenSite, tls) as settings.PUBLIC_URL:
         assert only("public_url")[0] == ERROR and "answers 502" in only("public_url")[1]
+
+
+# WeChat Cloud Run
+
+
+class TrustingSite(Site):
+    """Has WECHAT_CLOUD, and answers publicly."""
+
+    def do_GET(self) -> None:
+        with override_settings(WECHAT_CLOUD="envelope"):
+            super().do_GET()
+
+
+class PublicSite(Site):
+    """Ignores X-WX-*, as the other service of the same image does."""
+
+    def do_GET(self) -> None:
+        with override_settings(WECHAT_CLOUD=""):
+            super().do_GET()
+
+
+def test_a_service_that_trusts_the_gateway_must_not_answer_publicly(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    assert only("cloud_run")[:2] == (OK, "X-WX-* are ignored here.")
+    settings.WECHAT_CLOUD, settings.ALLOWED_HOSTS = "envelope", []
+    assert only("cloud_run")[0] == WARNING
+    with serving(TrustingSite) as settings.PUBLIC_URL:
+        state, saw, fix = only("cloud_run")
+        assert (state, "public access off" in fix) == (ERROR, True)
+        assert saw.startswith(f"{settings.PUBLIC_URL} answers to anyone")
+    with serving(PublicSite) as settings.PUBLIC_URL:
+        assert only("cloud_run")[0] == OK
+    assert only("cloud_run")[0] == OK  # where nothing answers, no one is trusted
+
+
+def test_the_names_of_the_service_are_asked_as_well(
+    settings: Any, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WECHAT_CLOUD, settings.PUBLIC_URL = "envelope", ""
+    monkeypatch.setattr(http_session(), "verify", str(certificate))
+    with serving(TrustingSite, tls) as address:
+        settings.ALLOWED_HOSTS = [".example.com", address.removeprefix("https://"), "127.0.0.1"]
+        assert only("cloud_run")[0] == ERROR

@@ -63,7 +63,7 @@ class Channel:
         is a string; an element with children becomes a dict, a repeated element a list. Raises
         PushError.
         """
-        message = _parse(body)
+        message = read_plain(body)
         if not self.aes_key:
             if "Encrypt" in message:
                 raise PushError("sealed, and there is no EncodingAESKey to open it")
@@ -76,7 +76,7 @@ class Channel:
         self._check(query, "msg_signature", sealed)
         _refuse_old(query)
         try:
-            return _parse(unseal_push(self.aes_key, self.app_id, sealed))
+            return read_plain(unseal_push(self.aes_key, self.app_id, sealed))
         except UnsealError:
             raise PushError("EncodingAESKey and appid do not open it") from None
 
@@ -116,7 +116,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def read_plain(body: bytes) -> dict[str, Any]:
+    """Return the message of a body in JSON or XML, by any sender. Raises PushError."""
     if len(body) > MAX_BODY:
         raise PushError(f"more than {MAX_BODY} bytes")
     try:

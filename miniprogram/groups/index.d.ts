@@ -67,6 +67,7 @@ export interface Wx {
   onNetworkStatusChange?(listener: (status: { isConnected: boolean }) => void): void
   cloud?: { callContainer(options: any): unknown }
   getFileSystemManager?(): any
+  compressImage?(options: any): unknown
   getDeviceInfo?(): any
   /** Used by `<group-profile>`, as are the next two. */
   getPrivacySetting?(options: any): unknown

@@ -30,6 +30,10 @@ const DEADLINE = 28000
 const RETRY_DELAYS = [400, 1200]
 const MAX_DELAY = 5000
 
+// What WeChat Cloud Run's gateway takes as text is 100 KiB, and a picture grows by a third in base64.
+const MAX_CLOUD_PICTURE = 70000
+const CLOUD_PICTURE_WIDTH = 480
+
 const MAX_KEPT = 10
 const MAX_REPORTS = 3
 
@@ -234,7 +238,7 @@ function createOnline (wx) {
 
 // The network
 
-function createNetwork (phone, transport) {
+function createNetwork (phone, transport, sleeps) {
   const waiting = []
   let active = 0
 
@@ -308,9 +312,24 @@ function createNetwork (phone, transport) {
     return sendOnce(job, request)
   }
 
+  // A service in WeChat Cloud Run sleeps, and the connection that wakes it is lost. Sending the same again
+  // is harmless there: a second bind or change changes nothing, a score has its key, and a code that was
+  // used up is replaced by `logIn`. A deletion is not sent again: it would delete what came after it.
+  async function sendAwake (job, request) {
+    try {
+      return await sendOnce(job, request)
+    } catch (error) {
+      if (!['offline', 'interrupted', 'wx_fail'].includes(error.code) || request.method === 'DELETE') throw error
+      await sleep(RETRY_DELAYS[0])
+      return sendOnce(job, request)
+    }
+  }
+
+  const sendOther = sleeps ? sendAwake : sendOnce
+
   return {
     /** Resolve to `{ status, header, body }`; the body is null for 204 and 304. */
-    send: (job, request) => (request.method === 'GET' ? sendWithRetries : sendOnce)(job, request),
+    send: (job, request) => (request.method === 'GET' ? sendWithRetries : sendOther)(job, request),
     upload
   }
 }
@@ -597,7 +616,7 @@ function createGroups (options) {
   if (isWeChat && !supported) console.warn(`groupsite needs base library ${MIN_BASE_LIBRARY} or newer (需要基础库 ${MIN_BASE_LIBRARY} 及以上)`)
   if (!base) console.error(`createGroups: there is no baseUrl for "${environment}" (没有这个环境的 baseUrl)`)
 
-  const network = createNetwork(phone, settings.transport || (cloud && cloudTransport(phone.wx, cloud)))
+  const network = createNetwork(phone, settings.transport || (cloud && cloudTransport(phone.wx, cloud)), Boolean(cloud))
   const storage = createStorage(phone.wx, ['groupsite', appid, environment, base].join(' '))
   const fetchToken = getToken ? (job, reason) => callGetToken(getToken, reason) : logIn
   const session = createSession(phone, fetchToken, storage)
@@ -785,11 +804,33 @@ function createGroups (options) {
     return network.upload(job, Object.assign({ header: headers(token) }, file), onProgress)
   }
 
-  // callContainer knows no files: the picture itself is the body.
+  // callContainer knows no files. A small picture is sent as text, which passes for certain; one that
+  // cannot be made small is the body itself.
   async function sendPicture (job, filePath, token) {
-    const data = attempt(() => phone.wx.getFileSystemManager().readFileSync(filePath))
-    if (!data) throw phone.error('wx_fail', { errMsg: `cannot read ${filePath}` })
+    const path = await smallPicture(filePath)
+    const data = readFile(path)
+    if (!data) throw phone.error('wx_fail', { errMsg: `cannot read ${path}` })
+    const avatar = data.byteLength <= MAX_CLOUD_PICTURE && readFile(path, 'base64')
+    if (avatar) return send(job, 'POST', '/me/avatar', { avatar }, token)
     return send(job, 'POST', '/me/avatar', data, token, { 'content-type': 'image/jpeg' })
+  }
+
+  function readFile (path, ...encoding) {
+    return attempt(() => phone.wx.getFileSystemManager().readFileSync(path, ...encoding))
+  }
+
+  /** Return the path of a picture, made smaller step by step where it is too large for the gateway. */
+  async function smallPicture (filePath) {
+    let path = filePath
+    for (const quality of [80, 50, 20]) {
+      const data = readFile(path)
+      if (!data || data.byteLength <= MAX_CLOUD_PICTURE) break
+      const options = { src: filePath, quality, compressedWidth: CLOUD_PICTURE_WIDTH }
+      const result = await phone.callWithTimeout('compressImage', options).catch(() => ({}))
+      if (!result.tempFilePath) break
+      path = result.tempFilePath
+    }
+    return path
   }
 
   /** @type {(openGId: string, changes: object) => Promise<any>} */

@@ -496,14 +496,87 @@ test('with `cloud`, every request goes through callContainer, pictures and cloud
       return { statusCode, data: body, header: {} }
     }
   }
-  phone.wx.getFileSystemManager = () => ({ readFileSync: path => path === 'a.jpg' ? new ArrayBuffer(8) : undefined })
+  phone.wx.getFileSystemManager = () => ({ readFileSync: (path, encoding) => path === 'a.jpg' ? (encoding ? 'QUJD' : new ArrayBuffer(8)) : undefined })
   const groups = phone.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } })
   await groups.enter()
   await groups.uploadAvatar('a.jpg')
   await assert.rejects(groups.uploadAvatar('missing.jpg'), { code: 'wx_fail' })
   assert.deepEqual(sent.map(({ path }) => path), ['/api/v1/login', '/api/v1/groups/bind', '/api/v1/me/avatar'])
   assert.equal(sent[1].data.cloudID, 'cloud')
-  assert.deepEqual([sent[2].config, sent[2].service, sent[2].type, sent[2].data.byteLength], [{ env: 'prod-1' }, 'api', 'image/jpeg', 8])
+  assert.deepEqual([sent[2].config, sent[2].service, sent[2].type, sent[2].data], [{ env: 'prod-1' }, 'api', 'application/json', { avatar: 'QUJD' }])
+})
+
+/** Return a phone whose calls go through callContainer, as `answer(route, options)` says. */
+function cloudPhone (answer) {
+  const phone = new Phone()
+  phone.wx.cloud = {
+    async callContainer (options) {
+      const route = `${options.method} ${options.path.replace('/api/v1', '')}`
+      phone.sent.push({ route, ...options })
+      const { fail, ...answered } = answer(route, options, phone) || {}
+      if (fail) throw fail
+      const [statusCode, data] = answered.response || phone.serve(route, options)
+      return { statusCode, data, header: {} }
+    }
+  }
+  return phone
+}
+
+test('the connection that wakes a service in Cloud Run is lost once, and sent again', async () => {
+  const lost = new Set()
+  const phone = cloudPhone(route => {
+    if (lost.has(route)) return undefined
+    lost.add(route)
+    return { fail: { errMsg: 'cloud.callContainer:fail socket hang up' } }
+  })
+  const groups = phone.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } })
+  const { group } = await groups.enter()
+  assert.ok(group)
+  assert.deepEqual(phone.sent.map(({ route }) => route), ['POST /login', 'POST /login', 'POST /groups/bind', 'POST /groups/bind'])
+})
+
+test('nothing is sent three times, no deletion and no timeout twice, and nothing twice elsewhere', async () => {
+  const fail = { errMsg: 'cloud.callContainer:fail socket hang up' }
+  const never = cloudPhone(() => ({ fail }))
+  await assert.rejects(never.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } }).setNickname('a'))
+  assert.equal(never.sent.length, 2)
+  const deleting = cloudPhone(route => route.startsWith('DELETE') ? { fail } : undefined)
+  await assert.rejects(deleting.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } }).deleteMe())
+  assert.equal(deleting.sent.filter(({ route }) => route === 'DELETE /me').length, 1)
+  const slow = cloudPhone(() => ({ fail: { errMsg: 'cloud.callContainer:fail timeout' } }))
+  await assert.rejects(slow.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } }).setNickname('a'), { code: 'timeout' })
+  assert.equal(slow.sent.length, 1)
+  const elsewhere = new Phone().script('POST /login', { fail: { errMsg: 'request:fail socket hang up' } })
+  await assert.rejects(elsewhere.start().setNickname('a'))
+  assert.equal(elsewhere.count('POST /login'), 1)
+})
+
+test('a picture is made smaller than 70 kB for callContainer, and sent as it is where that fails', async () => {
+  for (const [sizes, expected] of [
+    [[60000], ['own']],
+    [[90000, 65000], ['own', 80]],
+    [[900000, 200000, 90000, 69000], ['own', 80, 50, 20]],
+    [[900000, 200000, 90000, 80000], ['own', 80, 50, 20]],
+    [[900000], ['own', 'refused']]
+  ]) {
+    const phone = cloudPhone(route => ({ response: route === 'POST /me/avatar' ? [200, { id: '1' }] : undefined }))
+    const asked = []
+    phone.wx.compressImage = ({ src, quality, compressedWidth, success, fail }) => {
+      assert.deepEqual([src, compressedWidth], ['own', 480])
+      if (asked.length + 1 < sizes.length) success({ tempFilePath: quality })
+      else fail({ errMsg: 'compressImage:fail' })
+      asked.push(quality)
+    }
+    const paths = ['own', 80, 50, 20]
+    phone.wx.getFileSystemManager = () => ({
+      readFileSync: (path, encoding) => encoding ? `text of ${path}` : new ArrayBuffer(sizes[paths.indexOf(path)])
+    })
+    await phone.start({ baseUrl: undefined, cloud: { env: 'prod-1', service: 'api' } }).uploadAvatar('own')
+    const { data } = phone.sent.find(({ route }) => route === 'POST /me/avatar')
+    const last = sizes[sizes.length - 1]
+    assert.deepEqual(data.avatar || data.byteLength, last <= 70000 ? `text of ${paths[sizes.length - 1]}` : last)
+    assert.equal(asked.length, expected.length - 1)
+  }
 })
 
 // Diagnostics

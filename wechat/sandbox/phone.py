@@ -20,13 +20,17 @@ class PhoneError(Exception):
 class Phone:
     """The phone of `person` with one mini-program open, in the sandbox at `sandbox_url`.
 
-    `appid` may be left out where the sandbox has one app. Every call raises PhoneError where the
+    `appid` may be left out where the sandbox has one app. Results have a `cloudID` too where cloud
+    development is switched on (`in_cloud`). Every call raises PhoneError where the
     `wx` call would fail, and requests.RequestException where the sandbox cannot be reached.
     """
 
-    def __init__(self, sandbox_url: str, person: str, appid: str | None = None) -> None:
+    def __init__(
+        self, sandbox_url: str, person: str, appid: str | None = None, *, in_cloud: bool = False
+    ) -> None:
         self.sandbox_url = sandbox_url.rstrip("/")
         self.person = person
+        self.in_cloud = in_cloud
         self._who = {"person": person} | ({"appid": appid} if appid else {})
 
     def login(self) -> str:
@@ -88,7 +92,8 @@ class Phone:
 
     def _envelope(self, call: str, arguments: Mapping[str, object]) -> dict[str, str]:
         result = self._call(call, {**self._who, **arguments})
-        return {"encryptedData": result["encryptedData"], "iv": result["iv"]}
+        names = ("encryptedData", "iv", *(["cloudID"] if self.in_cloud else []))
+        return {name: result[name] for name in names}
 
     def _call(self, call: str, arguments: Mapping[str, object]) -> dict[str, Any]:
         url = f"{self.sandbox_url}/phone/{call}"

@@ -69,10 +69,14 @@ class PushWorker:
 
     def _push(self, receiver: Receiver, event: dict[str, Any]) -> None:
         xml = next(receiver.pushes) % 2 == 1
-        safe = bool(receiver.channel.aes_key)
-        query, body = receiver.channel.write(event, safe=safe, xml=xml)
+        channel = receiver.channel
+        query, body = channel.write(event, safe=bool(channel.aes_key), xml=xml)
+        headers = {"Content-Type": "text/xml" if xml else "application/json"}
+        if not channel.token:
+            query = {}
+            headers |= {"X-WX-SOURCE": "wx_push", "X-WX-APPID": channel.app_id}
         for _try in range(TRIES):
-            if self._stopped.is_set() or _delivered(receiver.url, query, body, xml=xml):
+            if self._stopped.is_set() or _delivered(receiver.url, query, body, headers):
                 return
             self._stopped.wait(RETRY_PAUSE)
         logger.warning("%s did not answer a push with success", receiver.url)
@@ -97,14 +101,14 @@ def _verdict(check: MediaCheck) -> Event:
     return Event.about(check.appid, check.openid, "wxa_media_check", fields)
 
 
-def _delivered(url: str, query: dict[str, str], body: bytes, *, xml: bool) -> bool:
+def _delivered(url: str, query: dict[str, str], body: bytes, headers: dict[str, str]) -> bool:
     """Send a push and return whether the receiver answered `success`."""
     try:
         with http_session().post(
             url,
             params=query,
             data=body,
-            headers={"Content-Type": "text/xml" if xml else "application/json"},
+            headers=headers,
             timeout=TIMEOUT,
             allow_redirects=False,
             stream=True,

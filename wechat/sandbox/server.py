@@ -1,9 +1,9 @@
 """The sandbox's HTTP server: paths, JSON and sockets around a `SandboxState`.
 
 The platform's paths answer as api.weixin.qq.com does: HTTP 200 on errors, JSON as `text/plain`.
-A POST has its access_token in the query and everything else in its body. The phone's paths,
-`POST /phone/…` with a JSON object, answer what a `wx` call passes to its `success` (HTTP 200) or
-`fail` (HTTP 400) callback.
+A POST has its access_token in the query, getopendata its openid too, and everything else in its
+body. The phone's paths, `POST /phone/…` with a JSON object, answer what a `wx` call passes to its
+`success` (HTTP 200) or `fail` (HTTP 400) callback.
 """
 
 import inspect
@@ -57,6 +57,7 @@ ERRMSG: Mapping[int, str] = {
     45009: "reach max api daily quota limit",
     45011: "api minute-quota reach limit, must slower, retry next minute",
     47001: "data format error",
+    48001: "api unauthorized",
     61010: "user access record timeout",
     87014: "risky content",
 }
@@ -98,6 +99,7 @@ PLATFORM_CALLS: Mapping[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "/cgi-bin/stable_token": ("POST", SandboxState.stable_token),
     "/wxa/msg_sec_check": ("POST", SandboxState.msg_sec_check),
     "/wxa/media_check_async": ("POST", SandboxState.media_check_async),
+    "/wxa/getopendata": ("POST", SandboxState.getopendata),
 }
 
 # The call's name in `errMsg` and the function behind each path.
@@ -143,7 +145,10 @@ def _call_platform(state: SandboxState, path: str, query: dict[str, str], body: 
             raise PlatformError(fault.errcode)
         sent: Mapping[str, Any] = query
         if method == "POST":
-            sent = _parse_body(body) | {"access_token": query.get("access_token", "")}
+            in_query = (
+                {"access_token", "openid"} if path == "/wxa/getopendata" else {"access_token"}
+            )
+            sent = _parse_body(body) | {name: query.get(name, "") for name in in_query}
         known = inspect.signature(function).parameters
         result = _call(function, state, **{key: sent[key] for key in sent if key in known})
     except _ArgumentError:

@@ -29,6 +29,7 @@ R = TypeVar("R")
 
 # Seconds.
 CODE_LIFE = 300
+CLOUD_ID_LIFE = 300
 TOKEN_LIFE = 7200
 REPLACED_TOKEN_LIFE = 300
 VISIT_LIFE = 2 * 3600
@@ -97,6 +98,16 @@ class _LoginCode:
     used: bool = False
 
 
+@dataclass(frozen=True)
+class _CloudData:
+    """What a cloudID stands for, and whom it was given to."""
+
+    appid: str
+    openid: str
+    payload: dict[str, Any]
+    expires: float
+
+
 @dataclass
 class _AccessToken:
     appid: str
@@ -137,7 +148,8 @@ class Event:
 class Receiver:
     """The address to which an app's messages are pushed, as set in WeChat's console (消息推送).
 
-    `messages` and `pushes` count what was sent there.
+    `messages` and `pushes` count what was sent there. Through WeChat Cloud Run's gateway there is
+    no signature, and the channel has no token.
     """
 
     url: str
@@ -234,7 +246,11 @@ class SandboxState:
         self._launches: dict[tuple[str, str], str | None] = {}  # chat by appid and person
         self._tokens: dict[str, str] = {}  # the current one by appid
         self._issued: dict[str, _AccessToken] = {}
-        self._visits: dict[tuple[str, str], float] = {}  # the last log-in by appid and openid
+        self._visits: dict[tuple[str, str], float] = {}  # the last one by appid and openid
+        self.open_service = False  # 开放接口服务 of WeChat Cloud Run
+        self.ties_cloud_ids = True
+        self._cloud_data: dict[str, _CloudData] = {}
+        self._open_data_answers = itertools.count()
         self.outbox: queue.Queue[MediaCheck | Event | None] = queue.Queue()
         self.receivers: dict[str, Receiver] = {}
         self._faults: dict[str, tuple[Fault, int]] = {}
@@ -247,8 +263,11 @@ class SandboxState:
     ) -> dict[str, Any]:
         """Answer auth.code2Session: `{"openid", "session_key", "unionid"}`.
 
-        The session_key is the one made by the `wx.login` that gave `js_code`.
+        The session_key is the one made by the `wx.login` that gave `js_code`. With 开放接口服务 the
+        call is not there.
         """
+        if self.open_service:
+            raise PlatformError(48001)
         self._check_credentials(appid, secret)
         if grant_type != "authorization_code":
             raise PlatformError(40002)
@@ -335,20 +354,55 @@ class SandboxState:
 
         Raises PlatformError.
         """
+        appid = self._app_of(access_token)
+        if version != CONTENT_SAFETY_VERSION:
+            raise PlatformError(47001)
+        if scene not in CONTENT_SAFETY_SCENES:
+            raise PlatformError(40129)
+        if self._clock() >= self._visits.get((appid, openid), float("-inf")) + VISIT_LIFE:
+            raise PlatformError(61010)
+        return appid
+
+    def _app_of(self, access_token: str) -> str:
+        """Return the appid of a token. With 开放接口服务 none is needed. Raises PlatformError."""
+        if self.open_service and not access_token:
+            return self.known_app("")
         if not access_token:
             raise PlatformError(41001)
         if access_token not in self._issued:
             raise PlatformError(40001)
         if not self.token_is_valid(access_token):
             raise PlatformError(42001)
-        if version != CONTENT_SAFETY_VERSION:
-            raise PlatformError(47001)
-        if scene not in CONTENT_SAFETY_SCENES:
-            raise PlatformError(40129)
-        appid = self._issued[access_token].appid
-        if self._clock() >= self._visits.get((appid, openid), float("-inf")) + VISIT_LIFE:
-            raise PlatformError(61010)
-        return appid
+        return self._issued[access_token].appid
+
+    @_locked
+    def getopendata(
+        self, access_token: str = "", openid: str = "", cloudid_list: list[Any] | None = None
+    ) -> dict[str, Any]:
+        """Answer getopendata: `{"errcode", "errmsg", "data_list": [{"cloud_id", "json"}]}`.
+
+        `json` is a string and an object in turn. A cloudID tells nothing after five minutes, and
+        nothing to another person while `ties_cloud_ids`, which WeChat does not promise.
+        """
+        appid = self._app_of(access_token)
+        rows = [self._open_data(appid, openid, cloud_id) for cloud_id in cloudid_list or []]
+        return {"errcode": 0, "errmsg": "ok", "data_list": [row for row in rows if row]}
+
+    def _open_data(self, appid: str, openid: str, cloud_id: object) -> dict[str, Any]:
+        found = self._cloud_data.get(str(cloud_id))
+        turn = next(self._open_data_answers)
+        if (
+            found is None
+            or found.appid != appid
+            or (self.ties_cloud_ids and found.openid != openid)
+            or self._clock() >= found.expires
+        ):
+            refusal = {"cloudID": cloud_id, "errCode": -601006, "errMsg": "cloudID expired"}
+            row = {"cloud_id": cloud_id}
+            return ({}, row, {**row, "json": json.dumps(refusal)})[turn % 3]
+        told = {"cloudID": cloud_id, "data": found.payload}
+        text = json.dumps(told, ensure_ascii=False)
+        return {"cloud_id": cloud_id, "json": text if turn % 2 else told}
 
     def _check_credentials(self, appid: str, secret: str) -> None:
         if appid not in self.apps:
@@ -378,7 +432,7 @@ class SandboxState:
 
         From now on the phone seals with a new session_key.
         """
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         code = "0" + secrets.token_hex(16)[1:]
         key = self._log_in(appid, person)
         self._codes[code] = _LoginCode(appid, person, key, self._clock() + CODE_LIFE)
@@ -398,7 +452,7 @@ class SandboxState:
         Only scene 1044 has a ticket, a new one each time. Someone who was never in the group is
         put into it; someone who has left must `join` first (else 65206).
         """
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         if not self._in_chat.setdefault((person, chat), True):
             raise WxCallError("this person has left the group", LEFT_THE_GROUP)
         self._launches[appid, person] = chat
@@ -412,7 +466,7 @@ class SandboxState:
     @_locked
     def open_single(self, person: str, appid: str = "") -> dict[str, Any]:
         """Open the mini-program by a card in a chat of two: `{"scene": 1007, "query"}`."""
-        self._launches[self._known_app(appid), person] = None
+        self._launches[self.known_app(appid), person] = None
         return {"scene": SINGLE_CHAT_CARD, "query": {}}
 
     @_locked
@@ -421,7 +475,7 @@ class SandboxState:
 
         Raises WxCallError (40097) for a ticket that is unknown or of another person or app.
         """
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         owner, holder, chat = self._tickets.get(share_ticket, ("", "", ""))
         if not owner or (owner, holder) != (appid, person):
             raise WxCallError("invalid shareTicket", NOT_FROM_A_CHAT)
@@ -441,7 +495,7 @@ class SandboxState:
         `{"open_single_roomid", "chat_type": 1}` for a chat of two. Raises WxCallError: 40097 where
         the launch was not from a chat, 65206 where the person has left the group.
         """
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         payload = self._enter_payload(appid, person)
         if not need_group_open_id:
             payload.pop("group_openid", None)
@@ -450,7 +504,7 @@ class SandboxState:
     @_locked
     def user_info(self, person: str, appid: str = "") -> dict[str, Any]:
         """Answer wx.getUserInfo, sealed: no group, and the anonymous nickname used since 2022."""
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         payload = {"openId": openid_of(appid, person), "nickName": "微信用户", "gender": 0}
         return self._sealed(appid, person, payload | {"unionId": unionid_of(person)})
 
@@ -490,21 +544,27 @@ class SandboxState:
         return self._tell(appid, person, "user_authorization_cancellation")
 
     def _tell(self, appid: str, person: str, event: str, **fields: Any) -> dict[str, Any]:
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         openid = openid_of(appid, person)
         about = {"OpenID": openid, "AppID": appid, **fields}
         self.outbox.put(Event.about(appid, openid, event, about))
         return {}
 
-    def _known_app(self, appid: str) -> str:
+    def known_app(self, appid: str) -> str:
+        """Return an app of the sandbox; "" is the only one. Raises WxCallError."""
         if not appid and len(self.apps) == 1:
             return next(iter(self.apps))
         if appid not in self.apps:
             raise WxCallError(f"appid must be one of {', '.join(self.apps)}")
         return appid
 
-    def _log_in(self, appid: str, person: str) -> str:
+    @_locked
+    def visit(self, appid: str, person: str) -> None:
+        """Note that `person` uses the mini-program now: content safety wants it."""
         self._visits[appid, openid_of(appid, person)] = self._clock()
+
+    def _log_in(self, appid: str, person: str) -> str:
+        self.visit(appid, person)
         return self._new_session_key(appid, person)
 
     def _new_session_key(self, appid: str, person: str) -> str:
@@ -532,20 +592,24 @@ class SandboxState:
         # Someone who never logged in has a key too, but no server has seen it.
         key = self._session_keys.get((appid, person)) or self._new_session_key(appid, person)
         mark = {"watermark": {"appid": appid, "timestamp": int(self._clock())}}
-        sealed = seal(key, {**payload, **(mark if watermark else {})})
-        return {**sealed, "cloudID": secrets.token_urlsafe(48)}
+        marked = {**payload, **(mark if watermark else {})}
+        cloud_id = secrets.token_urlsafe(48)
+        ends = self._clock() + CLOUD_ID_LIFE
+        self._cloud_data[cloud_id] = _CloudData(appid, openid_of(appid, person), marked, ends)
+        return {**seal(key, marked), "cloudID": cloud_id}
 
     # The console's side
 
     @_locked
-    def push_to(self, appid: str, url: str, token: str, aes_key: str = "") -> dict[str, Any]:
+    def push_to(self, appid: str, url: str, token: str = "", aes_key: str = "") -> dict[str, Any]:
         """Push the messages of `appid` to `url` from now on: `{}`.
 
-        JSON and XML take turns, sealed with `aes_key` (safe mode), plain without one. Every second
+        JSON and XML take turns, sealed with `aes_key` (safe mode), plain without one; without a
+        `token` as WeChat Cloud Run's gateway does, plain and with its headers. Every second
         message is pushed twice. Each call starts from the beginning. Raises ValueError for a URL
         that is not http or https, or for an `aes_key` that is not an EncodingAESKey.
         """
-        appid = self._known_app(appid)
+        appid = self.known_app(appid)
         if not url.startswith(("http://", "https://")):
             raise ValueError("url must be one of http or https")
         if aes_key:
