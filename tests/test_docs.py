@@ -3,6 +3,7 @@ says to run can be run."""
 
 import ast
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ from django.conf import LazySettings
 
 from accounts.models import WeChatUser
 from accounts.privacy import erase
+from tests.documented import blocks_of
 from tests.settings import APP_ID
 
 pytestmark = pytest.mark.no_service
@@ -184,9 +186,9 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_the_command_to_rotate_keys_keeps_the_blocks(db: None, settings: LazySettings) -> None:
-    [command] = re.findall(
-        r"shell -c '\n(.*?)'\n```", (ROOT / "docs/settings.md").read_text(), re.DOTALL
-    )
+    [block] = blocks_of("tests/test_docs.py::test_the_command_to_rotate_keys_keeps_the_blocks")
+    python, manage, shell, option, command = shlex.split(block.code)
+    assert (python, manage, shell, option) == (".venv/bin/python", "manage.py", "shell", "-c")
     old, new = settings.FIELD_KEYS[0], Fernet.generate_key().decode()
     user = WeChatUser.objects.meet(APP_ID, "blocked-one")
     WeChatUser.objects.filter(pk=user.pk).update(status=WeChatUser.Status.BLOCKED)
