@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from tests.documented import blocks_of
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "Ctrl-C stops all of it"
@@ -42,7 +45,7 @@ def demo(clone: Path, port: int) -> Iterator[str]:
     log = clone / "demo.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["make", "demo", f"PORT={port}"],
+            [*first_command(), f"PORT={port}"],
             cwd=clone,
             env=newcomer(),
             stdout=output,
@@ -59,6 +62,14 @@ def demo(clone: Path, port: int) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=20)
+
+
+def first_command() -> list[str]:
+    """Return the command that the READMEs begin with."""
+    test = "e2e/test_demo.py::test_make_demo_serves_what_it_prints_and_can_be_run_again"
+    english, chinese = (shlex.split(block.code, comments=True) for block in blocks_of(test))
+    assert english == chinese
+    return english
 
 
 def addresses(printed: str) -> list[str]:

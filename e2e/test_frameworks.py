@@ -7,6 +7,7 @@ the sandbox, and the site is the real one.
 import json
 import os
 import re
+import shlex
 import shutil
 import tarfile
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.documented import TYPES, blocks_of
 from tests.settings import APP_ID
 from wechat.sandbox import Sandbox
 
@@ -28,6 +30,35 @@ EXAMPLES = MINIPROGRAM.parent / "examples"
 FAMILY = "一家人"
 # Taro's templates give each tag every property that WeChat has, empty ones as null.
 TOO_MUCH = re.compile(r"is not a valid property|received type-incompatible value: .* null value")
+# What stands around a part of a page.
+PAGES = {
+    "tsx": """
+import { Slot, View } from '@tarojs/components'
+import { useState } from 'react'
+import type { Entry } from 'groupsite'
+
+export default function Documented () {
+  const openGId = ''
+  const [entry, setEntry] = useState<Entry>()
+  if (entry) setEntry(undefined);
+%s
+}
+""",
+    "vue": """
+<script setup lang="ts">
+import type { ComponentEvent, GroupRankingEvents } from 'groupsite/components'
+
+const openGId = 'tG'
+function onEntry ({ detail }: ComponentEvent<GroupRankingEvents['entry']>) {
+  return detail.group
+}
+</script>
+
+<template>
+%s
+</template>
+""",
+}
 SENTENCE = "请用最新版微信打开小程序，这里看不到群排行"
 
 
@@ -164,7 +195,66 @@ def test_on_a_phone_the_page_shows_the_ranking_and_shares_it(
 
 
 def test_the_types_of_the_kit_and_its_components_fit(example: Example) -> None:
-    run("npm", "run", "types", cwd=example.folder)
+    """Check the example, and in its place what the documentation says to write."""
+    written = example.folder / "src/documented"
+    try:
+        for path, text in documented(example):
+            target = written / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        run("npm", "run", "types", cwd=example.folder)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def documented(example: Example) -> Iterator[tuple[str, str]]:
+    """Yield a file for each block of the guide; it begins with its path, or is a part of a page."""
+    name = example.folder.name
+    pages = json.loads((UNI_APP.folder / "src/pages.json").read_text())["pages"]
+    for block in blocks_of(TYPES, f"docs/{name}.md"):
+        path = re.match(r"// src/(\S+)\n", block.code)
+        if path:
+            yield path[1], block.code
+        elif block.language == "json":
+            ours = json.loads(block.code)["style"]["mp-weixin"]
+            assert ours in [page["style"]["mp-weixin"] for page in pages]
+        else:
+            yield f"line{block.line}.{block.language}", PAGES[block.language] % block.code
+        for used in re.findall(r"'(groupsite/groups/[\w/-]+)'", block.code):
+            assert (example.folder / "node_modules" / f"{used}.wxml").exists(), block
+    [references] = blocks_of(TYPES, "miniprogram/README.md")
+    own = {"taro": "jsx", "uni-app": "vue"}[name]
+    yield "kit.d.ts", "\n".join(line for line in references.code.splitlines() if own in line)
+
+
+MISTAKES = {
+    "taro": [("baseUrl:", "baseURL:"), ("openGid=", "openId="), ("detail)", "details)")],
+    "uni-app": [("baseUrl:", "baseURL:"), ('"openGId"', '"openGID"')],
+}
+
+
+def test_a_mistake_in_the_guide_is_noticed(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = list(documented(example))
+    for right, wrong in MISTAKES[example.folder.name]:
+        broken = [(path, text.replace(right, wrong)) for path, text in files]
+        assert broken != files
+        monkeypatch.setattr(f"{__name__}.documented", lambda _example, broken=broken: broken)
+        with pytest.raises(AssertionError, match="src/documented/"):
+            test_the_types_of_the_kit_and_its_components_fit(example)
+
+
+def test_the_readme_names_the_script_that_is_run() -> None:
+    test = "e2e/test_frameworks.py::test_the_readme_names_the_script_that_is_run"
+    blocks = blocks_of(test)
+    assert len(blocks) == 2
+    for block in blocks:
+        [example] = [each for each in (TARO, UNI_APP) if f"/{each.folder.name}/" in block.page]
+        assert shlex.split(block.code, comments=True) == [
+            *("npm", "ci", "&&"),
+            *("npm", "run", example.scripts[0]),
+        ]
 
 
 def test_as_a_web_page_it_says_that_there_are_no_groups(

@@ -1,6 +1,7 @@
 """The checks of `manage.py`: a good deployment passes, each bad setting is found."""
 
 import os
+import shlex
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -15,6 +16,7 @@ from django.db import connection
 
 from groupsite.logs import ReportFilter
 from groupsite.settings import DEVELOPMENT_FIELD_KEY, push_channels
+from tests.documented import blocks_of
 from tests.settings import APP_ID
 
 # One of the checks looks into the database.
@@ -97,6 +99,32 @@ def test_a_good_deployment_passes_every_check_once_it_is_migrated(tmp_path):
     assert "no issues" in said(run)
     bucket = {"S3_BUCKET": "avatars", "MEDIA_URL": "https://avatars.example.com/"}
     run = manage(tmp_path, "check", "--fail-level", "WARNING", MEDIA_ROOT="/dev/null", **bucket)
+    assert run.returncode == 0, said(run)
+
+
+@pytest.mark.parametrize(
+    "block",
+    blocks_of("tests/test_checks.py::test_the_environment_of_the_guide_is_complete"),
+    ids=str,
+)
+def test_the_environment_of_the_guide_is_complete(tmp_path, block):
+    lines = shlex.split(block.code, comments=True)
+    written = dict(line.split("=", 1) for line in lines)
+    elided = {name: GOOD[name] for name, value in written.items() if "…" in value and name in GOOD}
+    ours = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "MEDIA_ROOT": str(tmp_path / "media"),
+    }
+    absent = dict.fromkeys(GOOD.keys() - written.keys(), "")
+    run = manage(
+        tmp_path,
+        "check",
+        "--deploy",
+        "--fail-level",
+        "WARNING",
+        **absent,
+        **written | elided | ours,
+    )
     assert run.returncode == 0, said(run)
 
 

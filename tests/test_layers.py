@@ -1,10 +1,13 @@
 """Which module may import which: read from the source, imports inside functions included."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.documented import blocks_of
 
 pytestmark = pytest.mark.no_service
 
@@ -145,3 +148,10 @@ def test_the_second_ranking_imports_nothing_of_the_product() -> None:
 )
 def test_every_way_to_write_an_import_is_read(text: str, name: str) -> None:
     assert name in list(imported(ROOT / "groups" / "api.py", text))
+
+
+def test_the_map_shows_what_may_import_what() -> None:
+    [block] = blocks_of("tests/test_layers.py::test_the_map_shows_what_may_import_what")
+    [chain] = re.findall(r"^ *(\w+(?: --> \w+)+)$", block.code, re.MULTILINE)
+    assert chain.split(" --> ") == list(reversed(PACKAGES))
+    assert set(re.findall(r"^ *(\w+)\[", block.code, re.MULTILINE)) == set(PACKAGES)

@@ -15,12 +15,12 @@ import pytest
 from accounts.models import WeChatUser
 from groups.models import Group, Membership, Score
 from groups.transfer.rows import KINDS
+from tests.documented import blocks_of
 from tests.transfers import ROOT, hand_out, table, take
 
 ENGLISH, CHINESE = (
     (ROOT / "docs" / name).read_text() for name in ("migrating.md", "migrating.zh-CN.md")
 )
-BLOCK = re.compile(r"^```sh\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
 # What stands in for LeanCloud and for databases of others.
 TOOLS = {
@@ -116,10 +116,10 @@ def run(block: str, desk: Path) -> None:
 
 
 def test_every_block_of_the_page_works(desk: Path) -> None:
-    blocks = BLOCK.findall(ENGLISH)
-    assert len(blocks) == ENGLISH.count("```sh") == 13
+    blocks = blocks_of("tests/test_migrating.py::test_every_block_of_the_page_works")
+    assert len(blocks) == 13
     for block in blocks:
-        run(block, desk)
+        run(block.code, desk)
     people = set(WeChatUser.objects.values_list("openid", flat=True))
     assert people == {"first", "lean-a1", "lean-a2", "p1", "p2", "cloud"}
     scores = Score.objects.values_list("user__openid", "period", "value").order_by("value")
@@ -137,7 +137,9 @@ def test_every_block_of_the_page_works(desk: Path) -> None:
 
 @pytest.mark.no_service
 def test_both_pages_say_the_same_to_run() -> None:
-    assert BLOCK.findall(CHINESE) == BLOCK.findall(ENGLISH)
+    english = blocks_of("tests/test_migrating.py::test_every_block_of_the_page_works")
+    chinese = blocks_of("tests/test_migrating.py::test_both_pages_say_the_same_to_run")
+    assert [block.code for block in chinese] == [block.code for block in english]
 
 
 @pytest.mark.no_service

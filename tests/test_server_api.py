@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,11 +31,10 @@ from tests.cast import (
     refused,
     sealed_for,
 )
+from tests.documented import Block, blocks_of
 from tests.settings import APP_ID, OTHER_APP_ID
 from wechat.crypto import seal
 from wechat.sandbox import openid_of
-
-DOC = Path(__file__).resolve().parent.parent / "docs" / "server-api.md"
 
 
 class Server(Person):
@@ -491,10 +489,14 @@ def test_all_time_has_no_winners_and_no_moment_is_named(group: Group, server: Se
         assert not re.search(r"\d\d:\d\d", sentence)
 
 
+@pytest.mark.parametrize(
+    "block",
+    blocks_of("tests/test_server_api.py::test_the_example_of_the_documentation_runs"),
+    ids=str,
+)
 def test_the_example_of_the_documentation_runs(
-    live_server: Any, make_person: Any, settings: Any
+    live_server: Any, make_person: Any, settings: Any, block: Block
 ) -> None:
-    [example] = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
     alice, server = make_person("alice"), server_of(APP_ID)
     Board.objects.create(app_id=APP_ID, key="steps", scope=Board.Scope.APP)
     environment = {
@@ -504,7 +506,11 @@ def test_the_example_of_the_documentation_runs(
         "OPENID": alice.openid,
     }
     run = subprocess.run(
-        [sys.executable, "-c", example], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", block.code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{alice.openid} ok [")
