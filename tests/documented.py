@@ -50,6 +50,9 @@ class Executed:
 
 CALLS = "tests/test_documented.py::test_the_calls_of_the_page_work_in_its_order"
 MIGRATING = "tests/test_migrating.py"
+OPERATING = "tests/test_operating.py"
+MONITORING = "tests/test_monitoring.py"
+KEYS = "tests/test_keys.py"
 INSTALLS = "e2e/test_documented.py::test_the_kit_installs_as_said"
 NODE = "e2e/test_documented.py::test_the_code_runs_on_a_phone"
 WECHAT = "e2e/test_documented.py::test_wechats_own_compiler_takes_the_block"
@@ -84,6 +87,26 @@ EXECUTED = (
         "docs/migrating.md", "sh", "tests/test_migrating.py::test_every_block_of_the_page_works"
     ),
     Executed("docs/migrating.zh-CN.md", "sh", f"{MIGRATING}::test_both_pages_say_the_same_to_run"),
+    Executed("docs/operating.md", "sh", f"{OPERATING}::test_each_command_of_the_page_runs"),
+    Executed("docs/operating.zh-CN.md", "sh", f"{OPERATING}::test_both_pages_run_the_same"),
+    Executed("docs/monitoring.md", "sh", f"{MONITORING}::test_the_commands_of_the_page_work"),
+    Executed(
+        "docs/monitoring.zh-CN.md", "sh", f"{MONITORING}::test_both_pages_have_the_same_commands"
+    ),
+    Executed(
+        "docs/keys.md",
+        "sh",
+        f"{KEYS}::test_keys_are_changed_over_two_servers_without_a_failure",
+        "FIELD_KEYS=",
+    ),
+    Executed("docs/keys*.md", "sh", f"{KEYS}::test_the_page_says_the_same_in_both_languages"),
+    Executed("docs/keys*.md", "", reason="what a command prints, as an example"),
+    Executed(
+        "docs/container*.md",
+        "sh",
+        reason="there is no container engine where the tests run; tests/test_container.py holds "
+        "the names to compose.yml, and runs the image's own commands outside of a container",
+    ),
     Executed(
         "docs/*.md",
         "*",
