@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import models
 
-from core.context import request_id
+from core.context import KEPT_OF_ID, request_id
 
 from .models import AuditEvent
 
@@ -54,5 +54,5 @@ class Actor:
             group_id=group,
             reason=self.reason,
             details=details,
-            request_id=request_id.get(),
+            request_id=request_id.get()[:KEPT_OF_ID],
         )

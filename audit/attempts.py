@@ -29,7 +29,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from rest_framework.exceptions import APIException, ValidationError
 
-from core.context import caller, request_id
+from core.context import KEPT_OF_ID, caller, request_id
 from core.database import database_is_away
 from core.metrics import Counter
 from wechat.errors import WeChatError
@@ -136,7 +136,7 @@ class _Recording:
             outcome=self.outcome,
             cause=self.cause,
             steps=[*steps, self.failure] if self.failure else steps,
-            request_id=request_id.get(),
+            request_id=request_id.get()[:KEPT_OF_ID],
         )
 
 

@@ -27,6 +27,7 @@ from audit.attempts import KINDS
 from audit.causes import CAUSES, Cause
 from audit.diagnostics import failures
 from audit.models import Attempt, AuditEvent, Watch
+from core.context import KEPT_OF_ID
 from wechat.client import Client
 from wechat.crypto import is_opaque_id
 from wechat.errors import WeChatError
@@ -127,7 +128,7 @@ def attempts_for(asked: Any) -> QuerySet[Attempt]:
     """
     rows = Attempt.objects.select_related("user").filter(at__gt=timezone.now() - attempts.KEPT)
     if request_id := _word(asked, "request"):
-        return rows.filter(request_id=request_id[:32])
+        return rows.filter(request_id=request_id[:KEPT_OF_ID])
     if app_id := _word(asked, "app"):
         rows = rows.filter(app_id=app_id)
     if member := _number(asked.get("member", "")):

@@ -16,3 +16,5 @@ ANONYMOUS = Caller()
 caller: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+KEPT_OF_ID = 32  # characters of a request's id that a row keeps, and by which it is found

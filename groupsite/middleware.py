@@ -37,7 +37,7 @@ TEXTS = {"text/css", "text/javascript", "image/svg+xml", "application/json"}
 LARGEST_BODY = MAX_BYTES + FORM_OVERHEAD  # a form with a picture
 WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
 
-GIVEN_ID = re.compile(r"[0-9A-Za-z_-]{8,32}")  # an attempt keeps 32 characters of it
+GIVEN_ID = re.compile(r"[0-9A-Za-z_-]{8,48}")
 
 PROBES = ("/livez", "/readyz", "/metrics")  # asked by machines, of one machine
 

@@ -79,7 +79,7 @@ def given(id: str, log_output: StringIO) -> bool:
     """Send an id with a request; return whether it became the request's, in header and line."""
     answer = Browser().get("/livez", headers={"X-Request-ID": id})
     own = answer["X-Request-ID"]
-    assert lines(log_output)[-1]["requestId"] == own and re.fullmatch(r"[\w-]{8,32}", own)
+    assert lines(log_output)[-1]["requestId"] == own and re.fullmatch(r"[\w-]{8,48}", own)
     return own == id
 
 
@@ -87,11 +87,12 @@ def test_the_id_of_a_trusted_proxy_is_the_requests(settings: Any, log_output: St
     assert not given(PROXYS_ID, log_output), "without a proxy it is the client's"
     settings.NUM_PROXIES = 1
     assert given(PROXYS_ID, log_output) and given("edge-7_0000", log_output)
+    assert given("2f1d8f0e-6f5c-4b8e-9b3a-0c1d2e3f4a5b", log_output), "as Caddy and Envoy make them"
 
 
 @pytest.mark.parametrize(
     "id",
-    ["", "short", "x" * 33, "x" * 7 + "\n", "with space", "<script>x</script>", "编号编号编号编号"],
+    ["", "short", "x" * 49, "x" * 7 + "\n", "with space", "<script>x</script>", "编号编号编号编号"],
 )
 def test_what_is_no_id_is_replaced(settings: Any, log_output: StringIO, id: str) -> None:
     settings.NUM_PROXIES = 1
