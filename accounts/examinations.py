@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -30,25 +31,30 @@ def examine_storage() -> Iterator[Finding]:
         )
         return
     name = file_name(random_key(), LARGE)
-    saw = _("In {where} no file can be written ({kind}).")
     try:
+        saw = _("In {where} no file can be written ({kind}).")
         name = default_storage.save(name, ContentFile(CONTENT))
-        try:
-            saw = _("In {where} a file cannot be read ({kind}).")
-            with default_storage.open(name) as file:
-                if file.read() != CONTENT:
-                    raise OSError("what was read is not what was written")
-            yield from _public(name)
-        finally:
-            saw = _("In {where} a file cannot be deleted ({kind}).")
-            default_storage.delete(name)
+        saw = _("In {where} a file cannot be read ({kind}).")
+        with default_storage.open(name) as file:
+            if file.read() != CONTENT:
+                raise OSError("what was read is not what was written")
+        yield from _public(name)
+        saw = _("In {where} a file cannot be deleted ({kind}).")
+        default_storage.delete(name)
     except Exception as problem:  # each kind of storage has errors of its own
+        with suppress(Exception):  # what a full disk left of it
+            default_storage.delete(name)
         yield error(
-            format_lazy(saw, where=where, kind=type(problem).__name__),
+            format_lazy(saw, where=where, kind=_kind(problem)),
             _bucket_fix() if settings.S3_BUCKET else _directory_fix(),
         )
     else:
         yield ok(format_lazy(_("In {where} files can be written, read and deleted."), where=where))
+
+
+def _kind(problem: Exception) -> str:
+    """Return what the system says of a fault, else its name: a text of a store's may be long."""
+    return getattr(problem, "strerror", None) or type(problem).__name__
 
 
 def _is_of_another_user(directory: Path) -> bool:
@@ -57,7 +63,9 @@ def _is_of_another_user(directory: Path) -> bool:
 
 
 def _directory_fix() -> object:
-    return _("Let the service's user write there (chown), or set MEDIA_ROOT or S3_BUCKET.")
+    return _(
+        "Let the service's user write there (chown), make room, or set MEDIA_ROOT or S3_BUCKET."
+    )
 
 
 def _bucket_fix() -> object:

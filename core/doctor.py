@@ -24,7 +24,7 @@ Text = str | object  # or a lazy translation
 PATIENCE = 20.0  # seconds for all examinations together
 
 
-class State(StrEnum):
+class Health(StrEnum):
     """How what was examined is; with an `error` the command ends with 1."""
 
     OK = "ok"
@@ -36,21 +36,21 @@ class State(StrEnum):
 class Finding:
     """What an examination saw, in words, and what fixes it; both may be lazy translations."""
 
-    state: State
+    state: Health
     saw: Text
     fix: Text = ""
 
 
 def ok(saw: Text) -> Finding:
-    return Finding(State.OK, saw)
+    return Finding(Health.OK, saw)
 
 
 def warning(saw: Text, fix: Text) -> Finding:
-    return Finding(State.WARNING, saw, fix)
+    return Finding(Health.WARNING, saw, fix)
 
 
 def error(saw: Text, fix: Text) -> Finding:
-    return Finding(State.ERROR, saw, fix)
+    return Finding(Health.ERROR, saw, fix)
 
 
 Examine = Callable[[], Iterable[Finding]]
@@ -79,7 +79,7 @@ def examination(name: str, *check_ids: str) -> Callable[[Examine], Examine]:
 def examine_all(patience: float = PATIENCE) -> Iterator[tuple[str, Finding]]:
     """Run all examinations; yield the name of each with its findings, in order."""
     until = time.monotonic() + patience
-    runs = [_Run(name, examine) for name, examine in EXAMINATIONS.items()]
+    runs = [_Examination(name, examine) for name, examine in EXAMINATIONS.items()]
     for run in runs:
         run.start()
     for run in runs:
@@ -98,7 +98,7 @@ def examine_all(patience: float = PATIENCE) -> Iterator[tuple[str, Finding]]:
         yield from ((run.name, finding) for finding in findings)
 
 
-class _Run(Thread):
+class _Examination(Thread):
     """One examination under way; a daemon, as the command does not wait for one that hangs."""
 
     def __init__(self, name: str, examine: Examine) -> None:

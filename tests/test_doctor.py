@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client as Browser
@@ -32,7 +33,7 @@ from django.utils import translation
 
 from core import doctor, examinations
 from core.alarms import ALARMS
-from core.doctor import EXAMINATIONS, Finding, State, error, examine_all, ok, warning
+from core.doctor import EXAMINATIONS, Finding, Health, error, examine_all, ok, warning
 from tests.cast import fault
 from tests.servers import ROOT, unused_port
 from tests.settings import APP_ID, DATABASE_URL, REDIS_URL
@@ -40,7 +41,7 @@ from wechat.client import Client
 from wechat.sandbox import Sandbox
 from wechat.transport import http_session
 
-OK, WARNING, ERROR = State.OK, State.WARNING, State.ERROR
+OK, WARNING, ERROR = Health.OK, Health.WARNING, Health.ERROR
 
 TOKEN = "/cgi-bin/stable_token"
 
@@ -110,8 +111,8 @@ def test_one_that_hangs_is_given_up_and_the_others_are_not(own: dict[str, Any]) 
     found = list(examine_all(patience=0.3))
     assert time.monotonic() - began < 5
     assert [(name, finding.state) for name, finding in found] == [
-        ("hangs", State.ERROR),
-        ("next", State.OK),
+        ("hangs", Health.ERROR),
+        ("next", Health.OK),
     ]
 
 
@@ -121,7 +122,7 @@ def test_two_examinations_never_share_a_name(own: dict[str, Any]) -> None:
         doctor.examination("one")(list)
 
 
-def examine(name: str) -> list[tuple[State, str, str]]:
+def examine(name: str) -> list[tuple[Health, str, str]]:
     """Run one examination; return each finding's state, what it saw and its fix, in English."""
     with translation.override("en"):
         found = [(each.state, str(each.saw), str(each.fix)) for each in EXAMINATIONS[name]()]
@@ -129,7 +130,7 @@ def examine(name: str) -> list[tuple[State, str, str]]:
     return found
 
 
-def only(name: str) -> tuple[State, str, str]:
+def only(name: str) -> tuple[Health, str, str]:
     [finding] = examine(name)
     return finding
 
@@ -363,6 +364,18 @@ def test_root_writes_nothing_into_the_directory_of_the_service(media: Path) -> N
     assert (state, "sudo -u" in fix, list(media.iterdir())) == (WARNING, True, []) and saw
 
 
+def test_a_file_that_is_written_and_not_read_is_deleted_all_the_same(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_args: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(default_storage, "open", unreadable)
+    state, saw, _fix = only("storage")
+    assert (state, saw) == (ERROR, f"In {media} a file cannot be read (Permission denied).")
+    assert [each for each in media.rglob("*") if each.is_file()] == []
+
+
 def test_the_public_address_of_pictures_is_tried(settings: Any, media: Path) -> None:
     (media / "elsewhere").mkdir(parents=True)
     with serving(partial(Folder, directory=str(media))) as address:
@@ -445,7 +458,7 @@ def test_a_wechat_that_is_busy_or_away_is_told_from_a_proxy_that_is(
     ],
 )
 def test_the_clock_is_compared_with_wechats(
-    settings: Any, seconds: int, state: State, says: str
+    settings: Any, seconds: int, state: Health, says: str
 ) -> None:
     class Clock(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

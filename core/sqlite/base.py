@@ -7,7 +7,7 @@ from typing import Any
 from django.db.backends.sqlite3 import base
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class PrivateWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection; a file that is not there yet is made with the mode 0600.
 
@@ -18,3 +18,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with suppress(OSError):  # it is there, or SQLite will say why it cannot be
                 os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o600))
         return super().get_new_connection(conn_params)
+
+
+DatabaseWrapper = PrivateWrapper  # as Django looks for it

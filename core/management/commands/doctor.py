@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import translation
 
-from core.doctor import Finding, State, examine_all
+from core.doctor import Finding, Health, examine_all
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         is_well = True
         with translation.override(language), _quiet_log():
             for name, finding in examine_all():
-                is_well &= finding.state != State.ERROR
+                is_well &= finding.state != Health.ERROR
                 write = _as_json if options["json"] else self._line
                 self.stdout.write(write(name, finding))
                 self.stdout.flush()
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _line(self, name: str, finding: Finding) -> str:
-        style = {State.OK: self.style.SUCCESS, State.WARNING: self.style.WARNING}
+        style = {Health.OK: self.style.SUCCESS, Health.WARNING: self.style.WARNING}
         state = style.get(finding.state, self.style.ERROR)(f"{finding.state:7}")
         fix = f"\n        → {finding.fix}" if finding.fix else ""
         return f"{state} {name}: {finding.saw}{fix}"
