@@ -42,7 +42,7 @@ def _padded(text: str, width: int, *, left: bool) -> str:
     return text + space if left else space + text
 
 
-class Progress:
+class ProgressBar:
     """How far a file or table is: a bar on a terminal, elsewhere a line every few seconds."""
 
     def __init__(self, out: Any, title: str) -> None:

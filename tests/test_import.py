@@ -20,7 +20,7 @@ from accounts.models import Tombstone, TombstoneKey, WeChatUser
 from accounts.privacy import erase
 from accounts.review import State
 from audit.models import AuditEvent
-from core.progress import Progress
+from core.progress import ProgressBar
 from groups.models import Board, Group, Membership, Proof, Score, ScoreSource, Transfer
 from groups.transfer import pieces
 from groups.transfer.writers import GroupsWriter, PeopleWriter
@@ -705,15 +705,15 @@ def test_two_imports_of_one_file_share_the_work(db: None, folder: Path, monkeypa
     monkeypatch.setattr(pieces, "PIECE", 10)
     people = make_people(folder / "people.csv", 45, bad=6)
     answers: list[Answer] = []
-    report = Progress.__call__
+    report = ProgressBar.__call__
 
-    def interrupt(self: Progress, done: int, *rest: int) -> None:
+    def interrupt(self: ProgressBar, done: int, *rest: int) -> None:
         report(self, done, *rest)
         if done == 20 and not answers:
             answers.append(Answer("", ""))
             answers.append(take(people))
 
-    monkeypatch.setattr(Progress, "__call__", interrupt)
+    monkeypatch.setattr(ProgressBar, "__call__", interrupt)
     take(people)
     assert answers[1].of(people) == {"made": 37, "refused": 8}
     assert WeChatUser.objects.count() == 37
@@ -765,7 +765,7 @@ def test_a_terminal_has_a_bar_and_a_log_a_line_every_few_seconds(monkeypatch: An
     for terminal in (True, False):
         out = Out()
         out.terminal = terminal
-        progress = Progress(out, "people.csv")
+        progress = ProgressBar(out, "people.csv")
         progress(500, 4000)
         assert out.getvalue() == ""
         clock[0] += 6

@@ -28,7 +28,7 @@ from accounts.models import TombstoneKey, WeChatUser
 from accounts.privacy import erase
 from console.models import SecondFactor, new_key
 from core import checks, reencryption
-from core.doctor import EXAMINATIONS, State
+from core.doctor import EXAMINATIONS, Health
 from core.fields import EncryptedField
 from core.management.commands.reencrypt import Command
 from core.reencryption import Reencryption, encrypted_fields
@@ -404,26 +404,26 @@ def test_a_database_knows_its_keys_from_the_first_migration_on(tmp_path: Path) -
 # What the doctor sees
 
 
-def examine() -> list[tuple[State, str]]:
+def examine() -> list[tuple[Health, str]]:
     with translation.override("en"):
         return [(each.state, f"{each.saw} {each.fix}") for each in EXAMINATIONS["keys"]()]
 
 
 def test_the_doctor_opens_the_latest_secrets(alice: Person, bob: Person, settings: Any) -> None:
-    assert examine() == [(State.OK, "The first of FIELD_KEYS opens the latest 3 secrets. ")]
+    assert examine() == [(Health.OK, "The first of FIELD_KEYS opens the latest 3 secrets. ")]
     lost = Fernet(OTHER).encrypt(b"x").decode()
     WeChatUser.objects.filter(pk=bob.user.pk).update(session_key=lost)
     [(state, words)] = examine()
-    assert state == State.WARNING and "accounts_wechatuser.session_key: no key" in words
+    assert state == Health.WARNING and "accounts_wechatuser.session_key: no key" in words
     settings.FIELD_KEYS = [NEW, OLD, OTHER]
     members, tombstones = examine()
-    assert members[0] == tombstones[0] == State.WARNING
+    assert members[0] == tombstones[0] == Health.WARNING
     assert "2 of the latest values need another key" in members[1] and "reencrypt" in members[1]
     settings.FIELD_KEYS = [NEW]
     [(state, words)] = examine()
-    assert state == State.ERROR and "a key is wrong or missing" in words
+    assert state == Health.ERROR and "a key is wrong or missing" in words
     settings.FIELD_KEYS = ["unreadable"]
-    assert [state for state, _words in examine()] == [State.WARNING]
+    assert [state for state, _words in examine()] == [Health.WARNING]
 
 
 # Killed, and over several servers

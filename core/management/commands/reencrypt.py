@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import translation
 from django.utils.translation import gettext, ngettext
 
-from core.progress import Progress, print_table
+from core.progress import ProgressBar, print_table
 from core.reencryption import NO_KEY, Reencryption, SecretColumn, encrypted_fields
 from core.vault import InvalidFieldKey, ciphers
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         columns = []
         for model, fields in encrypted_fields().items():
-            progress = Progress(self.stdout, model._meta.db_table)
+            progress = ProgressBar(self.stdout, model._meta.db_table)
             columns += Reencryption(model, fields, dry=dry, clear=clear).run(progress)
             progress.end()
         self.report(columns, dry, clear)

@@ -7,7 +7,7 @@ from django.utils.translation import gettext
 
 from audit.actors import Actor
 from core.database import snapshot
-from core.progress import Progress, print_table
+from core.progress import ProgressBar, print_table
 from groups.transfer.command import TransferCommand
 from groups.transfer.export import Export, exports
 from groups.transfer.rows import FORMATS, names_of_files, write_rows
@@ -52,7 +52,7 @@ class Command(TransferCommand):
         """Write a file that only its owner may read; it has its name when it is complete."""
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        progress = Progress(self.stdout, path.name)
+        progress = ProgressBar(self.stdout, path.name)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             write_rows(

@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext, ngettext, pgettext
 
 from audit.actors import Actor
-from core.progress import Progress, print_table
+from core.progress import ProgressBar, print_table
 from groups.periods import CALENDAR
 from groups.transfer import leancloud
 from groups.transfer.command import TransferCommand
@@ -104,7 +104,7 @@ class Command(TransferCommand):
         return sorted(found, key=lambda source: list(KINDS).index(source.kind.name))
 
     def move_file(self, source: Source, what: Import) -> Result:
-        progress = Progress(self.stdout, source.path.name)
+        progress = ProgressBar(self.stdout, source.path.name)
         with _naming(source.path):
             result = (try_file if what.dry else import_file)(source, what, progress)
         progress.end()
