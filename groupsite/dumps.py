@@ -197,14 +197,19 @@ class SQLiteDump:
         """Return 1 where another process has the file open, else 0."""
         connections.close_all()
         let_go_of_sqlite()
-        with closing(sqlite3.connect(self.path, timeout=0)) as alone:
-            try:
-                alone.execute("PRAGMA journal_mode = DELETE")
-            except sqlite3.OperationalError:
-                return 1
-            except sqlite3.DatabaseError:  # no database at all: it can be replaced
-                return 0
-        return 0
+        return int(is_open_elsewhere(self.path))
+
+
+def is_open_elsewhere(path: Path) -> bool:
+    """Return whether another process has an SQLite file open: it cannot leave WAL then."""
+    with closing(sqlite3.connect(path, timeout=0)) as alone:
+        try:
+            alone.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError:
+            return True
+        except sqlite3.DatabaseError:  # no database at all: it can be replaced
+            return False
+    return False
 
 
 Dump = PostgreSQLDump | MySQLDump | SQLiteDump
