@@ -202,7 +202,7 @@ class Pictures:
 
 
 def restore(backup: Path, say: Say, *, lost: bool) -> None:
-    """Put a backup in the place of the database, erase again whom the list names, and put back the
+    """Put a backup in the place of the database, erase those in the list again, and put back the
     pictures that are missing.
 
     What is there is backed up before, unless it is `lost`. Raises BackupFailure; a

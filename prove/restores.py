@@ -119,7 +119,7 @@ def work(load: Load, amount: int) -> None:
 
 
 class Eraser:
-    """Erases people with whom the clients are through."""
+    """Erases people after the clients are through with them."""
 
     def __init__(self, port: int, load: Load) -> None:
         self.port, self.load = port, load
@@ -135,7 +135,7 @@ class Eraser:
             self.ids.add(person.id)
 
     def through(self) -> list[Person]:
-        """Return those whom no client can be sending for any more, the first first."""
+        """Return those for which no client can be sending any more, the first first."""
         with self.load.lock:
             met = list(self.load.met)
         return [each for each in met[: -2 * len(self.load.threads)] if each.id not in self.ids]

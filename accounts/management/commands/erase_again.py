@@ -14,7 +14,7 @@ STANDARD_INPUT = "-"
 
 class Command(BaseCommand):
     help = (
-        "Erases once more whom the list of erasures names, after an older database was restored; "
+        "Erases those in the list of erasures again, after an older database was restored: "
         "docs/backup.md says when. 数据库恢复之后，再次删除名单上的成员。"
     )
 
