@@ -106,8 +106,11 @@ class Upgrade:
         # Who was there before sends on as before, so wait for others too.
         wait_for(
             lambda: (
-                self.load.acknowledged >= before + SOME
-                and len(self.load.met) >= met + len(self.load.threads)
+                self.load.failures
+                or (
+                    self.load.acknowledged >= before + SOME
+                    and len(self.load.met) >= met + len(self.load.threads)
+                )
             ),
             "people are served",
             240,
