@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, When
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
@@ -44,6 +44,7 @@ TOKEN_LIFETIME = timedelta(days=30)
 # What other apps do, by member's id, before people see some members differently, or no more.
 ON_CHANGE: list[Callable[[Collection[int]], None]] = []
 LOG_IN_AGAIN = _("These members have to log in again, which the client kit does by itself.")
+EVERYTHING = "everything"  # in the saved list, in place of a purpose
 UNOPENED = ("padding", "encoding", "json")  # how an envelope fails to open, the farthest last
 
 
@@ -534,6 +535,70 @@ class Tombstone(models.Model):
     def is_stale(self, now: datetime) -> bool:
         """Return whether envelopes that did not open still count."""
         return self.stale_since is not None and self.stale_since > now - STALE_WINDOW
+
+
+class ErasureManager(models.Manager["Erasure"]):
+    def keep(self, user: WeChatUser, purpose: str, at: datetime) -> None:
+        """Enter that `user`, or what was kept for a purpose, is erased, within the transaction that
+        does it; once that is through, the log has the entry too.
+        """
+        keys = TombstoneKey.objects.texts()
+        digest = Tombstone.objects.digests(user.app_id, user.openid, keys)[0]
+        erasure = Erasure(digest=digest, purpose=purpose, at=at)
+        self.put([erasure])
+        transaction.on_commit(lambda: logger.info("Erased: %s", erasure))
+
+    def put(self, erasures: Collection["Erasure"]) -> None:
+        """Write entries, in place of those about the same."""
+        names = ["digest", "purpose"]
+        target = names if connection.features.supports_update_conflicts_with_target else None
+        # One statement: two that look first would wait for each other on MariaDB.
+        self.bulk_create(
+            erasures,
+            batch_size=500,
+            update_conflicts=True,
+            update_fields=["at"],
+            unique_fields=target,
+        )
+
+    def since(self, app_id: str, openids: Collection[str], moment: datetime) -> dict[str, set[str]]:
+        """Return by openid what was erased since then: purposes, or "" for the whole person."""
+        rows = self.filter(at__gte=moment)
+        if not rows.exists():
+            return {}
+        keys = TombstoneKey.objects.texts()
+        whose = {
+            digest: openid
+            for openid in openids
+            for digest in Tombstone.objects.digests(app_id, openid, keys)
+        }
+        found: dict[str, set[str]] = {}
+        for row in rows.filter(digest__in=whose):
+            found.setdefault(whose[row.digest], set()).add(row.purpose)
+        return found
+
+
+class Erasure(models.Model):
+    """An entry in the list of what no backup and no old file may bring back: accounts/erasures.py.
+
+    `purpose` is that of a withdrawn consent, "" where the whole person was erased.
+    """
+
+    digest = models.CharField(max_length=64)
+    purpose = models.CharField(max_length=20, blank=True)
+    at = models.DateTimeField(db_index=True)
+
+    objects: ClassVar[ErasureManager] = ErasureManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["digest", "purpose"], name="one_erasure_per_purpose")
+        ]
+
+    def __str__(self) -> str:
+        """Return the entry as a line of the saved list."""
+        at = self.at.astimezone(UTC).isoformat(timespec="microseconds")
+        return f"{at} {self.digest} {self.purpose or EVERYTHING}"
 
 
 # What nearly every call of the API does on PostgreSQL, of the names of columns alone.

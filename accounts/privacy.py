@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from .avatars.storage import delete_avatar
-from .models import STALE_WINDOW, Tombstone, WeChatUser
+from .models import STALE_WINDOW, Erasure, Tombstone, WeChatUser
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ BEFORE_ERASURE: list[Callable[[WeChatUser], None]] = []
 def erase(user: WeChatUser) -> None:
     """Remove a person from the storage and the database, immediately and permanently.
 
-    What stays is a keyed digest, where a block or a lock must not be lost (Tombstone). Raises
-    StorageUnavailable, with the database as it was, and WeChatUser.DoesNotExist if they were erased
-    meanwhile.
+    What stays is a keyed digest: where a block or a lock must not be lost (Tombstone), and for as
+    long as a backup could bring the person back (Erasure). Raises StorageUnavailable, with the
+    database as it was, and WeChatUser.DoesNotExist if they were erased meanwhile.
     """
     for key in (user.avatar, user.avatar_draft):
         delete_avatar(key)
@@ -44,6 +44,7 @@ def erase(user: WeChatUser) -> None:
         counts = {name: each.count for name, each in lasting.items()}
         until = max([now + STALE_WINDOW, *(each.until for each in lasting.values())])
         Tombstone.objects.replace(user, counts, until)
+        Erasure.objects.keep(user, "", now)
         user.delete()
     # Another avatar may have been sent meanwhile; mostly there is nothing left.
     for key in (user.avatar, user.avatar_draft):

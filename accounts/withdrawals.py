@@ -11,7 +11,7 @@ from audit.actors import Actor
 from audit.models import MEMBER, WECHAT
 from wechat.push import Withdrawal
 
-from .models import Consent, WeChatUser
+from .models import Consent, Erasure, WeChatUser
 from .privacy import erase
 from .services import delete_after_commit
 
@@ -32,7 +32,7 @@ def withdraw(user: WeChatUser, purpose: str) -> list[Consent]:
     Return the consents that are left, the oldest first. Withdrawing twice changes once. Raises
     WeChatUser.DoesNotExist after an erasure meanwhile.
     """
-    _withdraw(user.pk, [purpose], None, MEMBER)
+    withdraw_up_to(None, user.pk, [purpose], MEMBER)
     return list(user.consents.order_by("given_at", "pk"))
 
 
@@ -48,7 +48,7 @@ def obey(app_id: str, heard: Withdrawal) -> None:
     until = datetime.fromtimestamp(heard.until, UTC).replace(microsecond=999_999)
     with suppress(WeChatUser.DoesNotExist):  # erased meanwhile
         if not heard.closes_account:
-            _withdraw(user.pk, sorted(heard.purposes), until, WECHAT)
+            withdraw_up_to(until, user.pk, sorted(heard.purposes), WECHAT)
         elif user.created_at <= until:
             _close(user)
 
@@ -59,9 +59,10 @@ def _close(user: WeChatUser) -> None:
         erase(user)
 
 
-def _withdraw(pk: int, purposes: list[str], until: datetime | None, who: str) -> None:
+def withdraw_up_to(until: datetime | None, pk: int, purposes: list[str], who: str) -> list[str]:
     """Delete consents and what they were for up to a moment, or None for now, in one transaction
-    with their audit."""
+    with their audit. Return the purposes for which there was anything.
+    """
     with transaction.atomic():
         user = WeChatUser.objects.lock(pk)
         until = until or timezone.now()
@@ -70,6 +71,8 @@ def _withdraw(pk: int, purposes: list[str], until: datetime | None, who: str) ->
             Actor(None, who=who).record(
                 "withdraw_consent", user, app_id=user.app_id, member=user.pk, purpose=purpose
             )
+            Erasure.objects.keep(user, purpose, until)
+    return dropped
 
 
 def _drop(user: WeChatUser, purpose: str, until: datetime) -> bool:

@@ -332,6 +332,7 @@ RECORDED: dict[str, Text] = {
     "rotate": _("Rotate"),
     "export": _("Export"),
     "import": _("Import"),
+    "erase_again": _("Erase again after a restore"),
     "see_openid": _("See an openid"),
     "sign_in": _("Sign in"),
     "sign_in_link": _("Make a sign-in link"),

@@ -256,11 +256,13 @@ def keep_sqlite_open(connection: Any, **kwargs: Any) -> None:
             _keepers[name] = keeper
 
 
-def _let_go() -> None:
-    """Close what is kept open: a child must not inherit it, as its locks are this process's."""
+def let_go_of_sqlite() -> None:
+    """Close what is kept open, before the file is replaced; and before a fork: a child must not
+    inherit it, as its locks are this process's.
+    """
     with _keeping:
         while _keepers:
             _keepers.popitem()[1].close()
 
 
-os.register_at_fork(before=_let_go)
+os.register_at_fork(before=let_go_of_sqlite)

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from accounts.avatars.storage import FOLDER
-from accounts.models import AvatarCheck, Token, Tombstone, WeChatUser
+from accounts.erasures import ERASURES_KEPT
+from accounts.models import AvatarCheck, Erasure, Token, Tombstone, WeChatUser
 from accounts.privacy import erase
 from audit import attempts, diagnostics
 from audit.models import Attempt, PhoneFailure, Watch
@@ -138,6 +139,7 @@ RULES: dict[str, Rule | OrphanRule] = {
     ),
     "reports": Rule(lambda now: Report.objects.filter(settled_at__lt=now - REPORTS_KEPT)),
     "tombstones": Rule(lambda now: Tombstone.objects.filter(blocked=False, expires_at__lte=now)),
+    "erasures": Rule(lambda now: Erasure.objects.filter(at__lt=now - ERASURES_KEPT)),
     "attempts": Rule(lambda now: Attempt.objects.filter(at__lt=now - attempts.KEPT)),
     "diagnostics": Rule(lambda now: PhoneFailure.objects.filter(hour__lt=now - diagnostics.KEPT)),
     "watches": Rule(lambda now: Watch.objects.filter(until__lte=now)),

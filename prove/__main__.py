@@ -17,6 +17,7 @@ TRIALS = {
     "pushes": "random, altered and forged pushes: nothing but documented refusals",
     "forgery": "three ways into groups that WeChat did not name",
     "kills": "application and database killed under load: no acknowledged write lost or doubled",
+    "restores": "a backup restored: all that was acknowledged before it is there, no one erased is",
     "faults": "WeChat, Redis, disk and clock fail: documented answers, and well again soon",
     "alerts": "each alert of deploy/monitoring/ is fired by its fault, and none with nothing wrong",
     "container": "the commands of Dockerfile and compose.yml, without an engine",

@@ -299,7 +299,12 @@ DATABASES: tuple[type[Database], ...] = (SQLite, PostgreSQL, MariaDB)
 
 
 class KillableSite:
-    """Server processes of one site; each has its port, and keeps it when it is started again."""
+    """Server processes of one site; each has its port, and keeps it when it is started again.
+
+    `code` is the folder of the code that serves, where it is not this one.
+    """
+
+    code = ROOT
 
     def __init__(self, folder: Path, database_url: str, servers: int, **environment: str) -> None:
         self.folder = folder
@@ -322,7 +327,7 @@ class KillableSite:
         with (self.folder / "servers.log").open("a") as log:
             self.stem = subprocess.Popen(
                 [sys.executable, "-m", "prove.serve"],
-                cwd=ROOT,
+                cwd=self.code,
                 env=self.environment | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -366,7 +371,7 @@ class KillableSite:
         """Run Python with the site's settings; return what it printed."""
         done = subprocess.run(  # noqa: S603
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=self.code,
             env=self.environment,
             capture_output=True,
             text=True,

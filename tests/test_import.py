@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
@@ -51,6 +52,11 @@ def chess(db: None) -> Group:
 
 def ago(**units: float) -> str:
     return (timezone.now() - timedelta(**units)).isoformat()
+
+
+def erase_yesterday(user: WeChatUser) -> None:
+    with time_machine.travel(timezone.now() - timedelta(days=1)):
+        erase(user)
 
 
 def scores_of(user: WeChatUser) -> dict[str, int]:
@@ -113,7 +119,7 @@ def test_the_last_row_about_a_person_counts(db: None, folder: Path) -> None:
 def test_who_was_blocked_and_erased_stays_blocked(dana: WeChatUser, folder: Path) -> None:
     dana.status = WeChatUser.Status.BLOCKED
     dana.save()
-    erase(dana)
+    erase_yesterday(dana)
     people = table(folder / "people.csv", {"openid": DANA, "nickname": "大拿"})
     assert take(people).of(people) == {"refused": 1}
     assert Tombstone.objects.filter(blocked=True).count() == 0, "the member has the block"
@@ -604,7 +610,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 def test_a_dry_run_knows_of_blocks_after_an_erasure(dana: WeChatUser, folder: Path) -> None:
     dana.status = WeChatUser.Status.BLOCKED
     dana.save()
-    erase(dana)
+    erase_yesterday(dana)
     people = table(folder / "people.csv", {"openid": DANA, "nickname": "大拿"})
     before = everything_stored()
     assert take(people, dry_run=True).of(people) == {"refused": 1}

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client as Browser
 from django.utils import timezone
 
-from accounts.models import Consent, Token, Tombstone, WeChatUser
+from accounts.models import Consent, Erasure, Token, Tombstone, WeChatUser
 from audit.models import Watch
 from groups.models import Board, Group, Membership, Score
 from groups.periods import Period, Window
@@ -143,7 +143,8 @@ def test_every_personal_column_is_in_my_data_or_has_a_reason(lived_in: Person) -
 def test_every_personal_column_is_in_the_privacy_notes() -> None:
     text = PRIVACY.read_text()
     rows = {line.split("|")[1] for line in text.splitlines() if line.startswith("| `")}
-    for model, fields in {**personal(), Tombstone: list(Tombstone._meta.fields)}.items():
+    outliving = {model: list(model._meta.fields) for model in (Tombstone, Erasure)}
+    for model, fields in {**personal(), **outliving}.items():
         mine = " ".join(row for row in rows if f"`{model.__name__.lower()}." in row)
         for field in fields:
             if field.name not in {"id", "user"}:
@@ -500,6 +501,7 @@ def test_every_table_about_members_has_its_end(db: None) -> None:
     """List how the rows of each table end; a new table about members is added here."""
     ends = {
         *("accounts_wechatuser", "accounts_token", "accounts_avatarcheck", "accounts_tombstone"),
+        "accounts_erasure",  # once no backup can be older
         *("groups_membership", "groups_score", "groups_idempotencykey", "groups_report"),
         "accounts_consent",  # with the person
         *("audit_attempt", "audit_watch"),  # within a day, or with the person

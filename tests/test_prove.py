@@ -18,6 +18,7 @@ from prove.__main__ import TRIALS, report
 from prove.kills import Person, Slaughter, compare, tell_missing
 from prove.pieces import Ledger, Piece, run_pieces
 from prove.plan import Finding, Plan
+from prove.restores import Restoration, compare_with_earlier, compare_with_end
 from prove.servers import MissingProgram, find_program
 from tests.servers import ROOT
 from wechat import crypto, push
@@ -185,6 +186,37 @@ def test_what_was_lost_or_doubled_is_found(wrong: dict[str, Any]) -> None:
     compare([alice], stored(**wrong), found)
     assert bool(found.failures) == bool(wrong)
     assert found.checked == {"scores": 2, "binds": 1, "names": 1}
+
+
+RESTORED: dict[str, tuple[dict[str, Any], bool]] = {
+    "as it was": ({}, False),
+    "more than was acknowledged before": ({"sums": [["1", 40]], "names": {"1": "name 5"}}, False),
+    "a lost name": ({"names": {"1": "name 3"}}, True),
+    "a lost sum": ({"sums": [["1", 20]]}, True),
+    "a lost key": ({"keys": [["1", "lap 1"]]}, True),
+    "a lost bind": ({"members": []}, True),
+    "a lost person": ({"names": {}}, True),
+    "Bob, who was erased": ({"names": {"1": "name 4", "2": ""}}, True),
+}
+
+
+@pytest.mark.parametrize("case", RESTORED)
+def test_what_a_restore_lost_or_brought_back_is_found(case: str) -> None:
+    changed, is_wrong = RESTORED[case]
+    alice = Person("1", "token", 30, {"lap 1", "lap 2"}, {"tG"}, "name 4")
+    bob = Person("2", "token", 7, {"lap 1"}, {"tG"})
+    found = Restoration("SQLite")
+    compare_with_earlier([alice, bob], stored(**changed), {"2"}, found)
+    assert bool(found.failures) == is_wrong
+    assert found.checked["scores before the backup"] == 2
+
+
+def test_a_backup_of_a_site_that_was_stopped_has_to_have_everything() -> None:
+    alice = Person("1", "token", 30, {"lap 1", "lap 2"}, {"tG"}, "name 4")
+    for changed, is_wrong in (({}, False), ({"sums": [["1", 40]]}, True)):
+        found = Restoration("SQLite")
+        compare_with_end([alice], stored(**changed), set(), found)
+        assert bool(found.failures) == is_wrong
 
 
 def test_a_control_that_loses_nothing_is_a_failure() -> None:

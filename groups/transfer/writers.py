@@ -8,19 +8,20 @@ A dry run asks the same writers, which write nothing then, and remember what the
 a score may be of someone who stands in a file before.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils.translation import gettext
 
 from accounts.errors import UserBlocked
-from accounts.models import Tombstone, WeChatUser
+from accounts.models import Consent, Erasure, Tombstone, WeChatUser
 from accounts.services import UserRow, has_name, take_over
 from core.database import update_rows
 from groups.models import (
@@ -32,7 +33,7 @@ from groups.models import (
     Score,
     ScoreSource,
 )
-from groups.periods import Period
+from groups.periods import CALENDAR, Period, day_of
 from groups.services import WHICH_GROUP
 
 from .rows import KINDS, Kind, Refused, Row, refused
@@ -91,10 +92,35 @@ class RowWriter:
             if row[name] and row[name] > self.as_of:
                 raise refused(name, gettext("Later than the date of the file (--as-of)."))
 
+    def look_up_erasures(self, rows: Sequence[Row]) -> None:
+        """Find who was erased, or withdrew a consent, on the day of the file or later.
+
+        By the day: that of a file is often all that is known of its date.
+        """
+        day = datetime.combine(day_of(self.as_of), time.min, CALENDAR)
+        openids = {row["openid"] for row in rows}
+        self.erased = Erasure.objects.since(self.what.app_id, openids, day)
+
+    def refusal_of(self, row: Row, *purposes: str) -> Refused | None:
+        """Return why a row must not be written that would bring back what was erased since its file
+        was: the person, or what they had agreed to for one of these purposes.
+        """
+        erased = self.erased.get(row["openid"], set())
+        if "" in erased:
+            sentence = gettext("This person was erased here on the day of the file, or later.")
+            return refused("openid", sentence)
+        if withdrawn := sorted(erased & set(purposes)):
+            sentence = gettext(
+                "This person withdrew the consent to this (%(purposes)s) on the day of the file, "
+                "or later."
+            )
+            return Refused(sentence % {"purposes": ", ".join(withdrawn)})
+        return None
+
     def people_of(self, rows: Sequence[Row]) -> dict[str, WeChatUser]:
         """Lock and return the people that the rows name, by openid."""
         openids = {row["openid"] for row in rows}
-        named = WeChatUser.objects.filter(app_id=self.what.app_id, openid__in=openids)
+        named = self.named(openids)
         if self.what.dry:
             would = {
                 openid: self.what.people[openid] for openid in openids & self.what.people.keys()
@@ -102,6 +128,9 @@ class RowWriter:
             return would | {user.openid: user for user in named}
         locked = WeChatUser.objects.lock_all(named.values_list("pk", flat=True))
         return {user.openid: user for user in locked.values()}
+
+    def named(self, openids: Collection[str]) -> QuerySet[WeChatUser]:
+        return WeChatUser.objects.filter(app_id=self.what.app_id, openid__in=openids)
 
     def groups_of(self, rows: Iterable[Row]) -> dict[str, Group]:
         """Return the groups that the rows name, by openGId."""
@@ -155,10 +184,13 @@ class PeopleWriter(RowWriter):
     kind = KINDS["people"]
 
     def write(self, rows: Sequence[Row]) -> list[Answer]:
+        self.look_up_erasures(rows)
         openids = {row["openid"] for row in rows}
-        known = WeChatUser.objects.filter(app_id=self.what.app_id, openid__in=openids)
-        self.new = openids - set(known.values_list("openid", flat=True)) - self.what.people.keys()
-        self.people = self.meet([self.newcomer(row) for row in rows])
+        known = {user.openid: user for user in self.named(openids)}
+        kept = [row for row in rows if self.refusal(row) is None]
+        self.new = {row["openid"] for row in kept} - known.keys() - self.what.people.keys()
+        # Those who are known although erased have come back: a row may still say what is here.
+        self.people = known | self.meet([self.newcomer(row) for row in kept])
         # Those who look or may look different, in the order of all locks.
         differing = [row for row in rows if row["openid"] in self.people and self.differs(row)]
         if differing and not self.what.dry:
@@ -170,6 +202,9 @@ class PeopleWriter(RowWriter):
             WeChatUser.objects.announce([user.pk for user in unique if user.looks_new])
             update_rows(unique, ["unionid", *WeChatUser.columns_of("nickname")])
         return answers
+
+    def refusal(self, row: Row) -> Refused | None:
+        return self.refusal_of(row, *([Consent.Purpose.NICKNAME] if row["nickname"] else []))
 
     def newcomer(self, row: Row) -> WeChatUser:
         user = WeChatUser(app_id=self.what.app_id, openid=row["openid"])
@@ -203,6 +238,9 @@ class PeopleWriter(RowWriter):
         return not is_named or row["unionid"] not in {"", user.unionid}
 
     def take(self, row: Row) -> RowOutcome:
+        is_new_here = row["openid"] not in self.people or self.differs(row)
+        if is_new_here and (refusal := self.refusal(row)):
+            raise refusal
         user, is_new = find(self.people, row, "openid"), row["openid"] in self.new
         self.new.discard(row["openid"])
         if row["blocked"] and not user.is_blocked:
@@ -352,6 +390,7 @@ class MembershipsWriter(RowWriter):
     kind = KINDS["memberships"]
 
     def write(self, rows: Sequence[Row]) -> list[Answer]:
+        self.look_up_erasures(rows)
         self.people, self.groups = self.people_of(rows), self.groups_of(rows)
         self.known = self.known_of()
         self.new: list[Membership] = []
@@ -383,6 +422,9 @@ class MembershipsWriter(RowWriter):
             raise Refused(gettext("joinedAt is later than verifiedAt."))
         place = (row["openid"], row["openGId"])
         known = self.known.get(place)
+        named = [Consent.Purpose.NICKNAME] if row["alias"] else []
+        if known is None and (refusal := self.refusal_of(row, Consent.Purpose.GROUPS, *named)):
+            raise refusal
         if known is None and self.what.dry:
             return self.would_make("membership", *place)
         if known is None:
@@ -433,6 +475,7 @@ class ScoresWriter(RowWriter):
     kind = KINDS["scores"]
 
     def write(self, rows: Sequence[Row]) -> list[Answer]:
+        self.look_up_erasures(rows)
         self.people, self.groups = self.people_of(rows), self.groups_of(rows)
         self.boards = self.boards_of_app()
         self.known = self.known_of(rows)
@@ -477,6 +520,9 @@ class ScoresWriter(RowWriter):
         place = (board.pk, user.pk, scope, key)
         # In a dry run what is not there yet has no id.
         known = None if None in place else self.known.get(place)
+        is_kept = known is not None and self.what.conflicts == "keep"
+        if not is_kept and (refusal := self.refusal_of(row)):
+            raise refusal
         if known is None and self.what.dry:
             return self.would_make("score", row["openid"], row["board"], row["openGId"], key)
         if known is None:
@@ -490,7 +536,7 @@ class ScoresWriter(RowWriter):
         is_same = known.achieved_at == achieved_at or row["achievedAt"] is None
         if known.value == value and is_same:
             return RowOutcome.UNCHANGED
-        if self.what.conflicts == "keep":
+        if is_kept:
             return RowOutcome.KEPT
         self.set(known, value, achieved_at)
         if known.pk:
