@@ -181,11 +181,12 @@ def test_a_token_of_another_mini_programs_person_is_refused(
 HEADERS = ("X-WX-OPENID", "X-WX-APPID", "X-WX-UNIONID", "X-WX-SOURCE", "X-WX-FROM-OPENID")
 
 
-@pytest.mark.parametrize("header", HEADERS)
-def test_the_public_service_ignores_each_header(
-    alice: Person, bob: Person, charlie: Person, header: str
+@pytest.mark.parametrize("headers", [*([header] for header in HEADERS), HEADERS], ids=str)
+@pytest.mark.parametrize("app_id", [APP_ID, OTHER_APP_ID])
+def test_the_public_service_ignores_each_header_and_all_at_once(
+    alice: Person, bob: Person, headers: list[str], app_id: str
 ) -> None:
-    forged = {header: {"X-WX-APPID": OTHER_APP_ID}.get(header, bob.openid)}
+    forged = {header: {"X-WX-APPID": app_id}.get(header, bob.openid) for header in headers}
     assert alice.get("me", **forged).json()["id"] == alice.body["user"]["id"]
     refused(Person("m", alice.phone).get("me", **forged), 401, "not_authenticated")
     refused(Person("m", alice.phone).post("login", {}, **forged), 400, "invalid")
