@@ -242,7 +242,7 @@ def test_without_a_public_address_an_unknown_host_is_refused(
     settings: Any, caller: Any, sandbox: Sandbox
 ) -> None:
     settings.WECHAT_CLOUD = "envelope"
-    refused(caller("alice").get("me", Host="groupsite-7.internal:80"), 400, "invalid")
+    refused(caller("alice").get("boards", Host="groupsite-7.internal:80"), 400, "invalid")
 
 
 def test_the_public_address_holds_without_the_gateway_too(alice: Person, settings: Any) -> None:
@@ -403,7 +403,7 @@ UNREADABLE = {
     "nothing": {},
     "no list": {"data_list": None},
     "two rows": {"data_list": [{"json": "{}"}, {"json": "{}"}]},
-    "another cloudID's": {"data_list": [{"cloud_id": "y", "json": {"data": {"openGId": FAMILY}}}]},
+    "another cloudID's": {"data_list": [{"cloud_id": "y", "json": {"data": {"opengid": FAMILY}}}]},
     "broken JSON": {"data_list": [{"json": "{"}]},
     "half a pair": {"data_list": [{"json": "\ud800"}]},
     "a number": {"data_list": [{"json": 5}]},
