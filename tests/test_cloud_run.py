@@ -366,16 +366,16 @@ def test_what_a_cloud_id_tells_is_read_like_an_envelope(
     by_cloud_id: Sandbox, caller: Any, kind: str, settings: Any
 ) -> None:
     """The same data, sealed, on the public service: the same answer."""
-    told, status, code = DATA[kind]
+    found, status, code = DATA[kind]
     alice = caller("alice")
     mark = {"appid": APP_ID, "timestamp": int(time.time())}
-    watermark = told.get("watermark", {})
-    data = {**told, **({} if watermark is None else {"watermark": mark | watermark})}
+    watermark = found.get("watermark", {})
+    data = {**found, **({} if watermark is None else {"watermark": mark | watermark})}
     data = {name: value for name, value in data.items() if name != "watermark" or value}
-    told_as = [{"data_list": [{"json": form}]} for form in (
+    forms = [{"data_list": [{"json": form}]} for form in (
         {"data": data}, json.dumps({"cloudID": "x", "data": data}),
     )]  # fmt: skip
-    for body in told_as:
+    for body in forms:
         text = json.dumps(body)
         fault(by_cloud_id, path="/wxa/getopendata", body=text)
         answer = alice.post("groups/resolve", {"cloudID": "x"})
