@@ -194,7 +194,7 @@ class ErrorsMiddleware:
 class GatewayMiddleware:
     """With WECHAT_CLOUD, answers the API, the pushes and the probes, and nothing else.
 
-    The API is for people whom WeChat's gateway names, of the mini-programs configured here.
+    The API is for people that WeChat's gateway names, of the mini-programs configured here.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

@@ -117,7 +117,7 @@ def database(url: str) -> dict[str, Any]:
 
 
 def cloud_database(address: str, username: str, password: str) -> dict[str, Any]:
-    """Configure WeChat Cloud Run's MySQL, of which the container is told host:port and account."""
+    """Configure WeChat Cloud Run's MySQL: the container gets host:port and an account."""
     host, _colon, port = address.partition(":")
     if not (host and username and (port or "3306").isdecimal()):
         raise ImproperlyConfigured(

@@ -483,7 +483,7 @@ def test_plain_http_to_wechat_is_for_the_open_service_alone(settings: Any) -> No
         assert [found.id for found in run_checks()] == ["wechat.E002"]
 
 
-def test_what_a_container_would_lose_is_a_warning(settings: Any) -> None:
+def test_what_a_container_would_lose_is_a_warning(db: None, settings: Any) -> None:
     settings.WECHAT_CLOUD = "envelope"
 
     def warnings() -> set[str]:

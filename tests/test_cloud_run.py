@@ -181,11 +181,12 @@ def test_a_token_of_another_mini_programs_person_is_refused(
 HEADERS = ("X-WX-OPENID", "X-WX-APPID", "X-WX-UNIONID", "X-WX-SOURCE", "X-WX-FROM-OPENID")
 
 
-@pytest.mark.parametrize("header", HEADERS)
-def test_the_public_service_ignores_each_header(
-    alice: Person, bob: Person, charlie: Person, header: str
+@pytest.mark.parametrize("headers", [*([header] for header in HEADERS), HEADERS], ids=str)
+@pytest.mark.parametrize("app_id", [APP_ID, OTHER_APP_ID])
+def test_the_public_service_ignores_each_header_and_all_at_once(
+    alice: Person, bob: Person, headers: list[str], app_id: str
 ) -> None:
-    forged = {header: {"X-WX-APPID": OTHER_APP_ID}.get(header, bob.openid)}
+    forged = {header: {"X-WX-APPID": app_id}.get(header, bob.openid) for header in headers}
     assert alice.get("me", **forged).json()["id"] == alice.body["user"]["id"]
     refused(Person("m", alice.phone).get("me", **forged), 401, "not_authenticated")
     refused(Person("m", alice.phone).post("login", {}, **forged), 400, "invalid")
@@ -241,7 +242,7 @@ def test_without_a_public_address_an_unknown_host_is_refused(
     settings: Any, caller: Any, sandbox: Sandbox
 ) -> None:
     settings.WECHAT_CLOUD = "envelope"
-    refused(caller("alice").get("me", Host="groupsite-7.internal:80"), 400, "invalid")
+    refused(caller("alice").get("boards", Host="groupsite-7.internal:80"), 400, "invalid")
 
 
 def test_the_public_address_holds_without_the_gateway_too(alice: Person, settings: Any) -> None:
@@ -365,16 +366,16 @@ def test_what_a_cloud_id_tells_is_read_like_an_envelope(
     by_cloud_id: Sandbox, caller: Any, kind: str, settings: Any
 ) -> None:
     """The same data, sealed, on the public service: the same answer."""
-    told, status, code = DATA[kind]
+    found, status, code = DATA[kind]
     alice = caller("alice")
     mark = {"appid": APP_ID, "timestamp": int(time.time())}
-    watermark = told.get("watermark", {})
-    data = {**told, **({} if watermark is None else {"watermark": mark | watermark})}
+    watermark = found.get("watermark", {})
+    data = {**found, **({} if watermark is None else {"watermark": mark | watermark})}
     data = {name: value for name, value in data.items() if name != "watermark" or value}
-    told_as = [{"data_list": [{"json": form}]} for form in (
+    forms = [{"data_list": [{"json": form}]} for form in (
         {"data": data}, json.dumps({"cloudID": "x", "data": data}),
     )]  # fmt: skip
-    for body in told_as:
+    for body in forms:
         text = json.dumps(body)
         fault(by_cloud_id, path="/wxa/getopendata", body=text)
         answer = alice.post("groups/resolve", {"cloudID": "x"})
@@ -402,7 +403,7 @@ UNREADABLE = {
     "nothing": {},
     "no list": {"data_list": None},
     "two rows": {"data_list": [{"json": "{}"}, {"json": "{}"}]},
-    "another cloudID's": {"data_list": [{"cloud_id": "y", "json": {"data": {"openGId": FAMILY}}}]},
+    "another cloudID's": {"data_list": [{"cloud_id": "y", "json": {"data": {"opengid": FAMILY}}}]},
     "broken JSON": {"data_list": [{"json": "{"}]},
     "half a pair": {"data_list": [{"json": "\ud800"}]},
     "a number": {"data_list": [{"json": 5}]},

@@ -53,12 +53,12 @@ class Cloud:
     site: Site
     queries: dict[str, int] = field(default_factory=dict)
 
-    def person(self, name: str) -> "Caller":
-        return Caller(self, Phone(self.sandbox.url, name, APP_ID, in_cloud=True)).log_in()
+    def person(self, name: str) -> "Visitor":
+        return Visitor(self, Phone(self.sandbox.url, name, APP_ID, in_cloud=True)).log_in()
 
 
 @dataclass
-class Caller:
+class Visitor:
     """A person whose phone calls through the gateway."""
 
     cloud: Cloud
@@ -89,7 +89,7 @@ class Caller:
         assert answer.status_code == status, (method, path, answer.text)
         return answer.json() if answer.content else None
 
-    def log_in(self) -> "Caller":
+    def log_in(self) -> "Visitor":
         body = {} if self.cloud.way == "cloudid" else {"code": self.phone.login()}
         answer = self.do(200, "POST", "login", body)
         self.token, self.id = answer["token"], answer["user"]["id"]
@@ -287,7 +287,7 @@ def test_the_limits_of_the_gateway(cloud: Cloud) -> None:
 def test_what_takes_too_long_is_cut(cloud: Cloud) -> None:
     judy = cloud.person("judy")
     with Gateway(cloud.sandbox, cloud.service, patience=0.5) as hasty:
-        slow = Caller(Cloud(**{**vars(cloud), "gateway": hasty}), judy.phone, judy.token)
+        slow = Visitor(Cloud(**{**vars(cloud), "gateway": hasty}), judy.phone, judy.token)
         cloud.sandbox.state.request_fault("/wxa/msg_sec_check", Fault(delay=2))
         assert slow.send("PUT", "me", {"nickname": "慢"}).status_code == 504
         assert slow.send("GET", "me").status_code == 200
@@ -316,7 +316,7 @@ def test_a_crowd_stays_below_the_cap_of_the_database(cloud: Cloud) -> None:
     """Eight members read and enter for as long as it takes: none is refused for the cap."""
     crowd = [cloud.person(f"crowd-{n}") for n in range(8)]
 
-    def visit(person: Caller) -> None:
+    def visit(person: Visitor) -> None:
         person.send("POST", "groups/bind", person.envelope("family"))
         for _time in range(5):
             person.do(200, "GET", f"groups/{FAMILY}/ranking")

@@ -30,7 +30,7 @@ BINARY = ("image/", "multipart/", "application/octet-stream")
 OWN = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "date", "server"}
 
 
-class _RequestHandler(BaseHTTPRequestHandler):
+class _GatewayHandler(BaseHTTPRequestHandler):
     server: "_GatewayServer"
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -84,7 +84,7 @@ class _GatewayServer(ThreadingHTTPServer):
 
     def __init__(self, gateway: "Gateway") -> None:
         self.gateway = gateway
-        super().__init__(("127.0.0.1", 0), _RequestHandler)
+        super().__init__(("127.0.0.1", 0), _GatewayHandler)
 
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)  # without asking DNS for the host's name
@@ -156,7 +156,7 @@ class Gateway:
         }
         appid = self._state.known_app(phone.headers.get("X-Sandbox-Appid", ""))
         own = {"X-WX-SOURCE": "wx_client", "X-WX-APPID": appid, "X-WX-ENV": "sandbox-1"}
-        if person := phone.headers.get("X-Sandbox-Person"):  # none where nobody is logged in
+        if person := phone.headers.get("X-Sandbox-Person"):  # none where no one is logged in
             self._state.visit(appid, person)
             own |= {"X-WX-OPENID": openid_of(appid, person), "X-WX-UNIONID": unionid_of(person)}
         return sent | own | {"X-Original-Forwarded-For": phone.client_address[0]}

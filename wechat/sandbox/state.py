@@ -400,9 +400,9 @@ class SandboxState:
             refusal = {"cloudID": cloud_id, "errCode": -601006, "errMsg": "cloudID expired"}
             row = {"cloud_id": cloud_id}
             return ({}, row, {**row, "json": json.dumps(refusal)})[turn % 3]
-        told = {"cloudID": cloud_id, "data": found.payload}
-        text = json.dumps(told, ensure_ascii=False)
-        return {"cloud_id": cloud_id, "json": text if turn % 2 else told}
+        held = {"cloudID": cloud_id, "data": found.payload}
+        text = json.dumps(held, ensure_ascii=False)
+        return {"cloud_id": cloud_id, "json": text if turn % 2 else held}
 
     def _check_credentials(self, appid: str, secret: str) -> None:
         if appid not in self.apps:
