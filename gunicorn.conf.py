@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -19,11 +20,14 @@ preload_app = True  # the workers share what was loaded before they began
 
 # Where the workers write what they count, for /metrics (core/metrics.py): empty at each start, also
 # at that of a second master beside the first (USR2), but kept where the same one reads this again.
-OWN = f"-{os.getpid()}"
+# In memory where there is such a place: on a full disk a worker that writes there would be killed.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+NUMBERS, OWN = "groupsite-metrics-", f"-{os.getpid()}"
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR", "").endswith(OWN):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
-        prefix="groupsite-metrics-", suffix=OWN
-    )
+    for left in Path(MEMORY).glob(f"{NUMBERS}*") if MEMORY else ():
+        if not Path("/proc", left.name.rpartition("-")[2]).exists():  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(OWN, NUMBERS, MEMORY)
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 

@@ -8,7 +8,7 @@ adds them up. No label may hold what a client or a member chose: there would be 
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from threading import Lock
 from time import perf_counter
@@ -52,6 +52,12 @@ class Metric:
             self._children[labels] = found
         return found
 
+    def tell(self, verb: str, value: float, labels: tuple[str, ...]) -> None:
+        """Count, unless METRICS_TOKEN is empty. No request fails because the folder is gone."""
+        if settings.METRICS_TOKEN:
+            with suppress(OSError):
+                getattr(self.child(labels), verb)(value)
+
 
 class Counter(Metric):
     """A number that only rises; its name ends with `_total`."""
@@ -62,8 +68,7 @@ class Counter(Metric):
         return Counter(self.name, self.text, self.labels, registry=_registry())
 
     def count(self, *labels: str) -> None:
-        if settings.METRICS_TOKEN:
-            self.child(labels).inc()
+        self.tell("inc", 1, labels)
 
 
 class Histogram(Metric):
@@ -75,8 +80,7 @@ class Histogram(Metric):
         return Histogram(self.name, self.text, self.labels, registry=_registry(), buckets=BUCKETS)
 
     def observe(self, seconds: float, *labels: str) -> None:
-        if settings.METRICS_TOKEN:
-            self.child(labels).observe(seconds)
+        self.tell("observe", seconds, labels)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -100,12 +104,10 @@ class Gauge(Metric):
         )
 
     def add(self, amount: float, *labels: str) -> None:
-        if settings.METRICS_TOKEN:
-            self.child(labels).inc(amount)
+        self.tell("inc", amount, labels)
 
     def set(self, value: float, *labels: str) -> None:
-        if settings.METRICS_TOKEN:
-            self.child(labels).set(value)
+        self.tell("set", value, labels)
 
     @contextmanager
     def one_more(self, *labels: str) -> Iterator[None]:

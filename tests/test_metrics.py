@@ -23,7 +23,7 @@ from core import metrics
 from groups import ranking
 from groupsite import monitoring
 from tests.cast import DOUBTFUL, FAMILY, GARBAGE, Person, fault, refused, sealed_for, ticket
-from tests.scrapes import TOKEN, Scrape, gunicorn, is_ready, numbers_in, scrape, value_of
+from tests.scrapes import TOKEN, Scrape, Served, gunicorn, is_ready, numbers_in, scrape, value_of
 from tests.servers import wait_for
 from tests.settings import APP_ID, DATABASE_URL
 from wechat.client import client_for
@@ -356,6 +356,12 @@ def test_without_a_database_the_rest_is_still_told(
 # Several processes
 
 
+def folders_of(served: Served) -> list[Path]:
+    """Return the folders in which its workers write: in memory, or where that is not to be had."""
+    name = f"groupsite-metrics-*-{served.master}"
+    return [folder for where in (Path("/dev/shm"), served.folder) for folder in where.glob(name)]
+
+
 def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> None:
     with (
         Sandbox({APP_ID: "secret"}) as sandbox,
@@ -370,7 +376,7 @@ def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> N
                 200
             }
         assert {livez() for _turn in range(10)} == {200}, "whoever is asked"
-        [folder] = tmp_path.glob("groupsite-metrics-*")
+        [folder] = folders_of(served)
         counting = [f"histogram_{pid}.db" for pid in served.workers()]
         assert all((folder / name).exists() for name in counting), "both of them counted"
 
@@ -397,19 +403,48 @@ def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> N
         os.kill(served.master, signal.SIGHUP)
         wait_for(lambda: is_ready(served))
         assert livez() == 250, "a reload forgets nothing"
-    assert not list(tmp_path.glob("groupsite-metrics-*")), "deleted at the end"
+    assert not folders_of(served), "deleted at the end"
 
 
 @pytest.mark.skipif(not DATABASE_URL.startswith("postgres"), reason="a pool is PostgreSQL's")
 def test_the_pool_of_connections_is_counted(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, DATABASE_POOL="3", WEB_CONCURRENCY="2") as served:
+    import psycopg
+
+    with gunicorn(tmp_path, DATABASE_POOL="3", DATABASE_TIMEOUT="8") as served:
         for _turn in range(20):
             served.get("/readyz")
-        now, name = served.numbers(), "groupsite_database_connections"
-        assert value_of(now, name, state="most") == 6
-        assert value_of(now, name, state="used") == 1, "that of the question itself"
-        assert value_of(now, name, state="waiting") == 0
-        assert value_of(now, "groupsite_database_wait_seconds_count") >= 20
+        name = "groupsite_database_connections"
+
+        def connections() -> tuple[float, ...]:
+            now = served.numbers()
+            return tuple(value_of(now, name, state=state) for state in ("most", "used", "waiting"))
+
+        assert connections() == (6, 0, 0)
+        assert value_of(served.numbers(), "groupsite_database_wait_seconds_count") >= 20
+        url = served.environment["DATABASE_URL"]
+        with psycopg.connect(url) as line, ThreadPoolExecutor(16) as pool:
+            line.execute("LOCK TABLE django_migrations IN ACCESS EXCLUSIVE MODE")
+            asked = [pool.submit(served.get, "/readyz") for _turn in range(16)]
+
+            def is_full() -> bool:
+                _most, used, waiting = connections()
+                return used >= 3 and waiting > 0
+
+            wait_for(is_full)
+            line.rollback()
+            assert {200, 503} >= {each.result().status_code for each in asked}
+        wait_for(lambda: connections() == (6, 0, 0))
+
+
+@pytest.mark.no_service
+def test_no_request_fails_where_the_numbers_cannot_be_written(
+    counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Any, labels: Any) -> Any:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(metrics.Metric, "child", gone)
+    assert Browser().get("/livez").status_code == 200
 
 
 # Every name
