@@ -22,7 +22,6 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import connections
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
-from groupsite.wsgi import application
 from tests.servers import find_program, forget_counts
 from tests.settings import APP_ID
 from wechat.sandbox import Phone, Sandbox, open_gid_of
@@ -77,6 +76,8 @@ class _Server(ThreadedWSGIServer):
 
     def __init__(self, port: int) -> None:
         self._connections: set[socket.socket] = set()
+        from groupsite.wsgi import application  # asks the database, which a fixture makes
+
         super().__init__(("127.0.0.1", port), _QuietHandler)
         self.set_app(application)
 
