@@ -1,5 +1,6 @@
 """Members, their credentials, and what outlives them."""
 
+import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from .avatars.storage import SMALL, avatar_path, random_key
 from .errors import BindLocked, SessionStale
 from .fields import NicknameField
 from .review import Reviewed, SetAtField, StateField
+
+logger = logging.getLogger(__name__)
 
 PREVIOUS_KEY_LIFETIME = timedelta(minutes=10)
 STALE_WINDOW = timedelta(hours=1)

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from groups.transfer.command import FileProgress
+from core.progress import ProgressBar
 from groupsite.moving import MoveFailure, move
 
 
@@ -27,6 +27,6 @@ class Command(BaseCommand):
         self.stdout.write(f"{sum(counts.values()):,} rows copied 行已复制")
 
     def shown(self, table: str, rows: Iterable[Any], total: int) -> Iterator[Any]:
-        progress = FileProgress(self.stdout, table)
+        progress = ProgressBar(self.stdout, table)
         yield from progress.counted(rows, total)
         progress.end()
