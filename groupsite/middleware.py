@@ -39,7 +39,8 @@ WHOLE = ("GET", 200)  # neither a part of a file nor its headers alone
 
 GIVEN_ID = re.compile(r"[0-9A-Za-z_-]{8,48}")
 
-PROBES = ("/livez", "/readyz", "/metrics")  # asked by machines, of one machine
+PROBES = ("/livez", "/readyz")
+BY_MACHINES = (*PROBES, "/metrics")  # asked of one machine, by whatever name it has
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -155,7 +156,9 @@ class HostMiddleware(CommonMiddleware):
     """
 
     def process_request(self, request: HttpRequest) -> Any:
-        is_free = request.path_info in PROBES or bool(settings.WECHAT_CLOUD and settings.PUBLIC_URL)
+        is_free = request.path_info in BY_MACHINES or bool(
+            settings.WECHAT_CLOUD and settings.PUBLIC_URL
+        )
         return None if is_free else super().process_request(request)
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:

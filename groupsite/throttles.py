@@ -14,7 +14,7 @@ from core.limits import Count, limiter, limits_in, sender_of
 
 from .api import answer
 from .errors import Throttled
-from .middleware import PROBES, GetResponse
+from .middleware import BY_MACHINES, GetResponse
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module
@@ -33,7 +33,7 @@ class AddressThrottleMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self.of_rows = {f"/api/v1/server/{name}" for name in ("scores", "users", "sessions")}
-        self.free = (*PROBES, "/media/", "/avatars/", settings.STATIC_URL)
+        self.free = (*BY_MACHINES, "/media/", "/avatars/", settings.STATIC_URL)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # A server that logs its members in one by one has a single address.

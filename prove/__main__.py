@@ -9,7 +9,7 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
-from .plan import Finding, Plan, say
+from .plan import Plan, TrialResult, say
 
 # Each is a module here with `run(plan)`, in the order in which they are run.
 TRIALS = {
@@ -28,7 +28,7 @@ HOME = Path(__file__).resolve().parent.parent / "var" / "prove"
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    outcomes: dict[str, Finding] = {}
+    outcomes: dict[str, TrialResult] = {}
     begun = datetime.now().astimezone()
     until = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
     plan = Plan(options.long, options.state, options.processes, options.piece, until, options.count)
@@ -61,18 +61,18 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def try_one(name: str, plan: Plan) -> Finding:
+def try_one(name: str, plan: Plan) -> TrialResult:
     begun = time.monotonic()
     try:
-        outcome: Finding = importlib.import_module(f"prove.{name}").run(plan)
+        outcome: TrialResult = importlib.import_module(f"prove.{name}").run(plan)
     except Exception:
-        outcome = Finding()
+        outcome = TrialResult()
         outcome.fail(f"stopped by an error of its own: {traceback.format_exc()[-2000:]}")
     outcome.seconds = time.monotonic() - begun
     return outcome
 
 
-def text_of(outcome: Finding) -> list[str]:
+def text_of(outcome: TrialResult) -> list[str]:
     """Return the lines about a trial: facts, gaps, failures, the verdict."""
     verdict = "❌ failed" if outcome.failures else "✔ nothing failed"
     lines = [*outcome.facts, *(f"… {gap}" for gap in outcome.gaps)]
@@ -80,7 +80,7 @@ def text_of(outcome: Finding) -> list[str]:
     return [*lines, f"{verdict}, {outcome.seconds:.0f} s"]
 
 
-def report(outcomes: dict[str, Finding], begun: datetime, *, long: bool) -> str:
+def report(outcomes: dict[str, TrialResult], begun: datetime, *, long: bool) -> str:
     """Return the report of a run, in Markdown."""
     form = "long" if long else "short"
     lines = [

@@ -26,7 +26,7 @@ from .faults import FOR_EVER, LOG_IN, fill, small_disks
 from .inside import environment_of
 from .kills import tell_missing
 from .people import SESSION_KEY
-from .plan import Finding, Plan, say
+from .plan import Plan, TrialResult, say
 from .servers import (
     ROOT,
     MissingProgram,
@@ -98,7 +98,7 @@ class Prometheus(Service):
 class WatchedSite:
     """The site under Gunicorn, and what can be done to it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, outcome: Finding) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, outcome: TrialResult) -> None:
         self.folder, self.port, self.pid = folder, free_port(), 0
         disks = list(stack.enter_context(small_disks(folder, outcome)))
         self.disk = disks[1] if disks else None
@@ -305,8 +305,8 @@ def under_load(what: Callable[[int], None], askers: int) -> Iterator[None]:
             thread.join()
 
 
-def run(plan: Plan) -> Finding:
-    outcome = Finding()
+def run(plan: Plan) -> TrialResult:
+    outcome = TrialResult()
     try:
         find_program("prometheus")
         with scratch() as (folder, stack):
@@ -318,7 +318,7 @@ def run(plan: Plan) -> Finding:
     return outcome
 
 
-def watch(site: WatchedSite, prometheus: Prometheus, plan: Plan, outcome: Finding) -> None:
+def watch(site: WatchedSite, prometheus: Prometheus, plan: Plan, outcome: TrialResult) -> None:
     """Make fault after fault; each alert must fire by its own, end with it, and be known here."""
     stays = partial(under_load, site.rank_or_log_in, 1)
     with stays():

@@ -28,7 +28,7 @@ from . import APP_ID, APP_SECRET
 from .faults import LOG_IN
 from .inside import environment_of
 from .kills import tell_missing
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 from .servers import (
     ROOT,
     MissingProgram,
@@ -192,8 +192,8 @@ class Image:
         return {str(path): path.lstat().st_mtime for path in found}
 
 
-def run(plan: Plan) -> Finding:
-    outcome = Finding()
+def run(plan: Plan) -> TrialResult:
+    outcome = TrialResult()
     try:
         with scratch() as (folder, stack):
             try_it(folder, stack, outcome)
@@ -202,7 +202,7 @@ def run(plan: Plan) -> Finding:
     return outcome
 
 
-def try_it(folder: Path, stack: ExitStack, outcome: Finding) -> None:
+def try_it(folder: Path, stack: ExitStack, outcome: TrialResult) -> None:
     compose = yaml.safe_load((ROOT / "compose.yml").read_text())["services"]
     begun = time.monotonic()
     image = Image(folder)
@@ -255,7 +255,7 @@ def try_it(folder: Path, stack: ExitStack, outcome: Finding) -> None:
 
 
 def stop_within_a_request(
-    site: subprocess.Popen[str], sandbox: Sandbox, port: int, outcome: Finding
+    site: subprocess.Popen[str], sandbox: Sandbox, port: int, outcome: TrialResult
 ) -> None:
     """End the site as an engine does, while someone logs in and WeChat is slow."""
     code = Phone(sandbox.url, "alice", APP_ID).login()

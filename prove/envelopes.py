@@ -22,7 +22,7 @@ from Crypto.Cipher import AES
 from . import APP_ID
 from .inputs import changed_bytes, changed_object, deep_text, json_text, odd_value
 from .pieces import Piece, run_pieces
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 
 LONG, SHORT = 4_000_000, 6_000
 WHOLE = 400  # one in so many takes the whole way
@@ -38,7 +38,7 @@ Allowed = Callable[[str | None, str, str], bool]  # of the group that came out o
 Sent = tuple[str, str, Allowed]
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Try envelopes in pieces."""
     return run_pieces(plan, "envelopes", try_piece, LONG if plan.long else SHORT)
 

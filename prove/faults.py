@@ -30,7 +30,7 @@ from wechat.sandbox import Fault, Phone, Sandbox
 from . import APP_ID, APP_SECRET
 from .kills import tell_missing
 from .people import BOARD, SESSION_KEY
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 from .serve import CLOCK
 from .servers import KillableSite, MissingProgram, Redis, SQLite, Visitor, scratch, wait_for
 
@@ -160,9 +160,9 @@ def code_of(visitor: Visitor, method: str, path: str, *sent: Any) -> str:
     return f"{status} {code}" if code and status >= 400 else str(status)
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Try one fault after another on one site, which has an SQLite file, a Redis and a sandbox."""
-    outcome = Finding()
+    outcome = TrialResult()
     with scratch() as (folder, stack):
         try:
             place = TriedSite(folder, stack, outcome)
@@ -184,7 +184,7 @@ def run(plan: Plan) -> Finding:
 class TriedSite:
     """The site, and everything around it that can fail."""
 
-    def __init__(self, folder: Path, stack: ExitStack, outcome: Finding) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, outcome: TrialResult) -> None:
         self.folder, self.outcome = folder, outcome
         self.disks = list(stack.enter_context(small_disks(folder, outcome)))
         [data, media] = self.disks or [folder / "data", folder / "media"]
@@ -388,7 +388,7 @@ class TriedSite:
 
 
 @contextmanager
-def small_disks(folder: Path, outcome: Finding) -> Iterator[Iterator[Path]]:
+def small_disks(folder: Path, outcome: TrialResult) -> Iterator[Iterator[Path]]:
     """Yield two small disks, for the database and for pictures; none without the right to mount."""
     mounted = []
     try:

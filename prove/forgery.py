@@ -19,7 +19,7 @@ from Crypto.Cipher import AES
 
 from . import APP_ID
 from .pieces import Piece, run_pieces
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 
 QUERIES, KEYS = 20_000, 5  # of each way
 QUARTER = QUERIES // 4  # as much as one piece asks under its key
@@ -30,7 +30,7 @@ WAYS = ("one block", "cut payload", "CBC-R")
 NO_LOCK = 30_000  # instead of ten an hour
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Try the three ways under as many keys."""
     if plan.long:
         return run_pieces(plan, "forgery", try_way, len(WAYS) * KEYS * QUERIES, QUARTER)

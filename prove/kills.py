@@ -24,7 +24,7 @@ from wechat.crypto import seal
 
 from . import APP_ID
 from .people import BOARD, SESSION_KEY
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 from .servers import (
     DATABASES,
     Database,
@@ -172,9 +172,9 @@ class Slaughter:
     checked: Counter[str] = field(default_factory=Counter)
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Kill as many on each database, and as control a few where there has to be a loss."""
-    outcome = Finding()
+    outcome = TrialResult()
     each = -(-(plan.amount or (LONG if plan.long else SHORT)) // len(DATABASES))
     done = 0
     for kind in DATABASES:
@@ -193,14 +193,14 @@ def run(plan: Plan) -> Finding:
     return outcome
 
 
-def tell_missing(outcome: Finding, text: str) -> None:
+def tell_missing(outcome: TrialResult, text: str) -> None:
     if os.environ.get("CI") == "true":
         outcome.fail(f"{text}; in CI nothing is left out")
     else:
         outcome.gaps.append(f"not tried: {text}")
 
 
-def judge(outcome: Finding, found: Slaughter) -> None:
+def judge(outcome: TrialResult, found: Slaughter) -> None:
     kills = ", ".join(f"{count} of {what}" for what, count in sorted(found.kills.items()))
     writes = ", ".join(f"{count:,} {what}" for what, count in sorted(found.checked.items()))
     answers = ", ".join(f"{what} × {count:,}" for what, count in sorted(found.counts.items()))
@@ -213,7 +213,7 @@ def judge(outcome: Finding, found: Slaughter) -> None:
         outcome.fail(f"{found.name}: {failure} (again: `python -m prove kills --long`)")
 
 
-def judge_control(outcome: Finding, found: Slaughter) -> None:
+def judge_control(outcome: TrialResult, found: Slaughter) -> None:
     if not found.failures:
         outcome.fail(
             f"{found.name}: {found.kills.total()} kills lost nothing: would a loss be seen?"

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 from .servers import ROOT
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Run `python -m scripts.mutants`; the long form alone, as it takes as long as many tests."""
-    outcome = Finding()
+    outcome = TrialResult()
     if not plan.long:
         outcome.gaps.append("the deliberate faults are tried by the long form alone")
         return outcome

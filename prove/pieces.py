@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from . import inside
-from .plan import MAX_FAILURES, Finding, Plan
+from .plan import MAX_FAILURES, Plan, TrialResult
 
 PIECE = 25_000  # inputs of a piece
 
@@ -68,7 +68,9 @@ class Ledger:
 Trial = Callable[[int, int], Piece]
 
 
-def run_pieces(plan: Plan, name: str, trial: Trial, target: int, largest: int = PIECE) -> Finding:
+def run_pieces(
+    plan: Plan, name: str, trial: Trial, target: int, largest: int = PIECE
+) -> TrialResult:
     """Run pieces until `target` inputs have been tried; a short form keeps no file."""
     target = plan.amount or target
     size = min(largest, -(-target // plan.processes))
@@ -114,8 +116,8 @@ def ending_workers() -> Iterator[None]:
         raise
 
 
-def report(name: str, ledger: Ledger, target: int, seconds: float) -> Finding:
-    outcome = Finding()
+def report(name: str, ledger: Ledger, target: int, seconds: float) -> TrialResult:
+    outcome = TrialResult()
     counts: Counter[str] = Counter()
     for piece in ledger.pieces.values():
         counts.update(piece.counts)

@@ -63,7 +63,7 @@ class Plan:
 
 
 @dataclass
-class Finding:
+class TrialResult:
     """What a trial found: facts in Markdown, and what failed, with how to repeat it.
 
     `gaps` says what of the long form is still to be done.

@@ -22,7 +22,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 from . import APP_ID, PLAIN_APP_ID, PUSH_KEY, PUSH_TOKEN
 from .inputs import changed_bytes, changed_object, deep_text, json_text, odd_value
 from .pieces import Piece, run_pieces
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 
 LONG, SHORT = 1_000_000, 3_000
 WHOLE = 100
@@ -44,7 +44,7 @@ TYPES = (
 )
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Try pushes in pieces."""
     return run_pieces(plan, "pushes", try_piece, LONG if plan.long else SHORT)
 

@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any
 
 from .kills import SERVERS, Load, Person, Slaughter, compare, pairs, tell_missing
-from .plan import Finding, Plan
+from .plan import Plan, TrialResult
 from .servers import (
     DATABASES,
     Database,
@@ -43,9 +43,9 @@ class Restoration:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def run(plan: Plan) -> Finding:
+def run(plan: Plan) -> TrialResult:
     """Back up and restore on each database."""
-    outcome = Finding()
+    outcome = TrialResult()
     for kind in DATABASES:
         if plan.is_over():
             outcome.gaps.append(f"{kind.name} was not tried: there was no time left")
@@ -59,7 +59,7 @@ def run(plan: Plan) -> Finding:
     return outcome
 
 
-def judge(outcome: Finding, found: Restoration) -> None:
+def judge(outcome: TrialResult, found: Restoration) -> None:
     checked = ", ".join(f"{count:,} {what}" for what, count in sorted(found.checked.items()))
     answers = ", ".join(f"{what} × {count:,}" for what, count in sorted(found.counts.items()))
     outcome.facts += [f"{found.name}: {checked}", f"{found.name}, answers: {answers}"]

@@ -17,7 +17,7 @@ from prove import APP_ID, PLAIN_APP_ID, PUSH_KEY, PUSH_TOKEN, envelopes, forgery
 from prove.__main__ import TRIALS, report
 from prove.kills import Person, Slaughter, compare, tell_missing
 from prove.pieces import Ledger, Piece, run_pieces
-from prove.plan import Finding, Plan
+from prove.plan import Plan, TrialResult
 from prove.restores import Restoration, compare_with_earlier, compare_with_end
 from prove.servers import MissingProgram, find_program
 from tests.servers import ROOT
@@ -220,7 +220,7 @@ def test_a_backup_of_a_site_that_was_stopped_has_to_have_everything() -> None:
 
 
 def test_a_control_that_loses_nothing_is_a_failure() -> None:
-    outcome = Finding()
+    outcome = TrialResult()
     kills.judge_control(outcome, Slaughter("a site that answers first", control=True))
     assert outcome.failures
 
@@ -235,7 +235,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize("ci", ["true", ""])
 def test_in_ci_a_program_that_is_missing_is_a_failure(nowhere: pytest.MonkeyPatch, ci: str) -> None:
     nowhere.setenv("CI", ci)
-    outcome = Finding()
+    outcome = TrialResult()
     with pytest.raises(MissingProgram) as missing:
         find_program("no-such-program")
     tell_missing(outcome, str(missing.value))
@@ -254,7 +254,7 @@ def test_each_trial_is_listed_with_what_it_shows() -> None:
 def test_a_report_has_facts_gaps_and_failures() -> None:
     from datetime import datetime
 
-    found = Finding(["3 inputs"], ["it broke"], ["2 are still to be tried"], 1.4)
+    found = TrialResult(["3 inputs"], ["it broke"], ["2 are still to be tried"], 1.4)
     text = report({"pushes": found}, datetime(2026, 12, 1).astimezone(), long=True)
     for line in ("## pushes", "- 3 inputs", "- … 2 are still to be tried", "- ❌ it broke"):
         assert f"\n{line}\n" in text
