@@ -45,6 +45,12 @@ GUIDE = ROOT_OF_CODE / "docs" / "deploy.md"
 PEOPLE, SLOW = 12, 48  # of the slow more than the site has threads
 SOON = 5.0  # seconds within which a ranking is answered
 ADDRESS = "https://git.example.com/groupsite.git"
+# What the guide says in words of the other databases' packages.
+WITHOUT = {
+    "sqlite": (" -r requirements/postgresql.txt", ""),
+    "postgresql": ("", ""),
+    "mariadb": ("/postgresql.txt", "/mysql.txt"),
+}
 # Whatever could make a second run differ from the first.
 STATE = (
     "find /etc/groupsite /etc/nginx /etc/systemd /opt/groupsite /var/lib/groupsite/media"
@@ -81,9 +87,8 @@ class Trial:
         authority = make_certificate(machine, self.folder)
         get_code, install = blocks("Install")
         machine.run(get_code)
-        subprocess.run(
-            ["cp", "-r", self.folder / "wheels", machine.root / "root/groupsite"], check=True
-        )
+        download, _again = blocks("Without a network")
+        machine.run(download.replace(*WITHOUT[self.database]))
         begun = time.monotonic()
         said = machine.run(
             install.replace("--database postgresql", f"--database {self.database}")
@@ -220,24 +225,6 @@ class Trial:
         self.see("no log has a link or a signature", not any(each in said for each in secrets))
 
 
-def download_wheels(database: str, folder: Path) -> None:
-    """Do what the guide says to install without a network, on this machine, which has one."""
-    [download, _install] = blocks("Without a network")
-    command = download.replace("/postgresql.txt", f"/{EXTRAS[database]}.txt")
-    if database == "sqlite":
-        command = download.replace(" -r requirements/postgresql.txt", "")
-    subprocess.run(
-        ["bash", "-euc", command.replace("wheels", str(folder / "wheels"))],
-        cwd=ROOT_OF_CODE,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-EXTRAS = {"sqlite": "gunicorn", "postgresql": "postgresql", "mariadb": "mysql"}
-
-
 def try_one(database: str, root: Path) -> list[str]:
     begun = time.monotonic()
     say(f"== {database}")
@@ -246,7 +233,6 @@ def try_one(database: str, root: Path) -> list[str]:
     folder.mkdir(parents=True)
     log = KEPT / f"{database}.log"
     log.write_text("")
-    download_wheels(database, folder)
     with empty_debian(root, log) as machine:
         trial = Trial(machine, database, folder)
         try:
