@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from wechat.sandbox import Sandbox
 
@@ -30,8 +31,8 @@ from .machine import (
 )
 from .members import (
     MAKE_BOARD,
-    Member,
-    Site,
+    HttpsClient,
+    Racer,
     large_picture,
     looks,
     members,
@@ -95,7 +96,7 @@ class Trial:
             + " --wheels wheels"
         )
         say(f"  installed from wheels in {time.monotonic() - begun:.0f} s")
-        site = Site(authority)
+        site = HttpsClient(authority)
         self.see("/readyz over HTTPS is 200", site.ask("GET", "/readyz")[0] == 200)
         self.see("plain HTTP is led to HTTPS", self.led_to_https())
         [link] = re.findall(rf"https://{DOMAIN}(/sign-in/\S+)", said)
@@ -107,7 +108,7 @@ class Trial:
         with Sandbox({APP_ID: APP_SECRET}) as sandbox:
             self.play_on(site, sandbox.url, link)
 
-    def play_on(self, site: Site, sandbox_url: str, link: str) -> None:
+    def play_on(self, site: HttpsClient, sandbox_url: str, link: str) -> None:
         machine = self.machine
         settings = machine.read("/etc/groupsite/env")
         machine.write(
@@ -170,7 +171,9 @@ class Trial:
         )
         return said.strip() == f"https://{DOMAIN}/groups/?a=b"
 
-    def slow(self, proxy: str, site: Site, people: list[Member], right: str, wrong: str) -> None:
+    def slow(
+        self, proxy: str, site: HttpsClient, people: list[Racer], right: str, wrong: str
+    ) -> None:
         """Try bodies that come slowly, with the proxy's file as it is, and with its rule broken."""
         file = {"nginx": "/etc/nginx/sites-available/groupsite", "caddy": "/etc/caddy/Caddyfile"}[
             proxy
@@ -184,7 +187,7 @@ class Trial:
             counts = looks(people, 3, SOON)
         self.see(f"control without “{right}”: {counts}", counts.lost > 0)
 
-    def without_held_socket(self, people: list[Member]) -> None:
+    def without_held_socket(self, people: list[Racer]) -> None:
         """Let the service listen by itself, and see that a restart then loses requests."""
         machine, port = self.machine, 18765
         machine.run(
@@ -207,7 +210,7 @@ class Trial:
             pass
         self.see(f"the script puts the proxy's file right: {counts}", not counts.lost)
 
-    def caddy(self, site: Site, people: list[Member], secrets: tuple[str, ...]) -> None:
+    def caddy(self, site: HttpsClient, people: list[Racer], secrets: tuple[str, ...]) -> None:
         machine = self.machine
         for block in blocks("Caddy instead of nginx"):
             machine.run(block)
@@ -251,7 +254,7 @@ def main() -> int:
     if missing := missing_tools():
         sys.exit(f"Install first 请先安装: apt-get install {' '.join(missing)}")
     failures: list[str] = []
-    with memory(KEPT / "machines") as folder:
+    with TemporaryDirectory() as parent, memory(Path(parent) / "machines") as folder:
         begun = time.monotonic()
         make_debian(folder / "debian")
         say(f"An empty Debian 12 after {time.monotonic() - begun:.0f} s")

@@ -32,7 +32,7 @@ MAKE_BOARD = (
 )
 
 
-class Site:
+class HttpsClient:
     """The site as phones see it: by its name, over HTTPS, with a certificate that is checked."""
 
     def __init__(self, authority: Path) -> None:
@@ -82,8 +82,8 @@ class Site:
 
 
 @dataclass
-class Member:
-    site: Site
+class Racer:
+    site: HttpsClient
     phone: Phone
     token: str = ""
     group: str = ""
@@ -121,8 +121,8 @@ class Member:
             raise AssertionError(f"the avatar was refused: {status} {answer}")
 
 
-def members(site: Site, sandbox_url: str, how_many: int) -> list[Member]:
-    people = [Member(site, Phone(sandbox_url, f"member{n}", APP_ID)) for n in range(how_many)]
+def members(site: HttpsClient, sandbox_url: str, how_many: int) -> list[Racer]:
+    people = [Racer(site, Phone(sandbox_url, f"member{n}", APP_ID)) for n in range(how_many)]
     for member in people:
         member.enter()
     return people
@@ -158,11 +158,11 @@ class Counts:
 
 
 @contextmanager
-def under_load(people: list[Member]) -> Iterator[Counts]:
+def under_load(people: list[Racer]) -> Iterator[Counts]:
     """Let every member look at the ranking and run laps, one request after the other."""
     counts, stop, lock = Counts(), threading.Event(), threading.Lock()
 
-    def play(member: Member) -> None:
+    def play(member: Racer) -> None:
         for turn in count():
             begun = time.monotonic()
             try:
@@ -189,7 +189,7 @@ def under_load(people: list[Member]) -> Iterator[Counts]:
 
 
 @contextmanager
-def slow_bodies(site: Site, how_many: int) -> Iterator[None]:
+def slow_bodies(site: HttpsClient, how_many: int) -> Iterator[None]:
     """Hold so many requests open whose bodies come a byte a second."""
     stop = threading.Event()
     head = (
@@ -219,7 +219,7 @@ def slow_bodies(site: Site, how_many: int) -> Iterator[None]:
             thread.join()
 
 
-def looks(people: list[Member], how_many: int, timeout: float) -> Counts:
+def looks(people: list[Racer], how_many: int, timeout: float) -> Counts:
     """Look at the ranking so many times; what takes longer than `timeout` is lost."""
     counts = Counts()
     for turn in range(how_many):
