@@ -172,7 +172,7 @@ def under_load(people: list[Racer]) -> Iterator[Counts]:
             with lock:
                 counts.answers[kind] += 1
                 counts.slowest = max(counts.slowest, time.monotonic() - begun)
-            if stop.wait(0.1):
+            if stop.wait(0.25):
                 return
 
     threads = [threading.Thread(target=play, args=(member,)) for member in people]
