@@ -133,7 +133,8 @@ class Trial:
                 machine.run("systemctl restart groupsite")
                 time.sleep(1)
         self.see(
-            f"three restarts under load: {counts}", not counts.lost and counts.answers.total() > 100
+            f"three restarts under load: {counts}",
+            not counts.lost and counts.answers.total() > 3 * PEOPLE,
         )
         before = machine.run(STATE)
         with under_load(people) as counts:
@@ -218,7 +219,7 @@ class Trial:
             machine.run("systemctl restart groupsite")
         self.see(
             f"Caddy, a restart under load: {counts}",
-            not counts.lost and counts.answers.total() > 50,
+            not counts.lost and counts.answers.total() > PEOPLE,
         )
         people[1].send_picture(large_picture())
         for path in secrets[:2]:
