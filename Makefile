@@ -14,7 +14,7 @@ PEER := benchmarks/node_modules
 EXAMPLE_APPS := examples/taro/node_modules examples/uni-app/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo signin test lint e2e fuzz mutants bench prove docs pictures lock messages release clean
+.PHONY: help demo signin test lint e2e fuzz mutants bench prove guide docs pictures lock messages release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev $(PEER)/.dev ## calls beside pgbench and bare Node (needs po
 
 prove: $(VENV)/.dev ## long trials: fuzz, forgery, kills, faults (TRIALS chooses; needs postgresql, mariadb-server, redis-server)
 	@$(BIN)/python -m prove --long $(TRIALS)
+
+guide: $(VENV)/.dev ## docs/deploy.md word by word in an empty Debian, as root (DATABASES="sqlite postgresql mariadb"; needs debootstrap, systemd-container)
+	@$(BIN)/python -m deploy.trial $(DATABASES)
 
 docs: $(VENV)/.dev ## write docs/errors.md from the code
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc

@@ -1,0 +1,1 @@
+"""How the site is put onto a machine, and the trial of it."""
