@@ -1,4 +1,4 @@
-"""`make` installs what the lock files name, from wherever pip is told to take it."""
+"""What `make` installs: the locked versions, also where there is no network."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ def write_wheel(folder: Path) -> str:
 
 
 def test_without_a_network_make_installs_from_a_folder_of_wheels(tmp_path: Path) -> None:
-    """As CONTRIBUTING.md says; a wheel that is not the locked one is refused there too."""
+    """Install as CONTRIBUTING.md says; refuse a wheel that is not the locked one."""
     wheels, tree = tmp_path / "wheels", tmp_path / "tree"
     wheels.mkdir()
     tree.mkdir()
