@@ -322,7 +322,7 @@ def test_under_load_a_cut_causes_503_and_no_other_error(
 ) -> None:
     """Keep the connections, as a server's threads do; but for SQLite, where an open connection
     does not notice that its file has moved."""
-    asks = place.asks
+    asks = [ask for ask in place.asks if ask.path != LOG_IN]  # all write the row of one operator
     stop, seen = Event(), {str(ask): set[int]() for ask in asks}
     wrong: list[str] = []
 
