@@ -5,6 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 EXAMPLES ?= 100
 SEED ?= 1
+JOBS ?= $(shell nproc)
 export HOST PORT EXAMPLES SEED
 
 VENV := .venv
@@ -26,22 +27,29 @@ demo: $(VENV)/.runtime ## a site with invented members, on http://127.0.0.1:8000
 signin: $(VENV)/.runtime ## another one-time sign-in link for operators of the demo
 	@$(BIN)/python -m groupsite.demo signin
 
-test: $(VENV)/.dev ## Python tests on SQLite; DATABASE_URL and REDIS_URL choose other services
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Python tests on SQLite, JOBS at a time; DATABASE_URL and REDIS_URL choose other services
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+# Tests of one xdist_group share a server or the like, which each worker would set up again.
+SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadgroup
 
 lint: $(VENV)/.dev $(KIT)/.dev ## ruff, mypy, templates, migrations, docs, translations, the client kit, counts
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/djlint --lint --quiet templates
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
-	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
-	@$(BIN)/python scripts/translations.py --check
-	@$(BIN)/mypy .
-	@cd miniprogram && npm run --silent lint
-	@$(BIN)/python -m scripts.counts
+	@$(MAKE) --no-print-directory --jobs $(JOBS) --keep-going --output-sync $(CHECKS)
+
+# The checks of lint, the longest first: each reads only, so that several run at a time.
+CHECKS := lint-types lint-counts lint-kit lint-translations lint-migrations lint-errors lint-style lint-templates
+.PHONY: $(CHECKS)
+lint-types: ; @$(BIN)/mypy .
+lint-counts: ; @$(BIN)/python -m scripts.counts
+lint-kit: ; @cd miniprogram && npm run --silent lint
+lint-translations: ; @$(BIN)/python scripts/translations.py --check
+lint-migrations: ; @DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+lint-errors: ; @DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc --check
+lint-style: ; @$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint-templates: ; @$(BIN)/djlint --lint --quiet templates
 
 e2e: $(VENV)/.dev $(KIT)/.dev $(EXAMPLE_APPS:=/.dev) ## pages, client kit and mini-programs in a real browser (needs chromium and Node 20)
-	@$(BIN)/python -m pytest e2e
+	@$(BIN)/python -m pytest e2e $(SIDE_BY_SIDE)
 
 fuzz: $(VENV)/.dev ## schemathesis against the API (EXAMPLES and SEED change how many, and which)
 	@$(BIN)/python -m fuzz

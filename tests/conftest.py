@@ -1,5 +1,6 @@
 """Fixtures: the cast, the WeChat that their phones talk to, and clean counters for each test."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from io import StringIO
@@ -24,6 +25,12 @@ from tests.servers import forget_counts
 from tests.settings import APP_ID
 from wechat.gate import forget_failures
 from wechat.sandbox import Phone, Sandbox
+
+
+def pytest_collection_finish() -> None:
+    """Let Python look no more through what stays anyway: the code and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

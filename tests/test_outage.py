@@ -150,7 +150,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         real = stack.enter_context(scratch_database(directory / "database"))
         database = stack.enter_context(removable(real))
         environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "groupsite.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.server_settings",
             "DATABASE_URL": database.url,
             "REDIS_URL": "",
             "THROTTLES": "off",
@@ -250,7 +250,7 @@ def test_under_load_a_cut_causes_503_and_no_other_error(
 ) -> None:
     """Keep the connections, as a server's threads do; but for SQLite, where an open connection
     does not notice that its file has moved."""
-    asks = [ask for ask in place.asks if ask.path != LOG_IN]  # which costs a second of hashing
+    asks = [ask for ask in place.asks if ask.path != LOG_IN]  # all write the row of one operator
     stop, seen = Event(), {str(ask): set[int]() for ask in asks}
     wrong: list[str] = []
 
