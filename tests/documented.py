@@ -87,6 +87,36 @@ EXECUTED = (
         "docs/migrating.md", "sh", "tests/test_migrating.py::test_every_block_of_the_page_works"
     ),
     Executed("docs/migrating.zh-CN.md", "sh", f"{MIGRATING}::test_both_pages_say_the_same_to_run"),
+    # `make guide` runs this in CI, and takes its blocks by their headings.
+    Executed("docs/deploy.md", "sh", "deploy/trial/__main__.py::try_one"),
+    Executed(
+        "docs/deploy.zh-CN.md",
+        "sh",
+        "tests/test_deploy_guide.py::test_both_guides_have_the_same_commands",
+    ),
+    Executed(
+        "docs/backup.md",
+        "sh",
+        "tests/test_backup.py::test_the_rehearsal_touches_nothing",
+        "rehearsal",
+    ),
+    Executed(
+        "docs/backup.md",
+        "sh",
+        "tests/test_backup.py::test_a_restore_has_what_the_backup_has_and_no_one_who_was_erased",
+    ),
+    Executed(
+        "docs/upgrade.md", "sh", "tests/test_upgrade.py::test_old_and_new_code_serve_side_by_side"
+    ),
+    Executed("docs/move-database.md", "sh", "tests/test_move_database.py::test_everything_moves"),
+    *(
+        Executed(
+            f"docs/{page.replace('_', '-')}.zh-CN.md",
+            "sh",
+            f"tests/test_{page}.py::test_both_pages_say_the_same_to_run",
+        )
+        for page in ("backup", "upgrade", "move_database")
+    ),
     Executed("docs/operating.md", "sh", f"{OPERATING}::test_each_command_of_the_page_runs"),
     Executed("docs/operating.zh-CN.md", "sh", f"{OPERATING}::test_both_pages_run_the_same"),
     Executed("docs/monitoring.md", "sh", f"{MONITORING}::test_the_commands_of_the_page_work"),
