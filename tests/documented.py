@@ -216,6 +216,12 @@ EXECUTED = (
     Executed(
         "CONTRIBUTING.md",
         "sh",
+        "tests/test_install.py::test_without_a_network_make_installs_from_a_folder_of_wheels",
+        "PIP_NO_INDEX",
+    ),
+    Executed(
+        "CONTRIBUTING.md",
+        "sh",
         words="MODEL_STEPS",
         reason="takes minutes; the suite itself runs this file with 3,000 steps",
     ),

@@ -435,7 +435,7 @@ def test_good_credentials_are_well_and_the_token_stays_valid(
     assert only("wechat")[0] == ERROR
 
 
-def test_a_wechat_that_is_busy_or_away_is_told_from_a_proxy_that_is(
+def test_a_wechat_that_is_busy_or_away_differs_from_a_proxy_that_is(
     sandbox: Sandbox, settings: Any
 ) -> None:
     fault(sandbox, times=2, path=TOKEN, errcode=-1)

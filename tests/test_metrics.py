@@ -343,7 +343,7 @@ def test_the_disk_is_read_where_this_machine_keeps_something(
 
 
 @pytest.mark.no_service
-def test_without_a_database_the_rest_is_still_told(
+def test_without_a_database_the_rest_is_still_served(
     counting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring, "waiting", _away)
@@ -375,7 +375,7 @@ def test_two_processes_are_summed_also_after_one_was_killed(tmp_path: Path) -> N
             assert {answer.status_code for answer in pool.map(served.get, ["/livez"] * 200)} == {
                 200
             }
-        assert {livez() for _turn in range(10)} == {200}, "whoever is asked"
+        assert {livez() for _turn in range(10)} == {200}, "whichever is asked"
         [folder] = folders_of(served)
         counting = [f"histogram_{pid}.db" for pid in served.workers()]
         assert all((folder / name).exists() for name in counting), "both of them counted"
