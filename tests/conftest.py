@@ -13,6 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client as Browser
 from django.utils import timezone, translation
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from audit import attempts
 from audit.models import AuditEvent
@@ -25,6 +27,13 @@ from tests.servers import forget_counts
 from tests.settings import APP_ID
 from wechat.gate import forget_failures
 from wechat.sandbox import Phone, Sandbox
+
+
+# How long an example takes is the machine's affair.
+hypothesis_settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:
