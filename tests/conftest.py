@@ -28,7 +28,6 @@ from tests.settings import APP_ID
 from wechat.gate import forget_failures
 from wechat.sandbox import Phone, Sandbox
 
-
 # How long an example takes is the machine's affair.
 hypothesis_settings.register_profile(
     "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow]
