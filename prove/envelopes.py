@@ -320,7 +320,7 @@ def uncounted_member() -> Any:
             proxy = True
             app_label = "accounts"
 
-        def _count_stale(self, now: datetime) -> None:
+        def count_stale(self, now: datetime) -> None:
             return
 
     return UncountedMember

@@ -79,11 +79,12 @@ OTHERS = {
     "accounts/avatars/storage.py: delete_avatar",
     "accounts/avatars/storage.py: store_avatar",
     "accounts/erasures.py: erase_again",  # by those that do it the first time
+    "accounts/examinations.py: examine_storage",
     "accounts/models.py: ErasureManager.put",
     "accounts/models.py: TokenManager.issue",
     "accounts/models.py: TombstoneKeyManager.texts",
     "accounts/models.py: TombstoneManager.replace",
-    "accounts/models.py: WeChatUser._count_stale",
+    "accounts/models.py: WeChatUser.count_stale",
     "accounts/models.py: WeChatUser.keep_session",
     "accounts/models.py: WeChatUserManager.meet_all",  # people who are in no group yet
     "accounts/review.py: Reviewed.save_value",  # for its callers
@@ -93,6 +94,7 @@ OTHERS = {
     "console/admin/server_keys.py: ServerKeyAdmin.save_model",
     "console/groups.py: label_groups",
     "console/management/commands/reset_totp.py: Command.handle",
+    "console/management/commands/sign_in_link.py: Command.make",
     "console/models.py: SecondFactor.enrol",
     "console/models.py: SecondFactor.renew_backup_codes",
     "console/models.py: SecondFactor.throttle_increment",
