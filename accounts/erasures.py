@@ -2,8 +2,8 @@
 
 An entry is a keyed digest of a person, what was erased, and when. It stands in the database, from
 the transaction that erases; but a database that is restored has the list of its own day. So the
-list is saved outside of it as well, one entry a line (groupsite/backups.py), and each entry is logged
-in the same form. `manage.py erase_again` reads such lines and erases once more.
+list is saved outside of it as well, one entry a line (groupsite/backups.py), and each entry is
+logged in the same form. `manage.py erase_again` reads such lines and erases once more.
 """
 
 import re

@@ -27,7 +27,11 @@ def field_keys(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     try:
         vault()
     except InvalidFieldKey as error:
-        return [Error(str(error), hint, id="core.E002")]
+        own = (
+            "Was this site used before? Then put its own keys back, whole. "
+            "若站点已投入使用，请填回原来的完整密钥。 "
+        )
+        return [Error(str(error), own + hint, id="core.E002")]
     return []
 
 

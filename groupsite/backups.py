@@ -30,6 +30,7 @@ from accounts.avatars.storage import FOLDER as PICTURES
 from accounts.avatars.storage import file_name
 from accounts.erasures import ERASURES_KEPT, Entries, entries_here, entries_in, lines_of
 from accounts.models import Erasure, WeChatUser
+from core.reencryption import lost_keys_of_the_site
 from core.vault import decrypt, encrypt
 
 from .dumps import BackupFailure, Dump, dump_of_database
@@ -70,6 +71,12 @@ def write_backup(folder: Path, say: Say) -> Path:
     """Make a backup in a folder that the caller is alone in, and return its own."""
     for part in folder.glob(".*.part"):  # of runs that were ended
         shutil.rmtree(part)
+    if lost_keys_of_the_site():
+        raise BackupFailure(
+            "FIELD_KEYS does not open what this database holds, so this backup could not be used: "
+            "put its key back at the end of FIELD_KEYS. FIELD_KEYS 无法解开此数据库的内容，这样的"
+            "备份无法使用，请把原来的密钥放回 FIELD_KEYS 的末尾。"
+        )
     earlier = backups_in(folder)
     begun = datetime.now(UTC)
     made = folder / begun.strftime(FORM)
@@ -259,8 +266,9 @@ def check(backup: Path) -> None:
             raise BackupFailure(f"{backup / name} is damaged or incomplete. 文件已损坏或不完整。")
     if decrypt(facts["canary"]) != CANARY:
         raise BackupFailure(
-            "FIELD_KEYS does not open this backup: put those of its day into the settings; the "
-            f"folder {KEYS} has them. FIELD_KEYS 无法解开此备份，请填入当时的密钥（{KEYS} 目录）。"
+            "FIELD_KEYS does not open this backup: put those of its day behind the present ones, "
+            f"new,old; the folder {KEYS} has them. FIELD_KEYS 无法解开此备份，请把当时的密钥"
+            f"（{KEYS} 目录）写在现有密钥之后：new,old。"
         )
     if datetime.now(UTC) - datetime.fromisoformat(facts["begun"]) > ERASURES_KEPT:
         raise BackupFailure(

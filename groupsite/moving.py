@@ -25,6 +25,7 @@ FILLED = {
     "auth.group",
     "auth.group_permissions",
     "groups.board",
+    "accounts.tombstonekey",
 }
 
 Report = Callable[[str, Iterable[Any], int], Iterable[Any]]

@@ -53,6 +53,9 @@ for _name in (
 
 from groupsite.settings import *  # noqa: E402, F403
 
+if DATABASE_URL == "sqlite:///:memory:":
+    # Said, because pytest-django would number it for each worker otherwise, and so make it a file.
+    DATABASES["default"]["TEST"] = {"NAME": ":memory:"}  # noqa: F405
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MIDDLEWARE = [
     {"whitenoise.middleware.WhiteNoiseMiddleware": "tests.static_files.StaticListMiddleware"}.get(

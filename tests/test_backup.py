@@ -17,8 +17,9 @@ import pytest
 from django.db import connection
 
 from accounts.erasures import ERASURES_KEPT
+from accounts.models import TombstoneKey, WeChatUser
 from core.vault import encrypt
-from groupsite.backups import ERASURES, MANIFEST, check, digest_of
+from groupsite.backups import ERASURES, MANIFEST, check, digest_of, write_backup
 from groupsite.dumps import BackupFailure, MySQLDump
 from tests.pages import blocks_of, run_block, stand_in
 from tests.servers import ROOT, find_program, scratch_database
@@ -287,6 +288,17 @@ def test_a_backup_under_other_keys_is_refused(backup: Path, settings: Any) -> No
     settings.FIELD_KEYS = ["bmV3LWtleS1vZi10aGlydHktdHdvLWJ5dGVzLWhlcmU="]
     with pytest.raises(BackupFailure, match="FIELD_KEYS"):
         check(backup)
+
+
+def test_with_keys_that_do_not_open_the_database_no_backup_is_made(
+    db: None, tmp_path: Path, settings: Any
+) -> None:
+    WeChatUser.objects.meet(APP_ID, "someone")
+    TombstoneKey.objects.texts()
+    settings.FIELD_KEYS = ["bmV3LWtleS1vZi10aGlydHktdHdvLWJ5dGVzLWhlcmU="]
+    with pytest.raises(BackupFailure, match="FIELD_KEYS does not open what this database holds"):
+        write_backup(tmp_path, print)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_backup_that_the_list_does_not_reach_back_to_is_refused(backup: Path) -> None:

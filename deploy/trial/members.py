@@ -222,8 +222,10 @@ def slow_bodies(site: HttpsClient, how_many: int) -> Iterator[None]:
             thread.join()
 
 
-def looks(people: list[Racer], how_many: int, timeout: float) -> Counts:
-    """Look at the ranking so many times; what takes longer than `timeout` is lost."""
+def looks(
+    people: list[Racer], how_many: int, timeout: float, *, until_lost: bool = False
+) -> Counts:
+    """Look at the ranking so many times, or until one is lost: takes longer than `timeout`."""
     counts = Counts()
     for turn in range(how_many):
         begun = time.monotonic()
@@ -233,4 +235,6 @@ def looks(people: list[Racer], how_many: int, timeout: float) -> Counts:
             kind = type(error).__name__
         counts.answers[kind] += 1
         counts.slowest = max(counts.slowest, time.monotonic() - begun)
+        if until_lost and counts.lost:
+            break
     return counts

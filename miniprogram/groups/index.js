@@ -679,7 +679,7 @@ function createGroups (options) {
       if (!token) throw new TypeError('getToken returned no token')
       return token
     } catch (cause) {
-      throw cause && cause.name === 'GroupsError' ? cause : phone.error('get_token', { errMsg: String(cause) })
+      throw cause && cause.name === 'GroupsError' ? cause : phone.error('get_token', { errMsg: (cause && cause.errMsg) || String(cause) })
     }
   }
 

@@ -139,6 +139,11 @@ test('a failed deleteMe keeps the session', async () => {
 
 // Your own back end
 
+test('what getToken was refused with is said', async () => {
+  const groups = new Phone().start({ getToken: () => Promise.reject({ errMsg: 'request:fail timeout' }) })
+  await assert.rejects(groups.me(), { code: 'get_token', errMsg: 'request:fail timeout' })
+})
+
 test('getToken replaces wx.login, is never called twice at once, and gets the reason', async () => {
   const phone = new Phone()
   const reasons = []
