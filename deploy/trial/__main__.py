@@ -43,7 +43,7 @@ from .members import (
 DATABASES = ("sqlite", "postgresql", "mariadb")
 KEPT = ROOT_OF_CODE / "var" / "guide"
 GUIDE = ROOT_OF_CODE / "docs" / "deploy.md"
-PEOPLE, SLOW = 12, 128  # of the slow four times as many as the site has threads
+PEOPLE, SLOW = 12, 64  # of the slow twice as many as the site has threads
 SOON = 5.0  # seconds within which a ranking is answered
 ADDRESS = "https://git.example.com/groupsite.git"
 # What the guide says in words of the other databases' packages.
