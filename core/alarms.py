@@ -46,9 +46,8 @@ class Alarm:
             if now < _quiet_until.get((self.key, about), 0.0):
                 return
             _quiet_until[self.key, about] = now + PAUSE
-        known = ", ".join([about, *(f"{name} {value}" for name, value in facts.items())]).strip(
-            ", "
-        )
+        details = [about, *(f"{name} {value}" for name, value in facts.items())]
+        known = ", ".join(filter(None, details))
         logger.error(
             "%s%s",
             " ".join(self._in(language) for language in ("en", "zh-hans")),

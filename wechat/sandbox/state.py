@@ -100,7 +100,7 @@ class _LoginCode:
 
 @dataclass(frozen=True)
 class _CloudData:
-    """What a cloudID stands for, and whom it was given to."""
+    """What a cloudID stands for, and the person it was given to."""
 
     appid: str
     openid: str
