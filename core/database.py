@@ -24,6 +24,7 @@ from django.db.utils import load_backend
 from django.utils.translation import gettext_lazy as _
 
 from .alarms import alarm
+from .retries import is_read_only, note_effect
 
 POOL_RETRY = 1  # seconds for which a pool tries to replace a connection it has lost
 
@@ -50,6 +51,10 @@ def _bound_postgresql(database: dict[str, Any], seconds: int) -> None:
     if seconds:  # the wait for a lock counts too
         given = options.get("options", "")
         options["options"] = f"{given} -c statement_timeout={1000 * seconds}".strip()
+        # A machine that is gone ends no connection: the kernel gives up on it as soon as this.
+        options.setdefault("tcp_user_timeout", 1000 * (seconds + 2))
+        for name, value in {"idle": seconds, "interval": 1, "count": 2}.items():
+            options.setdefault(f"keepalives_{name}", value)
     if settings.DATABASE_POOL:
         own = {"ENGINE": "core.postgresql", "CONN_MAX_AGE": 0}
         database |= {**own, "CONN_HEALTH_CHECKS": False}  # the backend looks for itself
@@ -88,6 +93,7 @@ def unbound_connection() -> Iterator[None]:
     if _unbound is None or bound.in_atomic_block:
         yield
         return
+    note_effect()  # what is done on another connection is not watched
     bound.close()
     own = load_backend(_unbound["ENGINE"]).DatabaseWrapper(_unbound, DEFAULT_DB_ALIAS)
     connections[DEFAULT_DB_ALIAS] = own
@@ -129,8 +135,16 @@ def snapshot() -> Iterator[None]:
 
 
 def database_is_away(error: BaseException | None) -> bool:
-    """Return whether the database could not be reached, was lost, locked or too busy."""
-    return isinstance(error, OperationalError | InterfaceError)
+    """Return whether the database could not be reached, was lost, locked, too busy, or takes no
+    writes at the moment."""
+    return isinstance(error, OperationalError | InterfaceError) or is_read_only(error)
+
+
+def drop_lost_connections() -> None:
+    """Close this thread's connection where it is lost, so that the next query gets another."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 AWAY = alarm(
@@ -165,9 +179,11 @@ def ring_for(error: BaseException | None) -> None:
 def hand_back_connection() -> None:
     """Give this thread's connection back to the pool before a wait for something else.
 
-    The next query takes one again. Nothing happens within a transaction, or without a pool
-    (DATABASE_POOL): there a connection is the thread's own.
+    The next query takes one again; within a transaction, and without a pool (DATABASE_POOL), a
+    connection is kept. What is waited for may have an effect, so from here on the request is not
+    tried again.
     """
+    note_effect()
     for connection in connections.all(initialized_only=True):
         pooled = connection.settings_dict.get("OPTIONS", {}).get("pool")
         if pooled and not connection.in_atomic_block:

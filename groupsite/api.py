@@ -37,6 +37,9 @@ class StrictJSONParser(BaseParser):
         body = stream.read(MAX_BODY + 1)
         if len(body) > MAX_BODY:
             raise TooLarge
+        request = (parser_context or {}).get("request")
+        if request is not None:  # so that it can be answered anew: SecondTryMiddleware
+            request._request._body = body
         try:
             return loads_strictly(body.decode())
         except (ValueError, RecursionError):

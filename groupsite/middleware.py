@@ -25,10 +25,11 @@ from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
 from core.context import ANONYMOUS, caller, request_id
-from core.database import database_is_away, ring_for
+from core.database import database_is_away, drop_lost_connections, ring_for
 from core.gateway import cloud_caller
 from core.limits import client_address
 from core.metrics import Histogram
+from core.retries import watched
 
 from .api import answer
 from .errors import BODY_ENDED, LENGTH_REQUIRED, Invalid, TooLarge, Unavailable, of_status
@@ -240,6 +241,30 @@ class ChunkedBodyMiddleware:
         request.META["CONTENT_LENGTH"] = str(len(body))
         request._stream = BytesIO(body)
         return self.get_response(request)
+
+
+class SecondTryMiddleware:
+    """Answers a request anew whose database connection was lost before it had done anything, or
+    which another one got in the way of (a deadlock): see core/retries.py.
+
+    Once, since what fails twice is no accident. A body that was read in a way that cannot be
+    repeated, a picture's, is not asked for again.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with watched() as watch:
+            response = self.get_response(request)
+            if not (response.status_code in {500, 503} and watch.allows_another):
+                return response
+            if getattr(request, "_read_started", False) and not hasattr(request, "_body"):
+                return response
+            drop_lost_connections()
+            request.META.pop(DATABASE_AWAY, None)
+            logger.info("The database failed before anything was done: answering anew.")
+            return self.get_response(request)
 
 
 def _is_shapeless(request: HttpRequest, response: HttpResponse) -> bool:

@@ -105,15 +105,36 @@ def database(url: str) -> dict[str, Any]:
     """Read DATABASE_URL as Django needs it. No error quotes it: it has a password."""
     try:
         found = env.db_url_config(url) if url.partition(":")[0] in DATABASE_SCHEMES else {}
+        several = hosts_in(url)
     except ValueError:
         found = {}
     if not found:
         raise ImproperlyConfigured(
             "DATABASE_URL cannot be read. 无法识别 DATABASE_URL。\n"
             "Write 请写成 sqlite:///db.sqlite3, postgres://user:password@host:5432/name "
-            "or 或 mysql://user:password@host:3306/name"
+            "or 或 mysql://user:password@host:3306/name\n"
+            "Of PostgreSQL there may be several hosts PostgreSQL 可写多个主机："
+            "postgres://user:password@host1:5432,host2:5432/name"
         )
-    return dict(found) | ({"ENGINE": MYSQL} if found["ENGINE"].endswith(".mysql") else {})
+    is_mysql = found["ENGINE"].endswith(".mysql")
+    return dict(found) | several | ({"ENGINE": MYSQL} if is_mysql else {})
+
+
+def hosts_in(url: str) -> dict[str, str]:
+    """Read the hosts of a URL that has several, as libpq takes them; nothing where it has one.
+
+    Raises ValueError, also for drivers that take one host. django-environ's own reading drops the
+    port of a host without one, and keeps the brackets of IPv6.
+    """
+    scheme, _colon, rest = url.partition("://")
+    given = rest.partition("/")[0].rpartition("@")[2]
+    if scheme == "sqlite" or "," not in given:
+        return {}
+    places = [urlsplit(f"//{each}") for each in given.split(",")]
+    if scheme == "mysql" or not all(place.hostname for place in places):
+        raise ValueError
+    hosts = ",".join(str(place.hostname) for place in places)
+    return {"HOST": hosts, "PORT": ",".join(str(place.port or 5432) for place in places)}
 
 
 def cloud_database(address: str, username: str, password: str) -> dict[str, Any]:
@@ -214,6 +235,7 @@ MIDDLEWARE = [
     # … and those who give them.
     "groupsite.throttles.AddressThrottleMiddleware",
     "groupsite.middleware.ChunkedBodyMiddleware",
+    "groupsite.middleware.SecondTryMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "groupsite.middleware.StaticGZipMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -279,7 +301,12 @@ if _engine == "sqlite3":
 elif _engine == "postgresql":
     # Compiling a statement takes longer than any of ours that is to be answered in time.
     jit = f"-c jit=off {_options.get('options', '')}".strip()
-    _options |= {"connect_timeout": 3, "options": jit}
+    _options["options"] = jit
+    _options.setdefault("connect_timeout", 3)
+    if (
+        "," in DATABASES["default"]["HOST"]
+    ):  # whichever takes writes, and not the first that answers
+        _options.setdefault("target_session_attrs", "read-write")
     if DATABASE_PREPARE:  # those that ask for it, and no others however often they are made
         _options |= {"prepare_threshold": sys.maxsize}
 elif _engine == "mysql":
