@@ -57,6 +57,9 @@ class PostgreSQLDump:
             connection.settings_dict, []
         )
         self.address, self.name = command[1:-1], command[-1]
+        if wanted := connection.settings_dict["OPTIONS"].get("target_session_attrs"):
+            environment = dict(self.environment or {})  # of several hosts, the same as for us
+            self.environment = environment | {"PGTARGETSESSIONATTRS": wanted}
 
     def write(self, path: Path) -> None:
         options = ["--format=custom", "--no-owner", "--no-acl", f"--file={path}"]
