@@ -230,6 +230,22 @@ class PostgreSQL(Service):
         return False
 
 
+class PostgreSQLStandby(PostgreSQL):
+    """A replica of another PostgreSQL, which replays each commit `delay` seconds after it."""
+
+    def __init__(self, folder: Path, primary: PostgreSQL, delay: int = 0) -> None:
+        super().__init__(folder)
+        self.primary, self.delay = primary, delay
+
+    def prepare(self) -> None:
+        data, there = str(self.folder / "data"), ("-h", "127.0.0.1", "-p", str(self.primary.port))
+        options = ("-U", "groupsite", "-X", "stream", "-c", "fast", "--write-recovery-conf")
+        self.run(self.program("pg_basebackup"), "-D", data, *there, *options)
+
+    def command(self) -> list[str]:
+        return [*super().command(), "-c", f"recovery_min_apply_delay={self.delay}s"]
+
+
 class MariaDB(Service):
     name, user = "MariaDB", "mysql"
 
