@@ -44,6 +44,7 @@ from django.utils.translation import ngettext
 from accounts.models import WeChatUser
 from audit import attempts
 from audit.models import AuditEvent
+from core.routing import read_from
 from groups.models import ACTIVE_DAYS, EVERY_APP, Board, Group, Membership, Score
 from groups.periods import Period, Window, day_of
 
@@ -244,7 +245,8 @@ def _numbers(operator: User, days: Sequence[date], now: datetime) -> dict[str, i
         wanted[_key("entries", day)] = _entries(period=_period(day).key)
     wanted = {name: rows for name, rows in wanted.items() if may_view(operator, rows.model)}
     counts = [CountRows(rows.values("pk")) for rows in wanted.values()]
-    found = User.objects.filter(pk=operator.pk).values_list(*counts) if counts else []
+    one_row = User.objects.using(read_from()).filter(pk=operator.pk)
+    found = one_row.values_list(*counts) if counts else []
     return dict.fromkeys(wanted, 0) | {
         name: count for row in found for name, count in zip(wanted, row, strict=True)
     }

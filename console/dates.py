@@ -23,3 +23,14 @@ def moment(when: datetime | None, *, day: bool = False) -> str:
         f"{local:%Y-%m-%d %H:%M:%S}",
         f"{year}{local:%m-%d}{clock}",
     )
+
+
+def clock(when: datetime) -> str:
+    """Return a time to the second, with its day where that is not today: `12:03:05`."""
+    local = localtime(when)
+    day = "" if local.date() == localtime(now()).date() else f"{local:%m-%d} "
+    return format_html(
+        '<time datetime="{}">{}</time>',
+        local.isoformat(timespec="seconds"),
+        f"{day}{local:%H:%M:%S}",
+    )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
+from django.db import DEFAULT_DB_ALIAS, Error
 from django.db.models import Model, QuerySet
 from django.http import (
     Http404,
@@ -26,6 +27,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.http import http_date
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -34,6 +36,8 @@ from audit.actors import Actor
 from audit.models import AuditEvent
 from core.database import unbound_connection
 from core.gates import Crowded, Gate
+from core.replica import age_shown, missed
+from core.routing import read_from
 from groups import ranking
 from groups.errors import InvalidField
 from groups.models import Board, Group, Score
@@ -41,6 +45,7 @@ from groups.models import Board, Group, Score
 from .access import operator_of, operators_only
 from .actions import RECORDED
 from .paging import OPENIDS_VAR
+from .replica import from_replica
 from .roles import may_view
 from .spreadsheets import CONTENT_TYPES, WRITERS, XLSX_MOST_ROWS, Cell, Column
 
@@ -151,6 +156,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @operators_only()
 @require_safe
+@from_replica
 def choose(request: HttpRequest, what: str) -> HttpResponse:
     """Say how many rows it will be, and ask for the format: `/admin/export/members/?…`."""
     source, rows = _listed(request, what)
@@ -169,6 +175,7 @@ def choose(request: HttpRequest, what: str) -> HttpResponse:
 
 @operators_only()
 @require_safe
+@from_replica
 def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     """Send all pages of a list with its filters: `/admin/export/members.csv?…`."""
     with_openids = _openids_asked(request)
@@ -180,7 +187,7 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
     facts: dict[str, Any] = {"format": form, "openids": with_openids}
     facts |= {"filters": sorted(set(request.GET) - NO_FILTERS)}
     record = partial(Actor(operator_of(request)).record, "export", kind, **facts)
-    parts = _stream(form, fields, rows, record)
+    parts = _stream(form, fields, rows.using(read_from()), record)
     try:
         next(parts)
     except Crowded:
@@ -190,7 +197,11 @@ def export(request: HttpRequest, what: str, form: str) -> HttpResponseBase:
         return redirect("export-choose", what=what)
     answer = StreamingHttpResponse(parts)
     answer["X-Accel-Buffering"] = "no"  # nginx: hand it on as it comes
-    return _as_download(answer, f"{what}-{timezone.localdate()}", form)
+    stamp = str(timezone.localdate())
+    if (age := age_shown()) and age.is_shown and age.as_of:
+        answer["Last-Modified"] = http_date(age.as_of.timestamp())
+        stamp = f"{timezone.localtime(age.as_of):%Y-%m-%d-%H.%M.%S}"  # for who opens it later
+    return _as_download(answer, f"{what}-{stamp}", form)
 
 
 @operators_only("groups.view_group", "groups.view_membership")
@@ -273,12 +284,25 @@ def _stream(
 
 
 def _in_chunks(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Read the newest first, in pages by key: no driver holds all of them, no cursor is open."""
+    """Read the newest first, in pages by key: no driver holds all of them, no cursor is open.
+
+    Where the replica fails meanwhile, the rest comes from the primary.
+    """
     rows = rows.order_by("-pk")
-    page = list(rows[:CHUNK])
-    while page:
+    rest = rows
+    while True:
+        try:
+            page = list(rest[:CHUNK])
+        except Error as problem:
+            if rest.db == DEFAULT_DB_ALIAS:
+                raise
+            missed(problem)
+            rows, rest = rows.using(DEFAULT_DB_ALIAS), rest.using(DEFAULT_DB_ALIAS)
+            continue
+        if not page:
+            return
         yield from page
-        page = list(rows.filter(pk__lt=page[-1].pk)[:CHUNK])
+        rest = rows.filter(pk__lt=page[-1].pk)
 
 
 def _written(form: str, fields: tuple[ExportField, ...], rows: Iterable[Any]) -> Iterator[bytes]:

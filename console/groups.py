@@ -53,6 +53,7 @@ from .actions import Text
 from .mini_programs import chosen_app
 from .paging import LONGEST_SEARCH, is_plain
 from .redirects import next_url
+from .replica import from_replica
 
 GROUPS_PER_PAGE = 50
 
@@ -242,6 +243,7 @@ def rows_of(groups: Sequence[Group], query: GroupQuery, now: datetime) -> list[G
 
 @require_safe
 @operators_only("groups.view_group", "groups.view_membership")
+@from_replica
 def group_list(request: HttpRequest) -> HttpResponse:
     """Show every group with its first faces: searched, filtered, sorted."""
     now, query = timezone.now(), GroupQuery.of(request)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
-from django.db import connection
+from django.db import connections
 from django.db.models import DateTimeField, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext
+
+from core.routing import read_from
 
 from .access import operator_of
 from .dates import moment
@@ -67,8 +69,9 @@ class RowCount:
 
 def count_table(model: type[Model]) -> RowCount:
     """Count the rows of a whole table; estimate where they are many and the database can."""
-    if statement := ESTIMATES.get(connection.vendor):
-        with connection.cursor() as cursor:
+    database = connections[read_from()]
+    if statement := ESTIMATES.get(database.vendor):
+        with database.cursor() as cursor:
             cursor.execute(statement, [model._meta.db_table])
             found = cursor.fetchone()
         # -1 or nothing: the table has not been analysed yet.

@@ -20,6 +20,7 @@ from django.utils.crypto import constant_time_compare
 
 from core.database import database_is_away
 from core.limits import client_address
+from core.routing import REPLICA
 from core.signed import digests
 
 from .models import OperatorSession
@@ -118,6 +119,12 @@ class SignedIn:
     since: datetime | None
     seen_at: datetime
     is_current: bool
+
+
+def replica_has(session: Any, name: str, value: str) -> bool:
+    """Return whether the replica's copy of a session holds this value."""
+    row = OperatorSession.objects.using(REPLICA).filter(pk=session.session_key).first()
+    return row is not None and row.get_decoded().get(name) == value
 
 
 def sessions_of(operator: User, current_key: str | None) -> list[SignedIn]:

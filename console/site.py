@@ -1,6 +1,6 @@
 """The operators' console: Django's admin, with our name, our front page and our way in."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -24,6 +24,7 @@ from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
+from .replica import age_text, from_replica
 from .sign_in import note_sign_in
 
 
@@ -108,9 +109,14 @@ class ConsoleSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         """Show what is going on, or on a new site what to do first."""
-        context = {**self.each_context(request), "title": self.index_title}
-        context |= {"dashboard": dashboard.read(request, timezone.now())}
-        return TemplateResponse(request, "admin/index.html", context)
+
+        @from_replica
+        def front_page(request: HttpRequest) -> TemplateResponse:
+            context = {**self.each_context(request), "title": self.index_title}
+            context |= {"dashboard": dashboard.read(request, timezone.now())}
+            return TemplateResponse(request, "admin/index.html", context)
+
+        return cast(TemplateResponse, front_page(request))
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """Refuse: nothing of ours asks for it."""
@@ -132,6 +138,7 @@ class ConsoleSite(admin.AdminSite):
             "is_popup": False,
             "is_nav_sidebar_enabled": False,
             "navigation": Navigation(request) if opens else None,
+            "as_of": age_text(),
             "mini_programs": mini_programs(),
             "mini_program": chosen_app(request),
             "languages": settings.LANGUAGES,

@@ -7,11 +7,13 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connection, connections
 
 from .database import schema_is_behind, unbound_connection
 from .migrations import missing_migrations
 from .reencryption import lost_keys_of_the_site
+from .replica import has_replica
+from .routing import REPLICA
 from .vault import InvalidFieldKey, vault
 
 
@@ -80,6 +82,19 @@ def _is_missing_file() -> bool:
     if database.vendor != "sqlite" or database.is_in_memory_db():
         return False
     return not Path(database.settings_dict["NAME"]).exists()
+
+
+@register
+def replica(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that a replica is of the same kind as the database that it copies."""
+    if not has_replica() or connections[REPLICA].vendor == connection.vendor:
+        return []
+    hint = (
+        "DATABASE_REPLICA_URL is for a replica of the same database; leave it out without one. "
+        "DATABASE_REPLICA_URL 须指向同一数据库的只读副本；没有副本时请不要设置。"
+    )
+    text = "DATABASE_REPLICA_URL and DATABASE_URL name different kinds of database."
+    return [Error(text, hint, id="core.E004")]
 
 
 @register(deploy=True)

@@ -25,11 +25,13 @@ from django.utils.translation import gettext_lazy as _
 
 from .alarms import alarm
 from .retries import is_read_only, note_effect
+from .routing import REPLICA, read_from
 
 POOL_RETRY = 1  # seconds for which a pool tries to replace a connection it has lost
+SILENCE = 60  # seconds for which a download waits for a replica that says nothing
 
-# How the database was before `bound_requests`: as commands use it, and downloads.
-_unbound: dict[str, Any] | None = None
+# How each database was before `bound_requests`: as commands use it, and downloads.
+_unbound: dict[str, dict[str, Any]] = {}
 
 
 def bound_requests() -> None:
@@ -38,12 +40,16 @@ def bound_requests() -> None:
     For a process that answers requests: wsgi.py calls it. Commands and migrations, which never do,
     take their time, on a connection of their own.
     """
-    global _unbound
-    database = settings.DATABASES[DEFAULT_DB_ALIAS]
-    engine = database["ENGINE"].rpartition(".")[2]
-    if _unbound is None and engine in _BOUNDS:
-        _unbound = deepcopy(database)
-        _BOUNDS[engine](database, settings.DATABASE_TIMEOUT)
+    seconds = settings.DATABASE_TIMEOUT
+    for alias, database in settings.DATABASES.items():
+        engine = database["ENGINE"].rpartition(".")[2]
+        if alias in _unbound or engine not in _BOUNDS:
+            continue
+        _unbound[alias] = deepcopy(database)
+        _BOUNDS[engine](database, seconds)
+        if alias == REPLICA and seconds:
+            _bound_silence(database, seconds)
+            _bound_silence(_unbound[alias], max(seconds, SILENCE))
 
 
 def _bound_postgresql(database: dict[str, Any], seconds: int) -> None:
@@ -69,14 +75,25 @@ def _bound_postgresql(database: dict[str, Any], seconds: int) -> None:
 def _bound_mysql(database: dict[str, Any], seconds: int) -> None:
     if seconds:
         # Each of MariaDB and MySQL passes over the other's comment. MySQL bounds SELECT alone.
+        # One statement, since PyMySQL sends no two at once: what is given is a SET as well.
         given = database["OPTIONS"].get("init_command", "")
         bounds = (
-            f"SET SESSION lock_wait_timeout={seconds}, innodb_lock_wait_timeout={seconds}"
+            f"SESSION lock_wait_timeout={seconds}, innodb_lock_wait_timeout={seconds}"
             f"/*M!100101 , max_statement_time={seconds} */"
             f"/*!80000 , max_execution_time={1000 * seconds} */"
         )
         more = {"read_timeout": seconds + 2, "write_timeout": seconds + 2}  # where it hangs whole
-        database["OPTIONS"] |= {"init_command": f"{given}; {bounds}".strip("; "), **more}
+        begin = f"{given}, {bounds}" if given else f"SET {bounds}"
+        database["OPTIONS"] |= {"init_command": begin, **more}
+
+
+def _bound_silence(database: dict[str, Any], seconds: int) -> None:
+    """Bound the wait for a replica that hangs whole: the page is read from the primary then."""
+    database["OPTIONS"]["connect_timeout"] = min(seconds, 3)
+    if database["ENGINE"].endswith("mysql"):
+        database["OPTIONS"] |= {"read_timeout": seconds, "write_timeout": seconds}
+    else:
+        database["PATIENCE"] = seconds  # for core.replica.bound_waits
 
 
 _BOUNDS = {"postgresql": _bound_postgresql, "mysql": _bound_mysql}
@@ -84,24 +101,27 @@ _BOUNDS = {"postgresql": _bound_postgresql, "mysql": _bound_mysql}
 
 @contextmanager
 def unbound_connection() -> Iterator[None]:
-    """Give this thread a connection of its own, in no pool and without DATABASE_TIMEOUT.
+    """Give this thread a connection of its own to each database, in no pool and without
+    DATABASE_TIMEOUT.
 
     For a download, which reads for as long as its reader does. Nothing happens within a
     transaction, or in a process that answers no requests.
     """
-    bound = connections[DEFAULT_DB_ALIAS]
-    if _unbound is None or bound.in_atomic_block:
+    if connections[DEFAULT_DB_ALIAS].in_atomic_block:
         yield
         return
     note_effect()  # what is done on another connection is not watched
-    bound.close()
-    own = load_backend(_unbound["ENGINE"]).DatabaseWrapper(_unbound, DEFAULT_DB_ALIAS)
-    connections[DEFAULT_DB_ALIAS] = own
+    bound = {alias: connections[alias] for alias in _unbound}
+    for alias, each in bound.items():
+        each.close()
+        own = load_backend(_unbound[alias]["ENGINE"]).DatabaseWrapper(_unbound[alias], alias)
+        connections[alias] = own
     try:
         yield
     finally:
-        own.close()
-        connections[DEFAULT_DB_ALIAS] = bound
+        for alias, each in bound.items():
+            connections[alias].close()
+            connections[alias] = each
 
 
 @contextmanager
@@ -227,7 +247,7 @@ def fetch_prepared(statement: str, values: Mapping[str, Any]) -> list[tuple[Any,
     """
     from .postgresql.cursor import PreparedCursor
 
-    database: Any = connections[DEFAULT_DB_ALIAS]
+    database: Any = connections[read_from()]
     database.ensure_connection()
     with database._prepare_cursor(PreparedCursor(database.connection)) as cursor:
         cursor.execute(statement, values)

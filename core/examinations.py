@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -22,6 +23,7 @@ from .reencryption import (
     encrypted_fields,
     lost_keys_of_the_site,
 )
+from .replica import NotReplica, ReplicaAge, has_replica, measure
 from .vault import InvalidFieldKey
 
 # Of a disk: what is left before it is full, as bytes and as a share of it.
@@ -30,6 +32,7 @@ NEARLY_FULL_SHARE = 0.1
 LATEST = 1000  # of a table: rows whose secrets are opened, to see whether FIELD_KEYS fit
 # Where a database on this machine has its data, unless it was moved.
 DATA = {"postgresql": "/var/lib/postgresql", "mysql": "/var/lib/mysql"}
+OLD = timedelta(minutes=1)  # from then on something is wrong with a replica
 HERE = {"", "localhost", "127.0.0.1", "::1"}
 
 
@@ -94,6 +97,47 @@ def _migrations() -> Finding:
         format_lazy(_("The database lacks migrations: {names}."), names=", ".join(missing)),
         _("Run manage.py migrate."),
     )
+
+
+@examination("replica")
+def examine_replica() -> Iterator[Finding]:
+    """Reach the replica, if there is one, and say whether it is one, and how old it is."""
+    if not has_replica():
+        return
+    try:
+        found = measure()
+    except NotReplica:
+        yield error(
+            _("The server of DATABASE_REPLICA_URL takes writes of its own: it is no replica."),
+            _("Name a standby there, or a proxy's port that leads to standbys alone."),
+        )
+    except Error as problem:
+        yield error(
+            format_lazy(_("The replica is not reached: {said}"), said=_first_line(problem)),
+            _("See DATABASE_REPLICA_URL, whether the server runs, and its password and firewall."),
+        )
+    else:
+        yield _of_age(found)
+
+
+def _of_age(found: ReplicaAge) -> Finding:
+    if found.age is None:
+        return warning(
+            _("The replica answers; how far it is behind cannot be known."),
+            _(
+                "MariaDB: GRANT REPLICA MONITOR, MySQL: GRANT REPLICATION CLIENT, to its account; "
+                "and see whether it replicates."
+            ),
+        )
+    behind = format_lazy(
+        _("The replica answers, {seconds} seconds behind."), seconds=int(found.age.total_seconds())
+    )
+    if found.age > OLD:
+        return warning(
+            behind,
+            _("See whether it still receives: the link, its disk and what it is busy with."),
+        )
+    return ok(behind)
 
 
 @examination("keys", "core.E003")

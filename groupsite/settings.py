@@ -101,7 +101,7 @@ def redis_options() -> dict[str, Any]:
     return {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     """Read DATABASE_URL as Django needs it. No error quotes it: it has a password."""
     try:
         found = env.db_url_config(url) if url.partition(":")[0] in DATABASE_SCHEMES else {}
@@ -110,7 +110,7 @@ def database(url: str) -> dict[str, Any]:
         found = {}
     if not found:
         raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read. 无法识别 DATABASE_URL。\n"
+            f"{name} cannot be read. 无法识别 {name}。\n"
             "Write 请写成 sqlite:///db.sqlite3, postgres://user:password@host:5432/name "
             "or 或 mysql://user:password@host:3306/name\n"
             "Of PostgreSQL there may be several hosts PostgreSQL 可写多个主机："
@@ -147,6 +147,48 @@ def cloud_database(address: str, username: str, password: str) -> dict[str, Any]
         )
     account = {"NAME": CLOUD_DATABASE, "USER": username, "PASSWORD": password}
     return {"ENGINE": MYSQL, "HOST": host, "PORT": int(port or 3306), **account}
+
+
+def prepare_database(found: dict[str, Any], *, is_replica: bool = False) -> None:
+    """Add how a connection begins and how long it is kept; a replica's cannot write."""
+    found |= {"CONN_HEALTH_CHECKS": True, "CONN_MAX_AGE": 60}
+    options = found.setdefault("OPTIONS", {})
+    engine = found["ENGINE"].rpartition(".")[2]
+    if engine == "sqlite3":
+        found["ENGINE"] = "core.sqlite"
+        # WAL and IMMEDIATE together are what ends "database is locked"; either alone does not.
+        # synchronous=FULL: an acknowledged write survives the machine, not only the process.
+        options |= {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        }
+        if is_replica:
+            options["init_command"] += " PRAGMA query_only=ON;"
+    elif engine == "postgresql":
+        # Compiling a statement takes longer than any of ours that is to be answered in time.
+        jit = f"-c jit=off {options.get('options', '')}".strip()
+        if is_replica:
+            jit += " -c default_transaction_read_only=on"
+        options["options"] = jit
+        options.setdefault("connect_timeout", 3)
+        if "," in found["HOST"] and not is_replica:  # not the first that answers
+            options.setdefault("target_session_attrs", "read-write")
+        if DATABASE_PREPARE:  # those that ask for it, and no others however often they are made
+            options |= {"prepare_threshold": sys.maxsize}
+    elif engine == "mysql":
+        import pymysql
+
+        # Pure Python, so it installs anywhere; Django asks for mysqlclient's name and version.
+        pymysql.version_info = (2, 2, 1, "final", 0)
+        pymysql.install_as_MySQLdb()
+        options |= {"charset": "utf8mb4", "sql_mode": "STRICT_TRANS_TABLES"}
+        options |= {"connect_timeout": 3}
+        if is_replica:
+            # Each of MariaDB and MySQL passes over the other's comment.
+            reads = "/*M!100101 tx_read_only=1 */ /*!80000 transaction_read_only=1 */"
+            options["init_command"] = f"SET SESSION {reads}"
+        found["TEST"] = {"CHARSET": "utf8mb4"}
 
 
 def whole_number(name: str, default: int) -> int:
@@ -247,6 +289,7 @@ MIDDLEWARE = [
     "groupsite.pages.MessageMiddleware",
     "groupsite.pages.OTPMiddleware",
     "console.guesses.GuessLimitMiddleware",
+    "console.replica.OwnChangesMiddleware",
 ]
 
 ROOT_URLCONF = "groupsite.urls"
@@ -281,43 +324,16 @@ DATABASES: dict[str, dict[str, Any]] = {
         else database(_url or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
     )
 }
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"]["CONN_MAX_AGE"] = 60
 # For processes that answer requests: core.database.bound_requests puts them into DATABASES.
 DATABASE_POOL = whole_number("DATABASE_POOL", 4)
 DATABASE_TIMEOUT = whole_number("DATABASE_TIMEOUT", 3)
 DATABASE_PREPARE = env.bool("DATABASE_PREPARE", default=True)
-_engine = DATABASES["default"]["ENGINE"].rpartition(".")[2]
-_options: dict[str, Any] = DATABASES["default"].setdefault("OPTIONS", {})
-if _engine == "sqlite3":
-    DATABASES["default"]["ENGINE"] = "core.sqlite"
-    # WAL and IMMEDIATE together are what ends "database is locked"; either alone does not.
-    # synchronous=FULL: an acknowledged write survives the machine, not only the process.
-    _options |= {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-    }
-elif _engine == "postgresql":
-    # Compiling a statement takes longer than any of ours that is to be answered in time.
-    jit = f"-c jit=off {_options.get('options', '')}".strip()
-    _options["options"] = jit
-    _options.setdefault("connect_timeout", 3)
-    if (
-        "," in DATABASES["default"]["HOST"]
-    ):  # whichever takes writes, and not the first that answers
-        _options.setdefault("target_session_attrs", "read-write")
-    if DATABASE_PREPARE:  # those that ask for it, and no others however often they are made
-        _options |= {"prepare_threshold": sys.maxsize}
-elif _engine == "mysql":
-    import pymysql
-
-    # Pure Python, so it installs anywhere; Django asks for mysqlclient's name and version.
-    pymysql.version_info = (2, 2, 1, "final", 0)
-    pymysql.install_as_MySQLdb()
-    _options |= {"charset": "utf8mb4", "sql_mode": "STRICT_TRANS_TABLES"}
-    _options |= {"connect_timeout": 3}
-    DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
+prepare_database(DATABASES["default"])
+DATABASE_ROUTERS: list[str] = []
+if _replica := env.str("DATABASE_REPLICA_URL", default=""):
+    DATABASES["replica"] = database(_replica, "DATABASE_REPLICA_URL")
+    prepare_database(DATABASES["replica"], is_replica=True)
+    DATABASE_ROUTERS = ["core.routing.ReplicaRouter"]
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -25,7 +25,7 @@ import pytest
 import requests
 
 from core import limits
-from tests.settings import APP_ID, DATABASE_URL, REDIS_URL
+from tests.settings import APP_ID, DATABASE_URL, REDIS_URL, REPLICA_URL
 from wechat.sandbox import Phone, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,6 +254,9 @@ def two_servers(directory: Path, **settings: str) -> Iterator[Site]:
             "WECHAT_API_URL": sandbox.url,
             **settings,
         }
+        if REPLICA_URL:  # of the server where the scratch database is
+            name = urlsplit(environment["DATABASE_URL"]).path
+            environment["DATABASE_REPLICA_URL"] = urlsplit(REPLICA_URL)._replace(path=name).geturl()
         site = Site(environment, [], logs, sandbox)
         stack.callback(site.close)
         site.run("manage.py", "migrate", "--verbosity", "0")

@@ -7,6 +7,8 @@ import tempfile
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "sqlite:///:memory:")
 REDIS_URL = os.environ.get("REDIS_URL", "")
+# For the sites of tests/servers.py: what a test writes in this process is in no replica.
+REPLICA_URL = os.environ.get("DATABASE_REPLICA_URL", "")
 
 APP_ID = "wxtest0000000000001"
 OTHER_APP_ID = "wxtest0000000000002"
@@ -48,6 +50,7 @@ for _name in (
     "PUBLIC_URL",
     "MYSQL_ADDRESS",
     "SIGN_IN_COMMAND",
+    "DATABASE_REPLICA_URL",
 ):
     os.environ.pop(_name, None)
 

@@ -102,3 +102,62 @@ PAGES_BY_ROLE: dict[str, tuple[str, ...]] = {
         "admin/auth/user/add/",
     ),
 }
+
+LIST_MODELS = (
+    "audit/auditevent",
+    "accounts/wechatuser",
+    *(f"groups/{name}" for name in ("board", "group", "membership", "score", "serverkey")),
+)
+ROW_PAGES = (
+    "add/",
+    *(f"<path:object_id>/{page}" for page in ("history/", "delete/", "change/", "")),
+)
+
+# Which database the rows of each page of the console come from, where there is a replica.
+READ_FROM: dict[str, set[str]] = {
+    "replica": {
+        "groups/",
+        "admin/",
+        "admin/export/<slug:what>/",
+        "admin/export/<slug:what>.<slug:form>",
+        "admin/groups/verificationfile/",
+        *(f"admin/{model}/" for model in LIST_MODELS),
+    },
+    # What decides about a person, what is changed, and who operators are and what they may do.
+    "primary": {
+        "groups/labels/",
+        "groups/<int:pk>/",
+        "admin/export/",
+        "admin/export/ranking/<int:pk>.<slug:form>",
+        "admin/act/<slug:key>/<int:pk>/",
+        "admin/openid/<int:pk>/",
+        "admin/review/",
+        "admin/check/",
+        "admin/check/live/",
+        "admin/check/watch/",
+        "admin/check/credentials/",
+        "admin/account/",
+        "admin/language/",
+        "admin/mini-program/",
+        "admin/otp/",
+        "admin/login/",
+        "admin/logout/",
+        "admin/password_change/",
+        "admin/password_change/done/",
+        "admin/autocomplete/",
+        "admin/jsi18n/",
+        "admin/r/<path:content_type_id>/<path:object_id>/",
+        "admin/auth/user/",
+        "admin/auth/user/<id>/link/",
+        "admin/auth/user/<id>/password/",
+        "admin/auth/group/",
+        "admin/groups/serverkey/<path:object_id>/rotate/",
+        "admin/^(?P<app_label>audit|groups|accounts|auth)/$",
+        "admin/(?P<url>.*)$",
+        *(
+            f"admin/{model}/{page}"
+            for model in (*LIST_MODELS, "groups/verificationfile", "auth/user", "auth/group")
+            for page in ROW_PAGES
+        ),
+    },
+}

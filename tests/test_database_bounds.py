@@ -230,7 +230,7 @@ def test_a_refused_connection_is_an_error_at_once(site: Site, alice: Caller) -> 
 @pytest.fixture
 def options(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Bound a database of another engine; return what became of it."""
-    monkeypatch.setattr(database, "_unbound", None)
+    monkeypatch.setattr(database, "_unbound", {})
 
     def bound(engine: str, pool: int = 4, timeout: int = 3, **given: Any) -> dict[str, Any]:
         settings.DATABASE_POOL, settings.DATABASE_TIMEOUT = pool, timeout
@@ -269,7 +269,7 @@ def test_mysql_is_bounded(options: Any) -> None:
 def test_mysql_keeps_what_else_a_connection_begins_with(options: Any) -> None:
     found = options("mysql", timeout=7, init_command="SET time_zone='+08:00'")
     assert found["OPTIONS"]["init_command"] == (
-        "SET time_zone='+08:00'; SET SESSION lock_wait_timeout=7, innodb_lock_wait_timeout=7"
+        "SET time_zone='+08:00', SESSION lock_wait_timeout=7, innodb_lock_wait_timeout=7"
         "/*M!100101 , max_statement_time=7 */"
         "/*!80000 , max_execution_time=7000 */"
     )
@@ -284,7 +284,8 @@ def test_a_connection_of_its_own_is_closed_and_the_threads_own_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bound = connections[DEFAULT_DB_ALIAS]
-    monkeypatch.setattr(database, "_unbound", deepcopy(bound.settings_dict))
+    before = {DEFAULT_DB_ALIAS: deepcopy(bound.settings_dict)}
+    monkeypatch.setattr(database, "_unbound", before)
     with database.unbound_connection():
         own = connections[DEFAULT_DB_ALIAS]
         assert own is not bound

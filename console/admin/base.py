@@ -19,6 +19,8 @@ from console.actions import Text
 from console.audit_targets import audit_url
 from console.paging import LONGEST_SEARCH, KeysetChangeList, MiniProgramChangeList, is_plain
 from console.reasons import read_reason
+from console.replica import from_replica
+from core.routing import LISTED
 
 
 class DateTimeWidget(forms.DateTimeInput):
@@ -54,6 +56,15 @@ class ConsoleModelAdmin(admin.ModelAdmin[Any]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MiniProgramChangeList]:
         return MiniProgramChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Show the list; from the replica, unless it is of operators or roles."""
+        show: Any = super().changelist_view
+        if self.opts.app_label in LISTED:
+            show = from_replica(show)
+        return show(request, extra_context)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow what the console itself asks.

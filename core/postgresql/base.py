@@ -4,6 +4,7 @@ import select
 from typing import Any
 
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base
 
 from core.metrics import Gauge, Histogram
@@ -25,7 +26,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection of the pool. Raises OperationalError where there is none in time."""
-        if not self.pool:
+        if not self._is_counted:
             return self._find_connection(conn_params)
         CONNECTIONS.set(settings.DATABASE_POOL, "most")
         with CONNECTIONS.one_more("waiting"), WAIT.timed():
@@ -34,9 +35,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def _close(self) -> Any:
-        if self.pool and self.connection is not None:
+        if self._is_counted and self.connection is not None:
             CONNECTIONS.add(-1, "used")
         return super()._close()  # type: ignore[misc]  # not in the stubs
+
+    @property
+    def _is_counted(self) -> bool:
+        """Return whether metrics tell of this pool: the primary's, not a replica's."""
+        return self.pool is not None and self.alias == DEFAULT_DB_ALIAS
 
     def _find_connection(self, conn_params: dict[str, Any]) -> Any:
         pool: Any = self.pool

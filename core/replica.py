@@ -1,0 +1,250 @@
+"""The replica of the database: whether it can be read, and how old what it shows is.
+
+A page that lists things is read there as a whole, or from the primary as a whole: where the replica
+is away, refuses, hangs or lacks a table, the page is made once more from the primary, and an alarm
+rings. Nothing here is asked without DATABASE_REPLICA_URL.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connections
+from django.utils.translation import gettext_lazy as _
+
+from .alarms import alarm
+from .routing import REPLICA, reading_replica
+
+SHOWN_FROM = timedelta(seconds=3)  # an age below this is not worth a word
+CATCH_UP = 0.2  # seconds for which a replica that seems old may catch up
+LOOK_AGAIN = 0.02
+PAUSE = 10.0  # seconds for which one that failed is left alone
+ACCESS_DENIED = 1227  # of MariaDB and MySQL
+MOMENTS = 300  # of the primary's log that are remembered
+
+UNREADABLE = alarm(
+    "replica",
+    _("The replica of the database cannot be read, so the console's lists burden the primary."),
+    _("See DATABASE_REPLICA_URL, and whether it runs and replicates: manage.py doctor."),
+)
+
+Page = TypeVar("Page")
+
+
+class NotReplica(OperationalError):
+    """A server that takes writes of its own, so that no one knows what its rows are worth."""
+
+
+@dataclass(frozen=True)
+class ReplicaAge:
+    """How old what the replica shows is: the moment of the primary that it is at. None where that
+    cannot be known.
+    """
+
+    as_of: datetime | None = None
+    age: timedelta | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Return whether readers have to know."""
+        return self.age is None or self.age > SHOWN_FROM
+
+
+_shown: ContextVar[ReplicaAge | None] = ContextVar("shown", default=None)
+
+
+def has_replica() -> bool:
+    return REPLICA in settings.DATABASES
+
+
+def age_shown() -> ReplicaAge | None:
+    """Return how old what this page reads is; None for what comes from the primary."""
+    return _shown.get()
+
+
+def read(page: Callable[[], Page], is_past: Callable[[], bool]) -> Page:
+    """Return what `page` makes of the replica, or of the primary where that cannot be read.
+
+    The primary also where the replica is not past what its reader has seen: `is_past`. The page
+    may be made twice.
+    """
+    if not _health.allows():
+        return page()
+    try:
+        age = measure()
+        found = _made(page, age) if is_past() else None
+    except Error as problem:
+        _give_up()
+        made = page()  # where the primary is away as well, that is the alarm
+        missed(problem)
+        return made
+    _health.rose()
+    return page() if found is None else found
+
+
+def missed(problem: Error) -> None:
+    """Ring the alarm for what the replica did not answer, and leave it alone for a while."""
+    _give_up()
+    UNREADABLE.ring(facts={"said": type(problem.__cause__ or problem).__name__})
+
+
+def _give_up() -> None:
+    _health.fell()
+    with suppress(Error):
+        connections[REPLICA].close()
+
+
+def _made(page: Callable[[], Page], age: ReplicaAge) -> Page:
+    before = _shown.set(age)
+    try:
+        with reading_replica():
+            return page()
+    finally:
+        _shown.reset(before)
+
+
+class _Health:
+    """Whether the replica is worth a try: one that failed is tried by one thread in each PAUSE, so
+    that a replica that hangs does not hold all of them. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._until: float | None = None
+
+    def allows(self) -> bool:
+        with self._lock:
+            if self._until is not None:
+                if time.monotonic() < self._until:
+                    return False
+                self._until = time.monotonic() + PAUSE
+            return True
+
+    def fell(self) -> None:
+        self._until = time.monotonic() + PAUSE
+
+    def rose(self) -> None:
+        self._until = None
+
+
+_health = _Health()
+
+
+# The age
+
+
+class _Moment(NamedTuple):
+    """A place in the primary's log, and when it had got there."""
+
+    place: int
+    at: datetime
+
+
+# Of this process, the latest last: a replica that is past a place is past all until that moment.
+_moments: deque[_Moment] = deque(maxlen=MOMENTS)
+
+
+def measure() -> ReplicaAge:
+    """Return how old what the replica shows is.
+
+    Raises Error where it cannot be read, and NotReplica where it is none.
+    """
+    vendor = connections[REPLICA].vendor
+    return {"postgresql": _on_postgresql, "mysql": _on_mysql}.get(vendor, _unknown)()
+
+
+def _unknown() -> ReplicaAge:
+    """Read something: a file that is gone must be noticed before the page begins."""
+    _row(REPLICA, "SELECT 1")
+    return ReplicaAge()
+
+
+def _on_postgresql() -> ReplicaAge:
+    """Compare the places in the log. The primary's is asked first: a replica that has reached it is
+    not old, however long ago the last write was, and one that receives nothing does not reach it.
+
+    Otherwise it is as old as the last commit that it has replayed, or as the last place that it is
+    past. After a quiet night both are hours ago though it is only milliseconds behind, so it may
+    catch up for a moment before it is called old.
+    """
+    place, now = _row(
+        DEFAULT_DB_ALIAS, "SELECT (pg_current_wal_lsn() - '0/0')::bigint, clock_timestamp()"
+    )
+    _remember(_Moment(place, now))
+    until = time.monotonic() + CATCH_UP
+    while True:
+        is_replica, replayed, committed = _row(
+            REPLICA,
+            "SELECT pg_is_in_recovery(), (pg_last_wal_replay_lsn() - '0/0')::bigint,"
+            " pg_last_xact_replay_timestamp()",
+        )
+        if not is_replica:
+            raise NotReplica("The server of DATABASE_REPLICA_URL is no replica.")
+        if replayed is not None and replayed >= place:
+            return ReplicaAge(now, timedelta())
+        passed = [each.at for each in tuple(_moments) if replayed and each.place <= replayed]
+        known = [*passed, *([committed] if committed else [])]
+        found = ReplicaAge(max(known), now - max(known)) if known else ReplicaAge()
+        if not found.is_shown or time.monotonic() > until:
+            return found
+        time.sleep(LOOK_AGAIN)
+
+
+def _remember(moment: _Moment) -> None:
+    """Keep a place of the primary; where the log has become shorter, after a failover that lost
+    some of it, nothing that was kept before says anything.
+    """
+    if _moments and moment.place < _moments[-1].place:
+        _moments.clear()
+    _moments.append(moment)
+
+
+def _on_mysql() -> ReplicaAge:
+    """Ask the replica how far it is behind, which its account may not be allowed to."""
+    database: Any = connections[REPLICA]
+    # Each has removed, or never had, the other's word.
+    word = "SLAVE" if database.mysql_is_mariadb else "REPLICA"
+    with database.cursor() as cursor:
+        try:
+            cursor.execute(f"SHOW {word} STATUS")
+        except Error as problem:
+            if problem.args[:1] != (ACCESS_DENIED,):
+                raise
+            return ReplicaAge()
+        names = [each[0] for each in cursor.description or ()]
+        for row in cursor.fetchall():
+            # Seconds_Behind_Master or _Source; NULL while it does not replicate.
+            behind = next(
+                (value for name, value in zip(names, row, strict=True) if "Seconds_Behind" in name),
+                None,
+            )
+            if behind is None:
+                return ReplicaAge()
+            age = timedelta(seconds=int(behind))
+            return ReplicaAge(datetime.now(UTC) - age, age)
+    return ReplicaAge()
+
+
+def _row(alias: str, statement: str) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()
+
+
+def bound_waits(connection: Any, **kwargs: Any) -> None:
+    """Give up what PostgreSQL's replica does not answer: a receiver of `connection_created`.
+
+    The bound of DATABASE_TIMEOUT is the server's own, and a server that hangs whole ends nothing.
+    """
+    seconds = connection.settings_dict.get("PATIENCE")
+    if seconds and connection.vendor == "postgresql":
+        line = connection.connection
+        line.wait = partial(type(line).wait, line, timeout=seconds)
