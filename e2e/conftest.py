@@ -148,7 +148,7 @@ def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
             client.force_login(operator)
             session = client.cookies[settings.SESSION_COOKIE_NAME].value
             name = settings.SESSION_COOKIE_NAME
-            # Chromium takes cookies of the prefix __Host- from localhost; Playwright asks for HTTPS.
+            # Chromium takes such cookies (__Host-) from localhost; Playwright asks for HTTPS.
             url = live_server.url.replace("http://", "https://")
             context.add_cookies([{"name": name, "value": session, "url": url}])
         visitors.append(Visitor(context, live_server.url))
