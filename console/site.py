@@ -28,7 +28,7 @@ from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
-from .sessions import session_has_ended, typed_texts
+from .sessions import end_other_sessions, session_has_ended, typed_texts
 from .sign_in import note_sign_in
 
 
@@ -117,6 +117,7 @@ class ConsoleSite(admin.AdminSite):
             response: Any = view(request)
             if response.status_code == 302:
                 Actor(operator).record("change_password", operator)
+                end_other_sessions(operator, request.session.session_key)
                 messages.success(request, _("Your password has been changed."))
                 return response
         if response.context_data["form"].has_error("old_password", "password_incorrect"):

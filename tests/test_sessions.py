@@ -227,6 +227,19 @@ def test_an_operator_who_is_let_in_again_signs_in_anew(otto: User, left_out: str
     assert User.objects.get(username="vera").is_active and not is_in(vera)
 
 
+def test_a_new_password_ends_the_other_sessions_whoever_sets_it(otto: User) -> None:
+    here, there = signed_in(), signed_in()
+    new = "another password that only otto knows"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert here.post("/admin/password_change/", form).status_code == 302
+    assert otto.sessions.count() == 1 and is_in(here) and not is_in(there)
+    vera = with_rights("vera")
+    operator = User.objects.get(username="vera")
+    form = {"password1": new, "password2": new, "set-password": ""}
+    assert here.post(f"/admin/auth/user/{operator.pk}/password/", form).status_code == 302
+    assert operator.sessions.count() == 0 and not is_in(vera) and is_in(here)
+
+
 # What the log says
 
 
