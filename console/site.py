@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
+from django.views.decorators.http import require_http_methods
 
 from audit.actors import Actor
 
@@ -25,6 +26,8 @@ from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
 from .sign_in import note_sign_in
+
+METHODS = ["GET", "HEAD", "POST"]
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -56,6 +59,10 @@ class ConsoleSite(admin.AdminSite):
         """Return whether the admin, and each page for `operators_only`, opens."""
         verified = getattr(request.user, "otp_device", None) is not None
         return self.knows(request) and (verified or not settings.OPERATOR_TOTP)
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Guard a page as Django does, and refuse methods that no page has, such as TRACE."""
+        return super().admin_view(require_http_methods(METHODS)(view), cacheable)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
