@@ -37,6 +37,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "codes_left": len(factor.backup_digests) if factor else 0,
         "sessions": sessions_of(operator, request.session.session_key),
         "session_hours": settings.SESSION_COOKIE_AGE // 3600,
+        "idle_minutes": settings.SESSION_IDLE_AGE // 60,
     }
     return TemplateResponse(request, "console/account.html", context)
 

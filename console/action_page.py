@@ -86,6 +86,8 @@ def action_page(request: HttpRequest, key: str, pk: int) -> HttpResponse:
     row = (rows.select_related(*related) if related else rows).first()
     if row is None:
         return _gone(request, action, pk)
+    if action.beyond(row, operator_of(request)):
+        raise PermissionDenied
     now = timezone.now()
     subject = subject_of(row, now)
     form = ReasonForm(request.POST or None, required=action.needs_reason)

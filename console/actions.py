@@ -23,6 +23,9 @@ from audit.actors import Actor
 from groups import moderation as groups
 from groups.models import Group, Membership, Score, ServerKey
 
+from .roles import outranks
+from .sessions import end_all_sessions, lasting_sessions
+
 Text = str | Promise
 
 
@@ -61,7 +64,8 @@ class Action:
     """One thing that an operator with `permission` can do to a row of `model`.
 
     `run` does it and records it; `fits` says whether it makes sense for a row; `undo` is the key of
-    the action that takes it back, where there is one; `presets` are reasons to choose from.
+    the action that takes it back, where there is one; `presets` are reasons to choose from. Some
+    rows are `beyond` an operator who holds the permission.
     """
 
     key: str
@@ -77,6 +81,7 @@ class Action:
     needs_reason: bool = True
     tone: Tone = Tone.HARSH
     presets: tuple[Text, ...] = ()
+    beyond: Callable[[Any, User], bool] = lambda row, operator: False
 
     def allowed(self, operator: User) -> bool:
         return operator.has_perm(self.permission)
@@ -235,6 +240,20 @@ ACTIONS: dict[str, Action] = {
             lambda key: key.revoked_at is None,
             presets=(_("Leaked"), NOT_NEEDED),
         ),
+        Action(
+            "end_sessions",
+            _("End sessions"),
+            _("The operator is signed out everywhere, and can sign in again."),
+            pgettext_lazy("done", "Sessions ended"),
+            User,
+            "auth.change_user",
+            end_all_sessions,
+            lambda operator: lasting_sessions(operator).exists(),
+            place=Place.OWN_PAGE,
+            presets=(_("Device lost"), _("Has left"), _("Looks like someone else")),
+            # One's own are on the page of one's account, where the current one stays.
+            beyond=lambda row, operator: row == operator or outranks(row, operator),
+        ),
     )
 }
 
@@ -340,7 +359,6 @@ RECORDED: dict[str, Text] = {
     "enrol_totp": _("Set up a second factor"),
     "backup_codes": _("Make backup codes"),
     "reset_totp": _("Reset the second factor"),
-    "end_sessions": _("End sessions"),
     "watch": _("Follow log-ins and binds"),
     "unwatch": _("Stop following"),
     "test_credentials": _("Test credentials"),
@@ -350,5 +368,7 @@ RECORDED: dict[str, Text] = {
 def offered(operator: User, row: Model) -> Iterator[Action]:
     """Find the actions that make sense for `row` and are allowed to `operator`."""
     for action in ACTIONS.values():
-        if isinstance(row, action.model) and action.allowed(operator) and action.fits(row):
+        if not (isinstance(row, action.model) and action.allowed(operator) and action.fits(row)):
+            continue
+        if not action.beyond(row, operator):
             yield action

@@ -13,7 +13,6 @@ from django.contrib.auth.signals import user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 
 from core.limits import Count, client_address, limiter, limits_in
 from core.signed import digests
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 # The views at which a wrong password or code can be tried, and those that sign an operator in.
 GUESSED_AT = {"admin:login", "console-otp", "admin:password_change"}
 SIGNED_IN_BY = {"admin:login", "console-otp", "sign-in"}
-KNOWN_DEVICE, KNOWN_FOR = "operator_device", 180 * 24 * 3600
+KNOWN_DEVICE, KNOWN_FOR = f"{settings.COOKIE_PREFIX}operator_device", 180 * 24 * 3600
 
 # What this request counted before its guess was tried; empty once the guess was wrong.
 _counted: ContextVar[tuple[Count, ...]] = ContextVar("counted", default=())
@@ -57,7 +56,6 @@ class GuessLimitMiddleware:
                 "known",
                 salt=_spelling(request.user.get_username()),
                 max_age=KNOWN_FOR,
-                path=reverse("admin:index"),
                 secure=settings.SESSION_COOKIE_SECURE,
                 httponly=True,
                 samesite="Lax",
@@ -119,8 +117,12 @@ def _spelling(username: str) -> str:
 
 def who_and_where(request: HttpRequest, username: str) -> dict[str, str]:
     """Return what a log line says of an operator: a digest of the name, and the address."""
-    digest = digest_of_name(username)[:16] if username else ""
-    return {"operator": digest, "client": client_address(request)}
+    return {"operator": logged_name(username), "client": client_address(request)}
+
+
+def logged_name(username: str) -> str:
+    """Return what stands in the log for the name of an operator."""
+    return digest_of_name(username)[:16] if username else ""
 
 
 def digest_of_name(username: str) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 from base64 import b32decode, b32encode
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -120,6 +121,13 @@ class OperatorSession(AbstractBaseSession):
     @classmethod
     def get_session_store_class(cls) -> Any:
         return import_module(settings.SESSION_ENGINE).SessionStore
+
+    def way_it_ended(self, now: datetime) -> str:
+        """Return "age" a fixed time after the sign-in, "idle" a shorter one after the last use."""
+        if self.expire_date <= now:
+            return "age"
+        idle = self.seen_at <= now - timedelta(seconds=settings.SESSION_IDLE_AGE)
+        return "idle" if idle else ""
 
 
 def new_key() -> str:

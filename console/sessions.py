@@ -1,28 +1,37 @@
-"""Operators' sessions, which know whose they are: each operator can see and end their own.
+"""Operators' sessions: whose they are, when they end, and how they are listed and ended.
 
 Django's database sessions with a model of ours: "Extending database-backed session engines" in
 Django's documentation. SESSION_ENGINE names this module.
 """
 
+import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, UpdateError
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from audit.actors import Actor
 from core.database import database_is_away
 from core.limits import client_address
 from core.signed import digests
 
+from .guesses import logged_name
 from .models import OperatorSession
+
+logger = logging.getLogger(__name__)
 
 DEVICE = "device"  # where a session keeps the browser that signed in, and its address
 SEEN_EVERY = timedelta(minutes=5)  # how exactly the time of last use is kept
@@ -50,11 +59,14 @@ SYSTEMS = {
 
 
 class SessionStore(db.SessionStore):
-    """Django's, with three differences.
+    """Django's, with four differences.
 
-    A row knows its operator and when it was last used. A database that is away is not taken for a
-    deleted session, and a key that Django cannot have made is no key (PostgreSQL fails at a NUL).
+    A row knows its operator and when it was last used, and ends without use. A database that is
+    away is not taken for a deleted session, and a key that Django cannot have made is no key
+    (PostgreSQL fails at a NUL).
     """
+
+    is_used = True  # by someone; groupsite/pages.py knows what a script asks for
 
     @classmethod
     def get_model_class(cls) -> Any:
@@ -66,12 +78,19 @@ class SessionStore(db.SessionStore):
         return row
 
     def load(self) -> dict[str, Any]:
-        row = self._get_session_from_db()  # type: ignore[attr-defined]
+        rows, now = OperatorSession.objects.filter(pk=self.session_key), timezone.now()
+        row = rows.first()
+        if row is not None and (way := row.way_it_ended(now)):
+            # At once, and not only by `clearsessions`: no clock that is set back revives it.
+            if rows.filter(seen_at=row.seen_at).delete()[0] and row.user:
+                facts = {"operator": logged_name(row.user.get_username()), "way": way}
+                logger.info("An operator's session ended.", extra=facts)
+            row = None
         if row is None:
+            self._session_key = None
             return {}
-        now = timezone.now()
-        if row.seen_at < now - SEEN_EVERY:
-            self.get_model_class().objects.filter(pk=row.pk).update(seen_at=now)
+        if self.is_used and row.seen_at < now - SEEN_EVERY:
+            rows.update(seen_at=now)
         data: dict[str, Any] = self.decode(row.session_data)
         return data
 
@@ -88,10 +107,48 @@ class SessionStore(db.SessionStore):
                 raise cause from None
             raise
 
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete what has ended: for `manage.py clearsessions`."""
+        now = timezone.now()
+        OperatorSession.objects.exclude(_lasting(now)).delete()
+
+
+def _lasting(now: datetime) -> Q:
+    """Return the condition of a session that has not ended."""
+    idle_since = now - timedelta(seconds=settings.SESSION_IDLE_AGE)
+    return Q(expire_date__gt=now, seen_at__gt=idle_since)
+
+
+def session_has_ended(request: HttpRequest) -> bool:
+    """Return whether a browser still names a session, and there is none of that name."""
+    named = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    return bool(named) and bool(request.session.is_empty())
+
+
+# What a form holds beside that which someone typed, and what no page may show again.
+NOT_TYPED = re.compile(r"_.*|csrfmiddlewaretoken|next|seen|language|mini_program|session|others")
+SECRET = re.compile(r"password|secret|token|\bcode\b", re.IGNORECASE)
+
+
+def typed_texts(request: HttpRequest) -> list[str]:
+    """Return the texts in the fields of a form that was sent: what it would be a pity to lose."""
+    return [
+        text
+        for name, values in request.POST.lists()
+        if not (NOT_TYPED.fullmatch(name) or SECRET.search(name))
+        for text in values
+        if text.strip() and text != "on" and not text.isdecimal()
+    ]
+
 
 @receiver(user_logged_in)
 def note_device(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Keep which browser signed in, from where, and when, for the list of sessions."""
+    """Keep which browser signed in, from where, and when, for the list of sessions.
+
+    The session ends a fixed time from now: Django would count from each change of it.
+    """
+    request.session.set_expiry(timedelta(seconds=settings.SESSION_COOKIE_AGE))
     request.session[DEVICE] = {
         "name": device_name(request.headers.get("User-Agent", "")),
         "address": client_address(request).replace("unknown", ""),
@@ -120,10 +177,15 @@ class SignedIn:
     is_current: bool
 
 
+def lasting_sessions(operator: User) -> QuerySet[OperatorSession]:
+    """Select the sessions of an operator that have not ended."""
+    return operator.sessions.filter(_lasting(timezone.now()))
+
+
 def sessions_of(operator: User, current_key: str | None) -> list[SignedIn]:
-    """Read the sessions of an operator that have not expired; this one first, the latest next."""
+    """Read the sessions of an operator that have not ended; this one first, the latest next."""
     found = []
-    for row in operator.sessions.filter(expire_date__gt=timezone.now()).order_by("-seen_at"):
+    for row in lasting_sessions(operator).order_by("-seen_at"):
         device = row.get_decoded().get(DEVICE, {})
         since = datetime.fromisoformat(device["since"]) if "since" in device else None
         found.append(
@@ -149,8 +211,16 @@ def end_session(operator: User, token: str) -> int:
 
 
 def end_other_sessions(operator: User, current_key: str | None) -> int:
-    """End all sessions of an operator but the current one; return how many ended."""
+    """End all sessions of an operator but the current one, or all; return how many ended."""
     return int(operator.sessions.exclude(pk=current_key).delete()[0])
+
+
+def end_all_sessions(operator: User, actor: Actor) -> bool:
+    """End all sessions of an operator, for an action; return whether there were any."""
+    with transaction.atomic():
+        if count := end_other_sessions(operator, None):
+            actor.record("end_sessions", operator, count=count)
+    return count > 0
 
 
 def _tokens(key: str) -> list[str]:

@@ -1,13 +1,16 @@
 """One-time sign-in links for operators, so that there is never a default password."""
 
 import logging
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_out
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.db import transaction
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,6 +24,8 @@ from audit.actors import Actor
 from .guesses import who_and_where
 
 logger = logging.getLogger(__name__)
+
+LINK_MINUTES = settings.PASSWORD_RESET_TIMEOUT // 60
 
 
 class SignInTokenGenerator(PasswordResetTokenGenerator):
@@ -56,6 +61,14 @@ def note_sign_in(request: HttpRequest, operator: User, way: str) -> None:
     logger.info("An operator signed in.", extra=facts | {"way": way})
 
 
+@receiver(user_logged_out)
+def note_sign_out(sender: Any, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    """Log it like a sign-in; without a session there is no one to sign out."""
+    if user is not None:
+        facts = who_and_where(request, user.get_username())
+        logger.info("An operator signed out.", extra=facts)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
@@ -72,7 +85,8 @@ def sign_in(request: HttpRequest, pk: int, token: str) -> HttpResponse:
             context = {"usable": False, "command": settings.SIGN_IN_COMMAND}
             return render(request, "console/sign_in.html", context, status=410)
         if request.method != "POST":
-            return render(request, "console/sign_in.html", {"usable": True, "operator": operator})
+            context = {"usable": True, "operator": operator, "minutes": LINK_MINUTES}
+            return render(request, "console/sign_in.html", context)
         login(request, operator)
         note_sign_in(request, operator, "link")
     if not operator.has_usable_password():

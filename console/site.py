@@ -1,5 +1,7 @@
 """The operators' console: Django's admin, with our name, our front page and our way in."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -11,9 +13,11 @@ from django.contrib.auth.signals import user_login_failed
 from django.contrib.auth.views import LogoutView, PasswordChangeView
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -25,6 +29,7 @@ from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
+from .sessions import session_has_ended, typed_texts
 from .sign_in import note_sign_in
 
 METHODS = ["GET", "HEAD", "POST"]
@@ -61,8 +66,29 @@ class ConsoleSite(admin.AdminSite):
         return self.knows(request) and (verified or not settings.OPERATOR_TOTP)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Guard a page as Django does, and refuse methods that no page has, such as TRACE."""
-        return super().admin_view(require_http_methods(METHODS)(view), cacheable)
+        """Ask who it is, as Django's; to who was signed in, say first that it has ended.
+
+        A form that is sent then is not lost without a word: the answer shows what was typed. A
+        method that no page has, such as TRACE, is refused.
+        """
+        opened: Callable[..., HttpResponse] = super().admin_view(
+            require_http_methods(METHODS)(view), cacheable
+        )
+
+        @wraps(opened)
+        def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            at_the_end = request.path == reverse("admin:logout")
+            if self.has_permission(request) or at_the_end or not session_has_ended(request):
+                return opened(request, *args, **kwargs)
+            if request.method != "POST":
+                messages.info(request, _("Your session has ended. Sign in to go on."))
+                return opened(request, *args, **kwargs)
+            context = {"texts": typed_texts(request)}
+            page = render(request, "console/session_ended.html", context, status=403)
+            add_never_cache_headers(page)
+            return page
+
+        return entered
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -71,7 +97,8 @@ class ConsoleSite(admin.AdminSite):
         if self.knows(request) and not self.has_permission(request):
             wanted = urlencode({"next": request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse('console-otp')}?{wanted}")
-        response = super().login(request, extra_context)
+        context = {"command": settings.SIGN_IN_COMMAND, **(extra_context or {})}
+        response = super().login(request, context)
         if request.method == "POST" and response.status_code == 302:
             note_sign_in(request, operator_of(request), "password")
         return response

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -13,6 +14,8 @@ from django.utils.translation import gettext, ngettext
 from accounts.models import WeChatUser
 from groups.models import Group, Membership, Score, ServerKey, describe
 from groups.periods import Period, UnreadablePeriod
+
+from .sessions import SignedIn, sessions_of
 
 # What `subject_of` reads beside the row itself.
 RELATED: dict[type[Model], tuple[str, ...]] = {
@@ -85,11 +88,12 @@ class PeriodScore:
 
 @dataclass(frozen=True)
 class Effect:
-    """What an action takes, what it leaves, and the scores among that."""
+    """What an action takes, the sessions among that; what it leaves, and the scores among that."""
 
     goes: tuple[str, ...] = ()
     stays: tuple[str, ...] = ()
     scores: tuple[PeriodScore, ...] = ()
+    sessions: tuple[SignedIn, ...] = ()
 
 
 def effect_of(key: str, row: Any, now: datetime) -> Effect:
@@ -169,6 +173,11 @@ def _revoke(key: ServerKey, now: datetime) -> Effect:
     return Effect(stays=(text % {"count": number},) if number else ())
 
 
+def _end_sessions(operator: User, now: datetime) -> Effect:
+    stays = gettext("name, roles, password and second factor")
+    return Effect(stays=(stays,), sessions=tuple(sessions_of(operator, None)))
+
+
 EFFECTS: dict[str, Callable[[Any, datetime], Effect]] = {
     "block": _block,
     "erase": _erase,
@@ -178,4 +187,5 @@ EFFECTS: dict[str, Callable[[Any, datetime], Effect]] = {
     "remove_score": _remove_score,
     "hide_group": _hide_group,
     "revoke": _revoke,
+    "end_sessions": _end_sessions,
 }

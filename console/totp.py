@@ -35,6 +35,7 @@ from core.vault import decrypt, encrypt
 
 from .models import SecondFactor, new_key
 from .redirects import next_url
+from .sessions import end_other_sessions
 from .sign_in import note_sign_in
 
 ENROLMENT = "enrolment"  # where a session keeps the key that is being enrolled, sealed
@@ -109,6 +110,8 @@ def _renew(request: HttpRequest, operator: User, factor: SecondFactor) -> HttpRe
             with transaction.atomic():
                 Actor(operator).record("reset_totp", operator)
                 factor.delete()
+                # Or another one of them could set up the next phone.
+                end_other_sessions(operator, request.session.session_key)
             return redirect("console-otp")
         with transaction.atomic():
             Actor(operator).record("backup_codes", operator)

@@ -4,15 +4,27 @@ has /metrics.
 The API knows its callers by `Authorization` alone, and a member's page its reader by the link.
 """
 
+import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.contrib.messages.storage.fallback import FallbackStorage
+from django.contrib.messages.storage.session import SessionStorage
 from django.contrib.sessions import middleware as sessions
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django_otp import middleware as otp
 
+from console.guesses import who_and_where
+
+logger = logging.getLogger(__name__)
+
 WITHOUT_SESSION = ("/api/", "/g/", "/metrics")
+# What an open page asks for by itself: that no one is there to see it must not keep a session.
+ASKED_BY_SCRIPTS = {"/admin/check/live/"}
 
 
 class PageMiddleware:
@@ -27,15 +39,31 @@ class PageMiddleware:
 
 
 class SessionMiddleware(PageMiddleware, sessions.SessionMiddleware):
-    pass
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        request.session.is_used = request.path_info not in ASKED_BY_SCRIPTS  # type: ignore[attr-defined]
 
 
 class AuthenticationMiddleware(PageMiddleware, auth.AuthenticationMiddleware):
-    pass
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        """Log which operator asked for what they may not; the access line says for what."""
+        if isinstance(exception, PermissionDenied):
+            facts = who_and_where(request, request.user.get_username())
+            logger.warning("An operator was refused.", extra=facts)
 
 
 class MessageMiddleware(PageMiddleware, messages.MessageMiddleware):
     pass
+
+
+class MessageCookieStorage(CookieStorage):
+    cookie_name = f"{settings.COOKIE_PREFIX}messages"
+
+
+class MessageStorage(FallbackStorage):
+    """Django's own, under our name of the cookie."""
+
+    storage_classes = (MessageCookieStorage, SessionStorage)
 
 
 class OTPMiddleware(PageMiddleware, otp.OTPMiddleware):  # type: ignore[misc]

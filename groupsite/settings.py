@@ -349,9 +349,18 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
+# A browser keeps such a cookie only if HTTPS sets it, for this host alone and all of its paths.
+COOKIE_PREFIX = "" if DEBUG else "__Host-"
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
+LANGUAGE_COOKIE_NAME = f"{COOKIE_PREFIX}django_language"
+CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+MESSAGE_STORAGE = "groupsite.pages.MessageStorage"
 SESSION_ENGINE = "console.sessions"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = 12 * 3600  # from the sign-in on, however much a session is used
+SESSION_IDLE_AGE = 3600  # seconds without use
 X_FRAME_OPTIONS = "DENY"
 
 CONTENT_SECURITY_POLICY = {
@@ -372,16 +381,18 @@ CONTENT_SECURITY_POLICY = {
 AUTHENTICATION_BACKENDS = ["console.roles.OperatorBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "/groups/"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-    )
-]
-PASSWORD_RESET_TIMEOUT = 24 * 3600
 OPERATOR_TOTP = env.bool("OPERATOR_TOTP", default=not DEBUG)
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        # A password that is all there is has to be longer than one beside a code.
+        "OPTIONS": {"min_length": 8 if OPERATOR_TOTP else 15},
+    },
+    # Its list has the most frequent passwords of known breaches.
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+PASSWORD_RESET_TIMEOUT = 10 * 60  # of links that sign an operator in
 SIGN_IN_COMMAND = env.str("SIGN_IN_COMMAND", default="python manage.py sign_in_link <username>")
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024

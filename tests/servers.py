@@ -81,7 +81,7 @@ from django.test import Client
 for name in {names}:
     operator, browser = User.objects.create_superuser(name), Client()
     browser.force_login(operator)
-    print(operator.pk, browser.cookies["sessionid"].value)
+    print(operator.pk, browser.cookies["__Host-sessionid"].value)
 """
 
 MAKE_BOARD = (
@@ -274,7 +274,10 @@ def send_form(site: Site, session: str, server: int, path: str, **values: str) -
     answer = requests.post(
         address,
         {"csrfmiddlewaretoken": token, **values},
-        headers={"Cookie": f"sessionid={session}; csrftoken={token}", "Referer": address},
+        headers={
+            "Cookie": f"__Host-sessionid={session}; __Host-csrftoken={token}",
+            "Referer": address,
+        },
         allow_redirects=False,
         timeout=PATIENCE,
     )

@@ -42,7 +42,7 @@ from django.test import Client
 
 olga, browser = User.objects.create_superuser("olga"), Client()
 browser.force_login(olga)
-print(browser.cookies["sessionid"].value)
+print(browser.cookies["__Host-sessionid"].value)
 """
 
 
@@ -165,7 +165,7 @@ def test_downloads_wait_for_a_table_as_long_as_it_takes(site: Site) -> None:
     def download() -> requests.Response:
         with requests.Session() as http:
             http.trust_env = False
-            return http.get(address, cookies={"sessionid": session}, timeout=60)
+            return http.get(address, cookies={"__Host-sessionid": session}, timeout=60)
 
     with connected(site) as cursor, ThreadPoolExecutor(1) as threads:
         lock_table(cursor, "groups_score")

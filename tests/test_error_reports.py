@@ -83,7 +83,8 @@ KeyAuthentication.authenticate = crash
 def ask(method, path, body, kind, **more):
     environ = {
         "REQUEST_METHOD": method, "PATH_INFO": path, "SERVER_NAME": "testserver",
-        "SERVER_PORT": "80", "REMOTE_ADDR": "192.0.2.1", "HTTP_COOKIE": f"sessionid={canary}",
+        "SERVER_PORT": "80", "REMOTE_ADDR": "192.0.2.1",
+        "HTTP_COOKIE": f"__Host-sessionid={canary}",
         "HTTP_AUTHORIZATION": f"Bearer {canary}", "HTTP_X_WX_OPENID": canary,
         "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(body)),
         "QUERY_STRING": "&".join(f"{name}={canary}" for name in [*names, "nonce", "a"]),

@@ -605,7 +605,7 @@ class Story:
         answer = self.operator.post(
             address,
             {"csrfmiddlewaretoken": token},
-            headers={"Cookie": f"csrftoken={token}", "Referer": address},
+            headers={"Cookie": f"__Host-csrftoken={token}", "Referer": address},
             allow_redirects=False,
             timeout=PATIENCE,
         )

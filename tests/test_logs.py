@@ -223,7 +223,7 @@ HOLDING = [
     "{'HTTP_AUTHORIZATION': 'Bearer §'}",
     "Authorization: Key §",
     "a key gsk_§ in any text",
-    "Cookie: sessionid=§; csrftoken=§",
+    "Cookie: __Host-sessionid=§; __Host-csrftoken=§",
     "csrfmiddlewaretoken=§",
     "POST /sign-in/1/§/",
     "GET /g/§/",

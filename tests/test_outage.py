@@ -41,7 +41,8 @@ from console.sign_in import sign_in_path
 
 olga, browser = User.objects.create_superuser("olga", password="{PASSWORD}"), Client()
 browser.force_login(olga)
-print(browser.cookies["sessionid"].value, sign_in_path(User.objects.create_superuser("otto")))
+otto = User.objects.create_superuser("otto")
+print(browser.cookies["__Host-sessionid"].value, sign_in_path(otto))
 """
 
 
@@ -180,11 +181,12 @@ def requests_of(site: Site) -> Iterator[Ask]:
     yield Ask("POST", f"/api/v1/groups/{open_gid}/link", {200}, bearer)
     yield Ask("POST", "/api/v1/groups/bind", {200}, bearer, lambda: alice.envelope("family"))
     yield Ask("GET", urlsplit(link).path, {200})
-    olga = {"Cookie": f"sessionid={session}"}
+    # One of the servers has DEBUG on, and so other names of cookies.
+    olga = {"Cookie": f"__Host-sessionid={session}; sessionid={session}"}
     for path in ("/groups/", "/groups/1/", "/admin/", "/admin/groups/board/"):
         yield Ask("GET", path, {200}, olga)
     yield Ask("GET", sign_in, {200})
-    csrf = {"Cookie": f"csrftoken={'x' * 32}"}
+    csrf = {"Cookie": f"__Host-csrftoken={'x' * 32}; csrftoken={'x' * 32}"}
     form = {"csrfmiddlewaretoken": "x" * 32, "username": "olga", "password": PASSWORD}
     yield Ask("POST", LOG_IN, {302}, csrf, lambda: form)
     yield Ask("GET", "/readyz", {200})
@@ -421,7 +423,7 @@ def test_a_malformed_session_key_does_not_reach_the_database(
 ) -> None:
     """Send one with a NUL too, at which PostgreSQL fails."""
     with django_assert_num_queries(0):
-        answer = Browser().get("/admin/", headers={"Cookie": f"sessionid={key}"})
+        answer = Browser().get("/admin/", headers={"Cookie": f"__Host-sessionid={key}"})
     assert answer.status_code == 302
 
 

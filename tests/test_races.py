@@ -651,7 +651,7 @@ def test_of_eight_forms_for_one_board_opened_together_one_is_saved(site):
     path = f"/admin/groups/board/{pk}/change/"
     page = requests.get(
         site.urls[0].replace("/api/v1/", path),
-        headers={"Cookie": f"sessionid={session}"},
+        headers={"Cookie": f"__Host-sessionid={session}"},
         timeout=PATIENCE,
     ).text
     [seen] = re.findall(r'name="seen" value="([^"]*)"', page)

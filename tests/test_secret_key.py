@@ -97,7 +97,7 @@ def known_browser(scene: Scene) -> Works:
 def page_of_sessions(scene: Scene) -> Works:
     """Keep a page open that names a session, and end that session with it."""
     here = scene.operator()
-    key = here.cookies["sessionid"].value
+    key = here.cookies["__Host-sessionid"].value
     [named] = here.get("/admin/account/").context["sessions"]
 
     def is_ended() -> bool:

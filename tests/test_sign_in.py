@@ -258,6 +258,17 @@ def test_a_change_of_the_second_factor_needs_a_code(
     assert secret_in(browser.get(OTP)) != phone[0]
 
 
+def test_no_other_session_sets_up_the_next_phone(phone: tuple[str, list[str]], clock: Any) -> None:
+    mine, other = codeless(), codeless()
+    enter(mine, code_of(phone[0]))
+    clock.shift(60)
+    enter(other, code_of(phone[0]))
+    clock.shift(60)
+    mine.post(OTP, {"code": code_of(phone[0]), "remove": "1"})
+    assert other.get(OTP).status_code == 302
+    assert secret_in(mine.get(OTP)) != phone[0]
+
+
 def test_a_reset_of_the_second_factor_signs_out_and_is_audited(
     phone: tuple[str, list[str]],
 ) -> None:
@@ -266,9 +277,10 @@ def test_a_reset_of_the_second_factor_signs_out_and_is_audited(
     assert is_in(browser)
     call_command("reset_totp", "otto", stdout=StringIO())
     assert not is_in(browser)
-    assert secret_in(browser.get(OTP)) != phone[0]
+    assert browser.get(OTP).status_code == 302, "nor does this session set up the next phone"
     event = AuditEvent.objects.latest("pk")
     assert (event.action, event.operator, event.operator_name) == ("reset_totp", None, "manage.py")
+    assert secret_in(codeless().get(OTP)) != phone[0]
     for name in ("otto", "unknown"):
         with pytest.raises(CommandError, match="No operator"):
             call_command("reset_totp", name)
@@ -299,9 +311,9 @@ def test_the_next_sign_in_encrypts_under_a_new_field_key(
 
 def test_the_session_key_changes_when_the_code_is_right(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
-    before = browser.cookies["sessionid"].value
+    before = browser.cookies["__Host-sessionid"].value
     enter(browser, code_of(phone[0]))
-    assert browser.cookies["sessionid"].value != before
+    assert browser.cookies["__Host-sessionid"].value != before
 
 
 def test_a_new_password_ends_the_other_sessions(phone: tuple[str, list[str]], clock: Any) -> None:
@@ -471,7 +483,7 @@ def test_the_device_cookie_of_one_operator_does_not_help_another(otto: User) -> 
     User.objects.create_superuser("mallory", password=PASSWORD)
     browser = Browser(REMOTE_ADDR="192.0.2.200")
     log_in(browser, name="mallory")
-    cookie = browser.cookies["operator_device"]
+    cookie = browser.cookies["__Host-operator_device"]
     assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax"
     for number in range(4):
         guesses(Browser(REMOTE_ADDR=f"192.0.2.{number}"), 5)
@@ -480,9 +492,9 @@ def test_the_device_cookie_of_one_operator_does_not_help_another(otto: User) -> 
 
 def test_a_password_alone_sets_no_device_cookie(phone: tuple[str, list[str]]) -> None:
     browser = codeless()
-    assert "operator_device" not in browser.cookies
+    assert "__Host-operator_device" not in browser.cookies
     enter(browser, code_of(phone[0]))
-    assert "operator_device" in browser.cookies
+    assert "__Host-operator_device" in browser.cookies
 
 
 def test_a_wrong_password_is_logged_without_the_password(otto: User, log_output: StringIO) -> None:

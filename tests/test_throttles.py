@@ -685,7 +685,7 @@ User.objects.create_superuser("otto", password="a password only otto knows")
 def log_in(url: str, password: str) -> int:
     """Send the sign-in form of operators; return the status of the answer."""
     form = {"username": "otto", "password": password, "csrfmiddlewaretoken": "x" * 32}
-    cookie = {"Cookie": f"csrftoken={'x' * 32}"}
+    cookie = {"Cookie": f"__Host-csrftoken={'x' * 32}"}
     address = url.replace("/api/v1/", "/admin/login/")
     with requests.Session() as http:
         http.trust_env = False

@@ -9,7 +9,6 @@ from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
@@ -44,7 +43,8 @@ from console.roles import (
     ordered_roles,
     outranks,
 )
-from console.sign_in import sign_in_path, sign_in_tokens
+from console.sessions import end_other_sessions
+from console.sign_in import LINK_MINUTES, sign_in_path, sign_in_tokens
 
 from .base import pill
 from .stale import SeenForm, SeenModelAdmin
@@ -398,11 +398,19 @@ class OperatorAdmin(PermissionModelAdmin, UserAdmin[User]):
             "title": row.get_full_name() or row.get_username(),
             "subtitle": None,
             "link": request.build_absolute_uri(sign_in_path(row, int(made))) if made else "",
-            "link_hours": settings.PASSWORD_RESET_TIMEOUT // 3600,
+            "link_minutes": LINK_MINUTES,
             "link_url": reverse("admin:auth_user_link", args=[row.pk]) if mine and enters else "",
             "password_url": reverse("admin:auth_user_password_change", args=[row.pk]) * mine,
             "is_beyond": not mine,
+            "sessions_url": self.sessions_url(request, row) if mine else "",
         }
+
+    def sessions_url(self, request: HttpRequest, row: User) -> str:
+        """Return the page that shows where an operator is signed in, and ends it."""
+        if row == operator_of(request):
+            return reverse("console-account")
+        page = reverse("admin:auth_user_change", args=[row.pk])
+        return f"{reverse('console-act', args=['end_sessions', row.pk])}?next={page}"
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
@@ -443,11 +451,16 @@ class OperatorAdmin(PermissionModelAdmin, UserAdmin[User]):
         self.audit(request, "sign_in_link", row)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Let in an operator who is added here, by a link alone until they set a password."""
+        """Let in an operator who is added here, by a link alone until they set a password.
+
+        The sessions of one who is let in no more end.
+        """
         if not change:
             obj.is_staff, obj.is_superuser = True, form.cleaned_data["is_superuser"]
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+        if not (obj.is_active and obj.is_staff):
+            end_other_sessions(obj, None)  # or they would go on once the operator is let in again
 
     def save_related(self, request: Any, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

@@ -6,10 +6,14 @@ from django.db import transaction
 
 from audit.actors import Actor
 from console.models import SecondFactor
+from console.sessions import end_other_sessions
 
 
 class Command(BaseCommand):
-    help = "Takes an operator's second factor away, so that the next sign-in sets up a new one."
+    help = (
+        "Takes an operator's second factor away and ends their sessions: the next sign-in sets up "
+        "a new one."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
@@ -22,6 +26,9 @@ class Command(BaseCommand):
                 f"管理员 {username} 不存在或未设置两步验证。"
             )
         with transaction.atomic():
-            Actor(None).record("reset_totp", User.objects.get(username=username))
+            operator = User.objects.get(username=username)
+            Actor(None).record("reset_totp", operator)
             factor.delete()
+            # Or who has one of them could set up the next phone.
+            end_other_sessions(operator, None)
         self.stdout.write("The next sign-in sets up a new one. 下次登录时将重新设置。")
