@@ -121,7 +121,8 @@ def test_a_request_is_not_logged_under_the_user_before(alice: Person, log_output
     alice.post("login", {"code": alice.phone.login()})
     Browser().get("/livez")
     users = [(line.get("userId"), line.get("appid")) for line in lines(log_output)]
-    assert users == [(alice.user.pk, APP_ID), (None, None), (None, APP_ID), (None, None)]
+    mine = (alice.user.pk, APP_ID)
+    assert users == [mine, (None, None), mine, (None, None)], "a log-in says whose it became"
 
 
 def test_django_adds_a_line_of_its_own_only_about_a_crash(

@@ -1172,7 +1172,8 @@ def test_every_kind_of_response_keeps_browsers_on_https(
 
 def test_every_body_says_what_it_is(every_response: dict[str, Any]) -> None:
     """A type that fits, and a charset for each text; JSON is UTF-8 by its definition (RFC 8259)."""
-    for name, answer in every_response.items():
+    push = Browser().get(f"/wechat/push/{APP_ID}/")
+    for name, answer in {**every_response, "push": push}.items():
         kind, _semicolon, charset = answer.get("Content-Type", "").partition("; charset=")
         if answer.status_code != 204:
             assert kind in {"application/json", "image/webp"} or charset.strip('"') == "utf-8", name
