@@ -126,7 +126,6 @@ class Visitor:
 @pytest.fixture
 def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
     """Yield a function that creates visitors, and assert that their pages had no problems."""
-    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 
@@ -149,7 +148,9 @@ def visit(chromium: Browser, live_server: LiveServer, settings: LazySettings):
             client.force_login(operator)
             session = client.cookies[settings.SESSION_COOKIE_NAME].value
             name = settings.SESSION_COOKIE_NAME
-            context.add_cookies([{"name": name, "value": session, "url": live_server.url}])
+            # Chromium takes such cookies (__Host-) from localhost; Playwright asks for HTTPS.
+            url = live_server.url.replace("http://", "https://")
+            context.add_cookies([{"name": name, "value": session, "url": url}])
         visitors.append(Visitor(context, live_server.url))
         return visitors[-1]
 

@@ -1,14 +1,16 @@
 """Test signing in with a second factor, and the page of an export, in a browser."""
 
 from base64 import b32decode
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 from django_otp.oath import TOTP
 from playwright.sync_api import expect
 
-from console.models import SecondFactor
+from console.models import OperatorSession, SecondFactor
 from core import limits
 
 from .accessibility import assert_accessible
@@ -104,3 +106,55 @@ def test_a_filtered_list_is_downloaded(visit, crowd, olga: User, width: int, sch
     with page.expect_download() as download:
         page.get_by_role("button", name="XLSX").click()
     assert download.value.suggested_filename.endswith(".xlsx")
+
+
+@every_width
+@both_schemes
+def test_a_form_that_is_sent_after_the_session_ended_is_not_lost_without_a_word(
+    visit, crowd, olga: User, width: int, scheme: str
+) -> None:
+    family = crowd("全家福")
+    olga.set_password(PASSWORD)
+    olga.save()
+    visitor = visit(width, scheme, operator=olga)
+    page = visitor.open(f"/admin/act/hide_group/{family.group.pk}/")
+    page.fill("[name=reason]", "群里全是广告，成员举报了三次")
+    OperatorSession.objects.update(seen_at=timezone.now() - timedelta(hours=2))
+    page.locator(".act .tools [type=submit], .why [type=submit]").first.click()
+    expect(page.locator("textarea")).to_have_value("群里全是广告，成员举报了三次")
+    visitor.photograph(f"session-ended-{width}-{scheme}", whole=True)
+    assert_accessible(page)
+    page.locator("main a").click()
+    page.wait_for_url("**/admin/login/**")
+    visitor.photograph(f"login-{width}-{scheme}", whole=True)
+    assert_accessible(page)
+    page.fill("[name=username]", "olga")
+    page.fill("[name=password]", PASSWORD)
+    page.click("#login-form [type=submit]")
+    expect(page.locator(".me-button")).to_be_visible()
+    cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
+    assert {"__Host-sessionid", "__Host-csrftoken"} <= set(cookies)
+    assert all(cookie["secure"] and cookie["httpOnly"] for cookie in cookies.values())
+    visitor.open("/admin/account/")
+    visitor.photograph(f"account-{width}-{scheme}", whole=True)
+    assert_accessible(page)
+
+
+@every_width
+@both_schemes
+def test_an_operator_is_signed_out_by_another(visit, olga: User, width: int, scheme: str) -> None:
+    otto = User.objects.create_user("otto", is_staff=True)
+    for agent in ("Chrome/142 Windows Edg/142", "Version/19.0 Safari/604.1 iPhone"):
+        Client(headers={"User-Agent": agent}).force_login(otto)
+    visitor = visit(width, scheme, operator=olga)
+    page = visitor.open(f"/admin/auth/user/{otto.pk}/change/")
+    page.get_by_role("button", name="生成新的登录链接").click()
+    visitor.photograph(f"operator-link-{width}-{scheme}", whole=True)
+    page.get_by_role("link", name="登录中的会话").click()
+    expect(page.locator(".effect div")).to_have_count(2)
+    visitor.photograph(f"end-sessions-{width}-{scheme}", whole=True)
+    assert_accessible(page)
+    page.get_by_label("设备丢失").check()
+    page.get_by_role("button", name="结束会话").click()
+    page.wait_for_url(f"**/admin/auth/user/{otto.pk}/change/")
+    assert otto.sessions.count() == 0

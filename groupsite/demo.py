@@ -223,7 +223,7 @@ def print_addresses(base_url: str) -> str:
     group = Group.objects.filter(app_id=APP_ID).earliest("pk")
     ranking = reverse("member-page", args=[Link(alice.pk, group.pk, GAME).sign()])
     say(f"""
-  Operators 管理员 (one time 一次有效; another one 再要一个: {SIGN_IN})
+  Operators 管理员 (once, within ten minutes 十分钟内一次有效; another 再要一个: {SIGN_IN})
     {base_url}{operator_path()}
   A group's ranking 群排行
     {base_url}{ranking}
