@@ -69,6 +69,7 @@ class LoginView(JsonView):
                 found = begin_session(phone.app_id, Session(phone.openid, "", phone.unionid))
             else:
                 found = log_in(body["appid"], body["code"], phone.openid if phone else "")
+        caller.set(Caller(found.user.pk, found.user.app_id))
         return self.answer(LoginOutput, found)
 
 

@@ -19,6 +19,8 @@ from .withdrawals import obey
 CONTAINER_TEST = {"action": "CheckContainerPath"}
 LONGEST_NAME = 100  # ours have 26 characters
 
+TEXT = "text/plain; charset=utf-8"
+
 
 @require_safe
 @cache_control(public=True, max_age=365 * 24 * 3600, immutable=True)
@@ -62,21 +64,21 @@ def wechat_push(request: HttpRequest, appid: str) -> HttpResponse:
         else:
             channel = channel_for(appid)
             if request.method != "POST":
-                return HttpResponse(channel.echo(request.GET), content_type="text/plain")
+                return HttpResponse(channel.echo(request.GET), content_type=TEXT)
             event, proven = channel.read(request.GET, request.body), bool(channel.aes_key)
         verdict, withdrawn = media_verdict(event), withdrawal(event)
     except KeyError:
         raise Http404 from None
     except PushError:
-        return HttpResponse("refused", content_type="text/plain", status=403)
+        return HttpResponse("refused", content_type=TEXT, status=403)
     if verdict:
         save_verdict(appid, verdict)
     if withdrawn and proven:
         try:
             obey(appid, withdrawn)
         except StorageUnavailable:
-            return HttpResponse("try again", content_type="text/plain", status=503)
-    return HttpResponse("success", content_type="text/plain")
+            return HttpResponse("try again", content_type=TEXT, status=503)
+    return HttpResponse("success", content_type=TEXT)
 
 
 def read_from_gateway(request: HttpRequest, appid: str) -> dict[str, Any]:

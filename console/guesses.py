@@ -116,7 +116,7 @@ def _spelling(username: str) -> str:
 
 
 def who_and_where(request: HttpRequest, username: str) -> dict[str, str]:
-    """Return what a log line about a sign-in has: a digest of the name, and the address."""
+    """Return what a log line says of an operator: a digest of the name, and the address."""
     return {"operator": logged_name(username), "client": client_address(request)}
 
 

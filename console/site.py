@@ -21,6 +21,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
+from django.views.decorators.http import require_http_methods
 
 from audit.actors import Actor
 
@@ -31,6 +32,8 @@ from .navigation import Navigation
 from .replica import age_text, from_replica
 from .sessions import end_other_sessions, session_has_ended, typed_texts
 from .sign_in import note_sign_in
+
+METHODS = ["GET", "HEAD", "POST"]
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -66,9 +69,12 @@ class ConsoleSite(admin.AdminSite):
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Ask who it is, as Django's; to who was signed in, say first that it has ended.
 
-        A form that is sent then is not lost without a word: the answer shows what was typed.
+        A form that is sent then is not lost without a word: the answer shows what was typed. A
+        method that no page has, such as TRACE, is refused.
         """
-        opened: Callable[..., HttpResponse] = super().admin_view(view, cacheable)
+        opened: Callable[..., HttpResponse] = super().admin_view(
+            require_http_methods(METHODS)(view), cacheable
+        )
 
         @wraps(opened)
         def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -21,7 +21,7 @@ Row = Iterable[Cell]
 
 # Where a formula could begin: at the start, or where a program that separates cells at other signs
 # than commas begins one, whatever blanks and quotes it then drops.
-FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s"]*[=+\-@＝＋－＠])|^(?=[\t\r\n])')
+FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s"]*[=+\-@＝＋－＠])|^(?=[\t\r\n\0])')
 NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")
 ROWS_AT_ONCE = 500
 XLSX_MOST_ROWS = 2**20 - 1  # a sheet's, without the head

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -200,6 +200,44 @@ def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         hint = "For example 例如 THROTTLES=login=300/minute,user=600/minute (docs/settings.md)"
         return [Error(str(error), hint, id="groupsite.E006")]
     return []
+
+
+@register(deploy=True)
+def encrypted_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Check that what goes to another machine is encrypted, and that its certificate is checked.
+
+    A host without a dot is one of containers beside this one, on a network of their own.
+    """
+    return [
+        Warning(
+            f"{name} leads to another machine without TLS, or without checking its certificate.",
+            f"Write 请写成 {hint}",
+            id="groupsite.W005",
+        )
+        for name, hint in _plain_connections()
+    ]
+
+
+def _plain_connections() -> Iterator[tuple[str, str]]:
+    """Yield each setting that leads elsewhere in plain text, and how it should read."""
+    engine, host = settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["HOST"]
+    options = settings.DATABASES["default"].get("OPTIONS", {})
+    verified = options.get("sslmode") in {"verify-ca", "verify-full"} or options.get("ssl_ca")
+    if not verified and not settings.WECHAT_CLOUD and any(map(_is_elsewhere, host.split(","))):
+        way = "ssl_ca=/path/ca.pem" if "mysql" in engine else "sslmode=verify-full"
+        yield "DATABASE_URL", f"DATABASE_URL=…?{way}"
+    for name, scheme in {
+        "REDIS_URL": "redis",
+        "S3_ENDPOINT_URL": "http",
+        "SENTRY_DSN": "http",
+    }.items():
+        url = urlsplit(getattr(settings, name))
+        if url.scheme == scheme and _is_elsewhere(url.hostname or ""):
+            yield name, f"{name}={scheme}s://…"
+
+
+def _is_elsewhere(host: str) -> bool:
+    return "." in host and not host.startswith(("127.", "/"))
 
 
 @register

@@ -24,10 +24,10 @@ from django.utils.functional import cached_property
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
+from console.guesses import who_and_where
 from core.context import ANONYMOUS, caller, request_id
 from core.database import database_is_away, drop_lost_connections, ring_for
 from core.gateway import cloud_caller
-from core.limits import client_address
 from core.metrics import Histogram
 from core.retries import watched
 
@@ -103,12 +103,14 @@ def _given_id(request: HttpRequest) -> str | None:
 
 def _facts(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
     match = request.resolver_match
+    # As far as Django has found out; asking it would be a query, and fail without a database.
+    operator = getattr(request, "_cached_user", None)
     return {
         "method": request.method,
         "route": f"/{match.route}" if match else "-",
         "status": response.status_code,
         "bytes": None if response.streaming else len(response.content),
-        "client": client_address(request),
+        **who_and_where(request, operator.get_username() if operator else ""),
     }
 
 
@@ -233,7 +235,7 @@ class ChunkedBodyMiddleware:
             return refused
         try:
             body = request.META["wsgi.input"].read(LARGEST_BODY + 1)
-        except OSError:
+        except Exception:  # not all of Gunicorn's errors about chunks are an OSError
             return answer(request, partial(Invalid, BODY_ENDED))
         # Calls of the API refuse by their own limits, all of them smaller, what is cut off here.
         if len(body) > LARGEST_BODY and not request.path_info.startswith("/api/"):

@@ -148,6 +148,7 @@ EXECUTED = (
         "mermaid",
         "tests/test_layers.py::test_the_map_shows_what_may_import_what",
     ),
+    Executed("docs/security*.md", "mermaid", reason="a drawing of who attacks what"),
     Executed(
         "docs/benchmarks.md",
         "sh",

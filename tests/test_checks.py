@@ -14,6 +14,7 @@ from django.core.checks import ERROR, INFO, WARNING, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from groupsite.checks import encrypted_connections
 from groupsite.logs import ReportFilter
 from groupsite.settings import DEVELOPMENT_FIELD_KEY, push_channels
 from tests.documented import blocks_of
@@ -260,7 +261,7 @@ def test_the_folder_in_the_directory_for_avatars_is_looked_at_too(settings, tmp_
     assert [found.id for found in run_checks()] == ["accounts.E003"]
 
 
-DEPLOYMENT = {"core.W001", "core.W002", "groupsite.W003", "groupsite.W004"}
+DEPLOYMENT = {"core.W001", "core.W002", "groupsite.W003", "groupsite.W004", "groupsite.W005"}
 
 
 def deployment_warnings() -> list[str]:
@@ -295,6 +296,50 @@ def test_limits_that_are_off_are_warned_of(settings, text):
     assert ("guess" in found.msg) == text.startswith("guess"), "off never lifts those"
     settings.THROTTLES = "costly=30/minute"
     assert deployment_warnings() == []
+
+
+ELSEWHERE = {
+    "DATABASE_URL=…?sslmode=verify-full": {
+        "database": ("core.postgresql", "db.example.com", {"sslmode": "require"})
+    },
+    "DATABASE_URL=…?ssl_ca=": {"database": ("core.mysql", "10.0.0.5", {})},
+    "DATABASE_URL=": {"database": ("core.postgresql", "127.0.0.1,10.0.0.6", {})},
+    "REDIS_URL=rediss://": {"REDIS_URL": "redis://:p@10.0.0.7:6379/0"},
+    "S3_ENDPOINT_URL=https://": {"S3_ENDPOINT_URL": "http://cos.example.com"},
+    "SENTRY_DSN=https://": {"SENTRY_DSN": "http://key@sentry.example.com/1"},
+}
+
+
+def pretend(monkeypatch, settings, *database):
+    for name, value in zip(("ENGINE", "HOST", "OPTIONS"), database, strict=True):
+        monkeypatch.setitem(settings.DATABASES["default"], name, value)
+
+
+@pytest.mark.parametrize("hint", ELSEWHERE)
+def test_what_leaves_the_machine_in_plain_text_is_warned_of(settings, monkeypatch, hint):
+    for name, value in ELSEWHERE[hint].items():
+        if name == "database":
+            pretend(monkeypatch, settings, *value)
+        else:
+            setattr(settings, name, value)
+    [found] = encrypted_connections(None)
+    assert (found.id, found.level) == ("groupsite.W005", WARNING) and hint in found.hint
+
+
+def test_what_stays_on_the_machine_or_is_encrypted_is_good(settings, monkeypatch):
+    for database in (
+        ("core.sqlite", "", {}),
+        ("core.postgresql", "127.0.0.1", {}),
+        ("core.postgresql", "/run/postgresql", {}),
+        ("core.postgresql", "db", {}),
+        ("core.postgresql", "db.example.com", {"sslmode": "verify-full"}),
+        ("core.mysql", "db.example.com", {"ssl_ca": "/etc/ca.pem"}),
+    ):
+        pretend(monkeypatch, settings, *database)
+        assert encrypted_connections(None) == [], database
+    for url in ("unix:///run/redis/socket", "redis://redis:6379", "rediss://cache.example.com"):
+        settings.REDIS_URL = url
+        assert encrypted_connections(None) == [], url
 
 
 def test_no_other_user_may_read_what_an_sqlite_site_writes(tmp_path):

@@ -83,3 +83,76 @@ def test_wrong_arguments_are_refused_in_both_languages(
     assert english in done.stderr
     assert chinese in done.stderr
     assert done.stdout == ""  # nothing was begun
+
+
+# What docs/security.md says of these files; `make guide` tries some of it
+
+UNITS = sorted(DEBIAN.glob("groupsite*.service"), key=lambda path: path.name)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_each_unit_runs_as_the_sites_own_user_and_may_do_little(unit: Path) -> None:
+    lines = set(unit.read_text().splitlines())
+    assert len(UNITS) >= 5
+    assert {"User=groupsite", "NoNewPrivileges=yes", "CapabilityBoundingSet="} <= lines
+    assert {"ProtectSystem=strict", "ProtectHome=yes", "UMask=0077"} <= lines
+
+
+def test_the_role_in_the_database_owns_one_database_and_nothing_else() -> None:
+    assert re.findall(r"CREATE ROLE groupsite (.+) '", SCRIPT) == ["LOGIN PASSWORD"]
+    assert re.findall(r"^GRANT (.+) TO", SCRIPT, re.MULTILINE) == ["ALL ON groupsite.*"]
+    assert "secrets.token_hex(24)" in SCRIPT, "its password is made on the machine"
+    assert (
+        "chmod 640" in SCRIPT and "install -d -m 750 -o root -g groupsite /etc/groupsite" in SCRIPT
+    )
+
+
+def test_the_code_is_installed_without_its_history_and_without_settings_of_a_developer() -> None:
+    assert "--exclude-vcs" in SCRIPT and "--exclude='.[a-z]*'" in SCRIPT
+
+
+NGINX, CADDY = (DEBIAN / "nginx.conf").read_text(), (DEBIAN / "Caddyfile").read_text()
+PROGRAMS = {"api", "wechat", "media", "avatars", "metrics"}
+
+
+def test_over_plain_http_programs_are_refused_and_people_are_led_to_https() -> None:
+    plain, _secure = NGINX.split("listen 443")
+    [refused] = re.findall(r"location ~ \^/\(([a-z|]+)\)\(/\|\$\) \{\s+return 403;", plain)
+    assert set(refused.split("|")) == PROGRAMS
+    assert "proxy_pass" not in plain and "return 301 https://" in plain
+    [refused] = re.findall(r"@programs path (.+)", CADDY)
+    assert {path.strip("/*") for path in refused.split()} == PROGRAMS
+    assert "respond 403" in CADDY and "redir https://" in CADDY
+
+
+def test_the_proxies_speak_todays_tls_and_list_no_folder() -> None:
+    assert re.findall(r"ssl_protocols (.+);", NGINX) == ["TLSv1.2 TLSv1.3"]
+    assert "ssl_session_tickets off;" in NGINX and "autoindex" not in NGINX
+    assert "protocols" not in CADDY and "file_server" not in CADDY, "Caddy's own: 1.2 and 1.3"
+
+
+def test_what_a_proxy_answers_alone_is_guarded_too() -> None:
+    """Each answer has these three once: those of the site keep what it says."""
+    asked = {
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'",
+    }
+    for name, value in asked.items():
+        upstream = name.lower().replace("-", "_")
+        [variable, found] = re.findall(
+            rf'map \$upstream_http_{upstream} (\$\w+) \{{\s+"" (.+);', NGINX
+        )[0]
+        assert found.strip('"') == value
+        # In the server, and again where a location has headers of its own.
+        assert NGINX.count(f"add_header {name} {variable} always;") == 2
+        assert re.search(rf'header {name} "?{re.escape(value)}"?\n', CADDY)
+    assert len(re.findall(r"^    location [^{]*\{[^}]*add_header", NGINX, re.MULTILINE)) == 1
+
+
+def test_a_client_cannot_choose_what_a_proxy_says_of_it() -> None:
+    for header in ("X-Forwarded-Proto $scheme", "X-Request-ID $request_id", "Host $host"):
+        assert f"proxy_set_header {header};" in NGINX
+    assert "X-Forwarded-For $proxy_add_x_forwarded_for" in NGINX  # the last entry is nginx's own
+    assert "header_up X-Request-ID" in CADDY and "trusted_proxies" not in CADDY

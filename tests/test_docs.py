@@ -19,6 +19,7 @@ PAGES = {
     "docs/architecture.md": 150,
     "docs/design.md": 6,
     "docs/keys.md": 40,
+    "docs/security.md": 400,
 }
 PACKAGES = "core|wechat|audit|accounts|groups|console|groupsite|tests"
 SUFFIXES = "py|md|html|css|js|mjs|po|mo|txt|toml|yaml|svg"

@@ -17,6 +17,7 @@ import requests
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 
+from console.guesses import digest_of_name
 from console.sign_in import sign_in_path
 from groupsite.logs import JsonFormatter, redact
 from tests.cast import FAMILY, TIME, Person, fault
@@ -56,6 +57,21 @@ def test_each_request_is_one_line_with_its_user_and_status(
         "bytes": len(answer.content),
         "client": "127.0.0.1",
     }
+
+
+def test_a_line_of_the_console_says_which_operator_was_refused(
+    db: None, log_output: StringIO
+) -> None:
+    """By a digest of the name: who, what and when of an authorization that failed."""
+    browser = Browser()
+    browser.force_login(User.objects.create_user("Clerk", is_staff=True))
+    assert browser.get("/groups/").status_code == 403
+    line = lines(log_output)[-1]
+    assert (line["status"], line["route"]) == (403, "/groups/")
+    assert line["operator"] == digest_of_name("clerk")[:16]
+    assert "Clerk" not in log_output.getvalue()
+    Browser().get("/groups/")
+    assert "operator" not in lines(log_output)[-1], "no one has signed in"
 
 
 def test_a_line_has_the_address_that_the_outermost_of_our_proxies_saw(
@@ -105,7 +121,8 @@ def test_a_request_is_not_logged_under_the_user_before(alice: Person, log_output
     alice.post("login", {"code": alice.phone.login()})
     Browser().get("/livez")
     users = [(line.get("userId"), line.get("appid")) for line in lines(log_output)]
-    assert users == [(alice.user.pk, APP_ID), (None, None), (None, APP_ID), (None, None)]
+    mine = (alice.user.pk, APP_ID)
+    assert users == [mine, (None, None), mine, (None, None)], "a log-in says whose it became"
 
 
 def test_django_adds_a_line_of_its_own_only_about_a_crash(

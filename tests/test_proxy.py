@@ -219,6 +219,20 @@ def test_without_the_setting_there_is_no_proxy(sandbox: Sandbox, settings: Any) 
         assert proxy.heads == [] and settings.WECHAT_PROXY == ""
 
 
+def test_a_certificate_that_no_one_vouches_for_is_refused(
+    sandbox: Sandbox, certificate: Path
+) -> None:
+    """So is one for another name; the code is not sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with SecureFront(context, sandbox.url) as front:
+        code = Phone(sandbox.url, "alice").login()
+        with pytest.raises(UnavailableError) as failed:
+            Client(APP, SECRET, front.url).code_to_session(code)
+        assert failed.value.reason != ""
+    assert Client(APP, SECRET, sandbox.url).code_to_session(code), "it is unused"
+
+
 def failure(url: str, timeout: float = 1.0) -> UnavailableError:
     started = time.monotonic()
     with pytest.raises(UnavailableError) as failed:

@@ -869,6 +869,16 @@ def test_no_route_takes_a_method_that_is_not_in_the_matrix(
     assert everything_stored() == before
 
 
+def test_no_route_answers_trace(personas: dict[str, Person], group: Group) -> None:
+    paths = [address(shape, group, personas["member"]) for _method, shape in MATRIX]
+    for path in {*paths, *admin_pages()}:
+        for method in ("TRACE", "CONNECT"):
+            for person in (personas["member"], personas["operator"]):
+                headers = {"Authorization": f"Bearer {person.token}"} if person.token else {}
+                answer = person.browser.generic(method, path, headers=headers)
+                assert answer.status_code in {302, 401, 403, 404, 405}, (method, path, person.name)
+
+
 def test_absent_and_forbidden_get_the_same_answer(charlie: Person, group: Group) -> None:
     answers = {seen(charlie.get(f"groups/{id}")) for id in (FAMILY, FAMILY[::-1], "tGunknown")}
     assert len(answers) == 1
@@ -1090,6 +1100,7 @@ def is_guarded(answer: Any) -> bool:
     features = dict(part.split("=") for part in answer.get("Permissions-Policy", "").split(", "))
     return (
         found.get("frame-ancestors") == found.get("default-src") == ["'none'"]
+        and found.get("object-src") == found.get("base-uri") == ["'none'"]
         and not re.search(r"unsafe-|\*|https?:", text)
         and answer.get("X-Frame-Options") == "DENY"
         and answer.get("X-Content-Type-Options") == "nosniff"
@@ -1146,6 +1157,41 @@ def test_browsers_stay_on_https(alice: Person) -> None:
     for path in (API + "me", "/groups/", "/livez"):
         answer = Browser().get(path, secure=True)
         assert "max-age=31536000" in answer["Strict-Transport-Security"], path
+
+
+def test_every_kind_of_response_keeps_browsers_on_https(
+    alice: Person, bob: Person, group: Group, olga: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.http.HttpRequest.is_secure", lambda request: True)
+    answers = dict(responses(alice, group, olga, monkeypatch))
+    for answer in answers.values():
+        answer.close()
+    asked = "max-age=31536000; includeSubDomains; preload"
+    assert not lacking(answers, lambda found: found.get("Strict-Transport-Security") == asked)
+
+
+def test_every_body_says_what_it_is(every_response: dict[str, Any]) -> None:
+    """A type that fits, and a charset for each text; JSON is UTF-8 by its definition (RFC 8259)."""
+    push = Browser().get(f"/wechat/push/{APP_ID}/")
+    for name, answer in {**every_response, "push": push}.items():
+        kind, _semicolon, charset = answer.get("Content-Type", "").partition("; charset=")
+        if answer.status_code != 204:
+            assert kind in {"application/json", "image/webp"} or charset.strip('"') == "utf-8", name
+        body = b"" if answer.streaming else answer.content
+        assert body.startswith(b"{") == (kind == "application/json"), name
+
+
+def test_no_folder_is_listed_and_no_file_of_ours_is_served(alice: Person, group: Group) -> None:
+    alice.upload()
+    for path in (
+        *("/static/", "/static/admin/", "/media/", "/media/avatars/", "/docs/", "/avatars/"),
+        *("/.git/", "/.git/HEAD", "/.env", "/manage.py", "/requirements.txt", "/db.sqlite3"),
+        *("/static/../.env", "/static/%2e%2e/.env", "/media/avatars/../../.env", "/docs/../.env"),
+        *("/CHANGELOG.md", "/SECURITY.md/../.env", "/tests/../README.md"),
+    ):
+        answer = Browser().get(path)
+        assert answer.status_code == 404, path
+        answer.close()
 
 
 def test_the_api_does_not_accept_a_session_cookie(olga: Browser, group: Group) -> None:

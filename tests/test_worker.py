@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -170,3 +172,45 @@ def test_gunicorn_keeps_each_worker_to_a_core_of_its_own(served: tuple[str, int]
     until(lambda: sorted(worker_cores(master).values()) == sorted(everyone))
     for _turn in range(20):
         assert requests.get(f"{url}/readyz", timeout=5).json()["database"] == "up"
+
+
+# Two lengths of one body, or one that cannot be read: a proxy and the site could each believe
+# another, and take what follows for a request of someone else.
+BODY = "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+SMUGGLED = {
+    "a length before chunks": f"Content-Length: {len(BODY)}\r\nTransfer-Encoding: chunked",
+    "a length after chunks": "Transfer-Encoding: chunked\r\nContent-Length: 5",
+    "two lengths": f"Content-Length: 0\r\nContent-Length: {len(BODY)}",
+    "a length with a sign": "Content-Length: +5",
+    "an unknown coding": "Transfer-Encoding: xchunked\r\nContent-Length: 5",
+    "a blank before the colon": "Transfer-Encoding : chunked\r\nContent-Length: 5",
+}
+
+
+@pytest.mark.no_service
+def test_no_request_is_smuggled_in_the_body_of_another(served: tuple[str, int]) -> None:
+    address = urlsplit(served[0]).netloc.split(":")
+    for name, headers in SMUGGLED.items():
+        said = exchange(address, f"POST /api/v1/login HTTP/1.1\r\n{headers}\r\n\r\n{BODY}")
+        assert said.startswith(("HTTP/1.1 400", "HTTP/1.1 501")), name
+        assert said.count("HTTP/1.1 ") == 1 and '"status"' not in said, name
+    broken = f"5;a\n\r\nhello\r\n{BODY}"
+    head = "POST /api/v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    said = exchange(address, f"{head}{broken}")
+    assert said.startswith("HTTP/1.1 400") and said.count("HTTP/1.1 ") == 1
+    assert '{"code": "invalid"' in said
+    # The way to see that a second request would have been answered.
+    whole = "POST /api/v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+    assert exchange(address, f"{whole}{BODY[5:]}").count("HTTP/1.1 ") == 2
+
+
+def exchange(address: list[str], text: str) -> str:
+    """Send a text, and return all that comes until nothing comes for a second."""
+    said = b""
+    with socket.create_connection((address[0], int(address[1])), 10) as line:
+        line.sendall(text.encode())
+        line.settimeout(1)
+        with suppress(TimeoutError, ConnectionResetError):
+            while part := line.recv(65536):
+                said += part
+    return said.decode()

@@ -99,6 +99,7 @@ class Trial:
         site = HttpsClient(authority)
         self.see("/readyz over HTTPS is 200", site.ask("GET", "/readyz")[0] == 200)
         self.see("plain HTTP is led to HTTPS", self.led_to_https())
+        self.see("plain HTTP is refused to programs", self.refused_in_plain_text())
         [link] = re.findall(rf"https://{DOMAIN}(/sign-in/\S+)", said)
         self.see("the operator's link signs in", site.ask("GET", link)[0] in {200, 302})
         machine.run("systemd-analyze verify /etc/systemd/system/groupsite*.service")
@@ -172,6 +173,13 @@ class Trial:
         )
         return said.strip() == f"https://{DOMAIN}/groups/?a=b"
 
+    def refused_in_plain_text(self) -> bool:
+        said = self.machine.run(
+            f"python3 -c \"import http.client; c = http.client.HTTPConnection('{DOMAIN}');"
+            " c.request('GET', '/api/v1/me'); print(c.getresponse().status)\""
+        )
+        return said.strip() == "403"
+
     def slow(
         self, proxy: str, site: HttpsClient, people: list[Racer], right: str, wrong: str
     ) -> None:
@@ -216,6 +224,8 @@ class Trial:
         machine = self.machine
         for block in blocks("Caddy instead of nginx"):
             machine.run(block)
+        self.see("Caddy leads plain HTTP to HTTPS", self.led_to_https())
+        self.see("Caddy refuses plain HTTP to programs", self.refused_in_plain_text())
         with under_load(people) as counts:
             machine.run("systemctl restart groupsite")
         self.see(
