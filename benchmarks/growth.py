@@ -48,6 +48,9 @@ class Cost:
     seconds: float = 0.0
     application: float = 0.0  # CPU seconds
     data: float = 0.0
+    held: float = (
+        0.0  # seconds between BEGIN and the end of COMMIT, in which SQLite has no other writer
+    )
 
 
 @dataclass
@@ -56,16 +59,32 @@ class Meter:
 
     backend: Path | None  # of the one connection to PostgreSQL
     costs: dict[str, Cost] = field(default_factory=lambda: defaultdict(Cost))
+    begun: float = 0.0
+
+    def watch_commits(self) -> None:
+        """Measure from now on how long transactions are open."""
+        from django.db import connection
+
+        database: Any = connection
+        commit = database._commit
+
+        def timed() -> None:
+            commit()
+            self.costs["all"].held += time.perf_counter() - self.begun
+
+        database._commit = timed
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         from django.db import connection
 
-        cost = self.costs[name]
+        cost, held = self.costs[name], self.costs["all"].held
 
         def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
             result = execute(sql, params, many, context)
             cost.statements += 1
+            if sql.startswith("BEGIN"):
+                self.begun = time.perf_counter()
             if sql.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
                 cost.rows += max(context["cursor"].rowcount, 0)
             return result
@@ -74,6 +93,7 @@ class Meter:
         with connection.execute_wrapper(count):
             yield
         cost.calls += 1
+        cost.held += self.costs["all"].held - held
         cost.seconds += time.perf_counter() - began
         cost.application += time.process_time() - cpu
         cost.data += self._data() - data
@@ -476,6 +496,8 @@ def show_growth(found: list[Growth]) -> None:
 def show_calls(meter: Meter) -> None:
     rows = []
     for name, cost in meter.costs.items():
+        if not cost.calls:
+            continue
         each = 1000 / cost.calls
         rows.append(
             [
@@ -486,9 +508,19 @@ def show_calls(meter: Meter) -> None:
                 f"{cost.seconds * each:.2f}",
                 f"{cost.application * each:.2f}",
                 f"{cost.data * each:.2f}" if meter.backend else "–",
+                "–" if meter.backend else f"{cost.held * each:.2f}",
             ]
         )
-    head = ["call", "calls", "statements", "rows written", "ms", "CPU ms: process", "database"]
+    head = [
+        "call",
+        "calls",
+        "statements",
+        "rows written",
+        "ms",
+        "CPU ms: process",
+        "database",
+        "ms as the writer",
+    ]
     table(head, rows)
 
 
@@ -534,6 +566,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         call_command("migrate", verbosity=0)
         meter = Meter(backend())
+        meter.watch_commits()
         with time_machine.travel(BEGINNING):
             crowd = Crowd(asked.people, random.Random(1), meter)
         began = time.monotonic()

@@ -149,6 +149,14 @@ EXECUTED = (
         "tests/test_layers.py::test_the_map_shows_what_may_import_what",
     ),
     Executed(
+        "docs/scaling*.md", "ini", "tests/test_scaling.py::test_the_settings_of_the_page_are_taken"
+    ),
+    Executed(
+        "docs/scaling*.md",
+        "sh",
+        reason="six minutes, on a PostgreSQL of its own; tests/test_benchmarks.py runs its parts",
+    ),
+    Executed(
         "docs/benchmarks.md",
         "sh",
         words="make bench",
