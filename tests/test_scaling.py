@@ -21,9 +21,8 @@ PAGES = ("docs/scaling.md", "docs/scaling.zh-CN.md")
 OURS = ("accounts", "audit", "groups", "console")
 NOT_RUN = {"docs/scaling.md": "not run by us", "docs/scaling.zh-CN.md": "我们没有运行过"}
 
-pytestmark = pytest.mark.no_service
 
-
+@pytest.mark.no_service
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_says_of_every_table_how_it_grows_or_that_it_does_not(page: str) -> None:
     text = (ROOT / page).read_text()
@@ -41,12 +40,14 @@ def numbers(text: str) -> list[str]:
     return [" ".join(re.findall(r"\| ([\d.,]+(?:, [\d.]+)?) (?=\|)", row)) for row in rows]
 
 
+@pytest.mark.no_service
 def test_both_pages_have_the_same_figures() -> None:
     english, chinese = ((ROOT / page).read_text() for page in PAGES)
     assert numbers(english) == numbers(chinese)
     assert len(numbers(english)) > 15
 
 
+@pytest.mark.no_service
 @pytest.mark.parametrize("page", PAGES)
 def test_engines_and_services_that_we_did_not_run_are_marked(page: str) -> None:
     lines = (ROOT / page).read_text().splitlines()
@@ -66,6 +67,7 @@ def urls(name: str) -> list[str]:
     return [line.partition("=")[2] for line in found[0].splitlines() if line.startswith(f"{name}=")]
 
 
+@pytest.mark.no_service
 def test_the_settings_of_the_page_are_taken(tmp_path: Path) -> None:
     own = str(write_certificate(tmp_path))
     for url in urls("DATABASE_URL"):
@@ -95,6 +97,7 @@ def verifies(options: dict[str, Any]) -> bool:
     return bool(context.check_hostname) and context.verify_mode == ssl.CERT_REQUIRED
 
 
+@pytest.mark.no_service
 def test_a_ca_alone_lets_pymysql_take_any_certificate(tmp_path: Path) -> None:
     own = str(write_certificate(tmp_path))
     assert not verifies(database(f"mysql://u:p@db/name?ssl_ca={own}")["OPTIONS"])
