@@ -39,7 +39,8 @@ from groups.models import (
     ScoreSource,
     ServerKey,
 )
-from groups.periods import Period, Window
+from groups.periods import DATED, Period, Window
+from groups.retention import RULES
 from tests.cast import FAMILY, TIME, Person, check_of, push_verdict, ticket
 from tests.settings import APP_ID, OTHER_APP_ID
 from tests.site_map import routes
@@ -481,6 +482,27 @@ def test_each_statement_is_of_one_member_or_one_group(site: Site) -> None:
         if watch.faults:
             faults[name] = sorted(set(watch.faults))
     assert faults == {}, json.dumps(faults, indent=1, ensure_ascii=False)
+
+
+def test_housekeeping_reads_no_score_that_stays(site: Site) -> None:
+    now, user = timezone.now(), site.me.user
+    for window in DATED:
+        for days in (405, 500, 800):
+            at = now - timedelta(days=days + 31)
+            period = Period.current(window, at).key
+            facts = {"window": window, "period": period, "achieved_at": at, "value": 1}
+            Score.objects.create(board=Board.objects.active_days(), user=user, **facts)
+    faults: list[str] = []
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if mentions(sql, "groups_score") and "EXPLAIN" not in sql:
+            faults.extend(READ[connection.vendor](sql, params))
+        return execute(sql, params, many, context)
+
+    rule = RULES["scores"]
+    with connection.execute_wrapper(look):
+        assert rule.count(now) == 9 == sum(rule.purge(now))
+    assert faults == []
 
 
 def test_no_answer_changes_when_another_mini_program_is_gone(site: Site) -> None:
