@@ -150,6 +150,14 @@ EXECUTED = (
     ),
     Executed("docs/security*.md", "mermaid", reason="a drawing of who attacks what"),
     Executed(
+        "docs/scaling*.md", "ini", "tests/test_scaling.py::test_the_settings_of_the_page_are_taken"
+    ),
+    Executed(
+        "docs/scaling*.md",
+        "sh",
+        reason="six minutes, on a PostgreSQL of its own; tests/test_benchmarks.py runs its parts",
+    ),
+    Executed(
         "docs/benchmarks.md",
         "sh",
         words="make bench",

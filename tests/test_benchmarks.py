@@ -4,13 +4,14 @@ import os
 import random
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Token, WeChatUser
-from benchmarks import APP_ID
+from benchmarks import APP_ID, growth
 from benchmarks.load import STAYS_FRESH, Walk
 from benchmarks.report import FLOOR, NODE, SITE, Comparison, Measurement, cpu_ratio, rate_ratio
 from benchmarks.seed import (
@@ -114,3 +115,31 @@ def test_ratios_say_how_much_more_the_others_cost_and_mark_a_goal_that_is_not_re
     assert cpu and rate and cpu_ratio(figures, row, FLOOR) is None
     assert cpu.rounds == [0.5, 0.25, 0.75] and str(cpu) == "0.50 (≥ 0.6 ✗)"
     assert rate.value == 0.5
+
+
+@pytest.mark.django_db
+def test_invented_people_leave_rows_as_the_product_makes_them(settings: Any) -> None:
+    settings.CONTENT_SAFETY = False
+    meter = growth.Meter(None)
+    life = growth.live(growth.Crowd(14, random.Random(1), meter), 14, 8, 0.5)
+    assert life.whole["accounts_wechatuser"] == 14 - 1  # one is erased at the end of the week
+    submitted = meter.costs["score"].calls
+    # What the one had who was erased went with them.
+    assert submitted > life.whole["groups_idempotencykey"] > 14
+    assert life.whole["groups_score"] > 2 * life.whole["groups_idempotencykey"]
+    assert life.whole["accounts_token"] >= 14 - 1
+    assert meter.costs["bind"].statements / meter.costs["bind"].calls < 12
+
+
+def test_what_stays_in_a_table_is_what_comes_as_long_as_it_is_kept() -> None:
+    dated = growth.Growth("t", rows=3, a_day=2, kept=7, packed=100, used=200)
+    lasting = growth.Growth("t", rows=3, a_day=2, kept=None, packed=100, used=200)
+    assert (dated.steady, dated.without) == (14, 730)
+    assert (lasting.steady, lasting.without) == (3, 3)
+
+
+def test_every_rule_of_retention_is_of_a_table() -> None:
+    from groups.retention import RULES
+
+    assert set(growth.RULE_OF.values()) == RULES.keys() - {"files"}
+    assert growth.RULE_OF.keys() <= growth.tables().keys()

@@ -117,6 +117,7 @@ OTHERS = {
     "groups/moderation.py: label",
     "groups/moderation.py: revoke",
     "groups/retention.py: OrphanRule.purge",
+    "groups/retention.py: ScoreRule.purge",  # of periods that ended 400 days ago
     "groups/services.py: _Memory.save",
     "groups/services.py: _find_or_found",
     "groups/services.py: report",
