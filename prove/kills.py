@@ -325,10 +325,13 @@ def compare(people: list[Person], stored: dict[str, Any], found: Slaughter) -> N
                 {group: count for (pk, group), count in days.items() if pk == person.id},
             ),
         }
-        # A sum is wrong by what is lost as well, so one that is too large has something twice.
-        found.lost += len(person.keys - keys[person.id]) + len(person.groups - members[person.id])
-        found.lost += person.name != names[person.id]
-        found.doubled += person.total < sums.get(person.id, 0)
+        more, missing = sums.get(person.id, 0) - person.total, person.keys - keys[person.id]
+        gone = len(missing) + len(person.groups - members[person.id])
+        gone += person.name != names[person.id]
+        found.lost += gone or more < 0  # a sum also lacks what a lost key had
+        found.doubled += more > 0 or any(
+            days.get((person.id, each), 0) > 1 for each in person.groups
+        )
         for what, (acknowledged, kept) in wrong.items():
             if acknowledged != kept:
                 found.failures.append(

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "crowd":
                 return crowd(Cluster.existing(options.folder), others)
             case "stop":
-                return stop(Cluster.existing(options.folder))
+                return stop(Cluster.left(options.folder))
             case _:
                 return prove_it(options)
     except (MissingProgram, NoCluster, TimeoutError) as error:

@@ -30,11 +30,14 @@ from .engines import (
 
 HOME = ROOT / "var" / "cluster"
 STATE, PACKAGES = "cluster.json", "patroni"
+LONGEST_FOLDER = 70  # a socket has 108 characters, of which HAProxy needs some
 FIRST_PORT, BLOCK = 20000, 20  # below those that the system gives to clients
 NODES = ("node1", "node2")
 MEMBERS = ("pg1", "pg2", "pg3", "reader")  # the last never leads
 # Limits that no trial reaches, but which are counted, in Redis.
-THROTTLES = "address=600000/minute,user=60000/minute,token=60000/minute,call=60000/minute"
+THROTTLES = ",".join(
+    f"{scope}=600000/minute" for scope in ("address", "login", "user", "token", "call", "costly")
+)
 
 
 class NoCluster(Exception):
@@ -138,9 +141,10 @@ class Cluster:
         """Prepare a folder for a cluster. Raises MissingProgram, NoCluster."""
         check_programs()
         folder = folder.resolve()
-        with suppress(NoCluster):
-            if any(each.pids for each in cls.existing(folder).services):
-                raise NoCluster(f"One runs in {folder} already 集群已在运行")
+        if len(str(folder)) > LONGEST_FOLDER:
+            raise NoCluster(f"{folder} is too long for HAProxy's socket 路径过长")
+        if (folder / STATE).exists() and cls.left(folder).is_running:
+            raise NoCluster(f"One runs in {folder} already 集群已在运行")
         if folder.exists():
             empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +156,14 @@ class Cluster:
 
     @classmethod
     def existing(cls, folder: Path) -> Self:
+        """Return the cluster that runs in a folder. Raises NoCluster."""
+        found = cls.left(folder)
+        if not found.is_running:
+            raise NoCluster(f"None runs in {folder} 集群未运行")
+        return found
+
+    @classmethod
+    def left(cls, folder: Path) -> Self:
         """Return the cluster that was started in a folder. Raises NoCluster."""
         try:
             state = json.loads((folder / STATE).read_text())
@@ -160,6 +172,11 @@ class Cluster:
         found = cls(folder.resolve(), Layout(**state))
         found.equip()
         return found
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything of it runs."""
+        return any(each.pids for each in self.services)
 
     def keep(self) -> None:
         (self.folder / STATE).write_text(json.dumps(asdict(self.layout)))

@@ -8,6 +8,7 @@ from typing import Any
 from prove.plan import say
 
 from .cluster import Cluster
+from .engines import ask
 
 EVERY = 1.0  # seconds
 LAG = """
@@ -47,8 +48,10 @@ class Watch:
     def leading(self) -> str:
         for row in self.cluster.seen_by_patroni():
             if row["role"] == "leader":
-                state = "" if row["state"] == "running" else f" ({row['state']})"
-                return f"leads {row['name']}{state}, timeline {row.get('timeline', '?')}"
+                [leader] = [each for each in self.cluster.members if each.name == row["name"]]
+                answers = ask(leader.rest_port, "GET", "/primary")[0] == 200
+                state = "" if answers else ", which does not answer"
+                return f"leads {leader.name}{state}, timeline {row.get('timeline', '?')}"
         return "❌ none leads"
 
     def following(self) -> list[str]:
