@@ -24,7 +24,7 @@ from deploy.cluster.engines import HERE, RecordedService, born
 from deploy.cluster.failures import FAILURES, CodeNotServed, check_code, copy_of_code
 from deploy.cluster.proof import (
     CONTROL,
-    Attempt,
+    FailureTrial,
     finish,
     longest_gap,
     report_of,
@@ -265,7 +265,7 @@ def test_the_longest_gap_is_between_two_writes_or_the_ends() -> None:
     assert longest_gap([], 4, 10) == 6
 
 
-def judged(counts: dict[str, int], crowd: str, **changed: Any) -> Attempt:
+def judged(counts: dict[str, int], crowd: str, **changed: Any) -> FailureTrial:
     """Judge an attempt in which Alice sent two scores."""
     kept = {"names": {"1": ""}, "sums": [["1", 30]], "days": [], "members": [], "groups": {}}
     kept |= {"keys": [["1", "lap 1"], ["1", "lap 2"]]}
@@ -273,7 +273,7 @@ def judged(counts: dict[str, int], crowd: str, **changed: Any) -> Attempt:
     alice = Person("1", "token", 30, {"lap 1", "lap 2"})
     load = SimpleNamespace(counts=Counter(counts), failures=[], met=[alice])
     readers = SimpleNamespace(counts=Counter({"rankings: 200": 3}))
-    attempt = Attempt("postgres", Slaughter("postgres"))
+    attempt = FailureTrial("postgres", Slaughter("postgres"))
     finish(here, attempt, load, readers, ["7", crowd])
     return attempt
 

@@ -2,7 +2,7 @@
 
 python -m deploy.cluster                  start it here, watch it, Ctrl-C ends it
 python -m deploy.cluster status           one look at it, from elsewhere
-python -m deploy.cluster fail postgres    break something, mend it
+python -m deploy.cluster fail postgres    break something, and repair it
 python -m deploy.cluster crowd            send phones (options as of benchmarks.crowd)
 python -m deploy.cluster stop             end it, also what is left of a crash
 python -m deploy.cluster prove            a cluster of its own: every failure three times
@@ -23,7 +23,7 @@ from prove.servers import ROOT, MissingProgram
 from .cluster import HOME, Cluster, NoCluster, running
 from .failures import FAILURES
 from .proof import CONTROL, TIMES, crowd_command, prove
-from .watch import Watch
+from .watch import ClusterWatch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +90,7 @@ def start(options: argparse.Namespace) -> int:
         failures = ", ".join(FAILURES)
         say(f"\nIn another terminal 在另一个终端: python -m deploy.cluster fail … ({failures})")
         say("Ctrl-C ends it 结束\n")
-        Watch(cluster).run()
+        ClusterWatch(cluster).run()
     say("\nEnded 已结束")
     return 0
 
@@ -111,7 +111,7 @@ def addresses(cluster: Cluster) -> dict[str, str]:
 
 
 def status(cluster: Cluster) -> int:
-    watch = Watch(cluster)
+    watch = ClusterWatch(cluster)
     watch.line()  # requests a second are what came since an earlier look
     time.sleep(1)
     say(watch.line())
@@ -128,9 +128,9 @@ def fail(cluster: Cluster, names: list[str]) -> int:
         raise NoCluster(f"It is not whole 集群不完好: {missing}")
     say(f"{datetime.now():%H:%M:%S}  {failure.words}")
     begun = time.monotonic()
-    cure = failure.make(cluster)
-    cure()
-    say(f"{datetime.now():%H:%M:%S}  mended, waiting until it is whole 已恢复，等待完好")
+    repair = failure.make(cluster)
+    repair()
+    say(f"{datetime.now():%H:%M:%S}  repaired, waiting until it is whole 已恢复，等待完好")
     cluster.wait_until_whole()
     say(f"{datetime.now():%H:%M:%S}  whole after {time.monotonic() - begun:.1f} s 完好")
     return 0

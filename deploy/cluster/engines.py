@@ -263,7 +263,7 @@ class SandboxServer(RecordedService):
 
 
 class HAProxy(RecordedService):
-    """What clients and nodes reach, whoever leads and whichever nodes are there."""
+    """What clients and nodes reach, while one leads after the other."""
 
     name = "HAProxy"
 

@@ -1,4 +1,4 @@
-"""What may fail, and how each failure is made and mended."""
+"""What may fail, and how each failure is made and repaired."""
 
 import itertools
 import shutil
@@ -14,7 +14,7 @@ from prove.servers import ROOT, kill_all, wait_for
 from .cluster import Cluster
 from .engines import PatroniMember, SiteNode, ask
 
-Cure = Callable[[], None]
+Repair = Callable[[], None]
 PATIENCE = 60  # seconds in which another has to lead
 AWAY = 2.0  # seconds for which Redis and a node are left dead
 # What a copy of the code has that is not there here, to see which of them answers.
@@ -28,11 +28,11 @@ class CodeNotServed(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """What fails: `make` makes it, and returns what mends it."""
+    """What fails: `make` makes it, and returns the function that repairs it."""
 
     name: str
     words: str
-    make: Callable[[Cluster], Cure]
+    make: Callable[[Cluster], Repair]
 
 
 def another_leads(cluster: Cluster, old: PatroniMember) -> None:
@@ -41,13 +41,13 @@ def another_leads(cluster: Cluster, old: PatroniMember) -> None:
     )
 
 
-def kill_postgres(cluster: Cluster) -> Cure:
+def kill_postgres(cluster: Cluster) -> Repair:
     old = cluster.leader()
     kill_all(old.postmaster)
     return lambda: another_leads(cluster, old)  # its Patroni starts it again, as a standby
 
 
-def kill_machine(cluster: Cluster) -> Cure:
+def kill_machine(cluster: Cluster) -> Repair:
     old = cluster.leader()
     old.kill()
 
@@ -58,7 +58,7 @@ def kill_machine(cluster: Cluster) -> Cure:
     return start_again
 
 
-def freeze(cluster: Cluster) -> Cure:
+def freeze(cluster: Cluster) -> Repair:
     old = cluster.leader()
     old.send(signal.SIGSTOP)
 
@@ -70,7 +70,7 @@ def freeze(cluster: Cluster) -> Cure:
     return thaw
 
 
-def switch_over(cluster: Cluster) -> Cure:
+def switch_over(cluster: Cluster) -> Repair:
     old = cluster.leader()
     [new] = [row["name"] for row in cluster.seen_by_patroni() if row["role"] == "sync_standby"]
     body = {"leader": old.name, "candidate": new}
@@ -83,7 +83,7 @@ def switch_over(cluster: Cluster) -> Cure:
 _turns = itertools.count()
 
 
-def kill_node(cluster: Cluster) -> Cure:
+def kill_node(cluster: Cluster) -> Repair:
     """Kill one of the two nodes: another each time."""
     node = cluster.nodes[next(_turns) % len(cluster.nodes)]
     node.kill()
@@ -95,7 +95,7 @@ def kill_node(cluster: Cluster) -> Cure:
     return start_again
 
 
-def kill_redis(cluster: Cluster) -> Cure:
+def kill_redis(cluster: Cluster) -> Repair:
     cluster.redis.kill()
 
     def start_again() -> None:
@@ -105,7 +105,7 @@ def kill_redis(cluster: Cluster) -> Cure:
     return start_again
 
 
-def deploy(cluster: Cluster) -> Cure:
+def deploy(cluster: Cluster) -> Repair:
     """Give all nodes new code, one after the other, while the others answer."""
     code, number = copy_of_code(cluster)
     for node in cluster.nodes:
@@ -148,7 +148,7 @@ FAILURES = {
         Failure("postgres", "the PostgreSQL that leads is killed", kill_postgres),
         Failure("node", "its machine fails: Patroni and PostgreSQL are killed", kill_machine),
         Failure("freeze", "its machine freezes, and comes back after another leads", freeze),
-        Failure("switchover", "another PostgreSQL is told to lead", switch_over),
+        Failure("switchover", "another PostgreSQL is made to lead", switch_over),
         Failure("application", "a node of the site is killed", kill_node),
         Failure("redis", "Redis is killed", kill_redis),
         Failure("deploy", "both nodes get new code, one after the other", deploy),

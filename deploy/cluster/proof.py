@@ -52,8 +52,8 @@ ALLOWED = re.compile(r"503 unavailable|broken|refused|timeout|(sandbox )?cut off
 
 
 @dataclass
-class Attempt:
-    """A failure under load: how long it took the writes and the reads away, and what came of it."""
+class FailureTrial:
+    """A failure under load, once: for how long there were no writes or reads, and what was lost."""
 
     name: str
     found: Slaughter
@@ -149,9 +149,9 @@ def crowd_command(cluster: Cluster, report: Path, *options: str) -> list[str]:
     return [*command, "--seconds", str(LONG), "--report", str(report), *options]
 
 
-def try_failure(cluster: Cluster, failure: Failure, number: int) -> Attempt:
-    """Make a failure under load, mend it, and compare."""
-    attempt = Attempt(failure.name, Slaughter(failure.name))
+def try_failure(cluster: Cluster, failure: Failure, number: int) -> FailureTrial:
+    """Make a failure under load, repair it, and compare."""
+    attempt = FailureTrial(failure.name, Slaughter(failure.name))
     cluster.wait_until_whole()
     people = cluster.people(PEOPLE + 1)
     reader = people.pop()["token"]
@@ -167,8 +167,8 @@ def try_failure(cluster: Cluster, failure: Failure, number: int) -> Attempt:
         time.sleep(2)  # in which the crowd arrives
         begun = time.monotonic()
         try:
-            cure = failure.make(cluster)
-            cure()
+            repair = failure.make(cluster)
+            repair()
             attempt.whole_after = time.monotonic() - begun
             cluster.wait_until_whole()
             attempt.whole_after = time.monotonic() - begun
@@ -186,7 +186,7 @@ def try_failure(cluster: Cluster, failure: Failure, number: int) -> Attempt:
 
 
 def finish(
-    cluster: Cluster, attempt: Attempt, load: Load, readers: RankingReader, met: list[str]
+    cluster: Cluster, attempt: FailureTrial, load: Load, readers: RankingReader, met: list[str]
 ) -> None:
     """Compare what was acknowledged with what the primary has, and judge what clients heard."""
     found = attempt.found
@@ -207,9 +207,9 @@ def stored(cluster: Cluster) -> dict[str, Any]:
     return dict(json.loads(cluster.python("-m", "prove.people")))
 
 
-def try_control(cluster: Cluster) -> Attempt:
+def try_control(cluster: Cluster) -> FailureTrial:
     """Acknowledge without a standby, stall the link, and fail: something has to be lost."""
-    attempt = Attempt(CONTROL, Slaughter(CONTROL, control=True))
+    attempt = FailureTrial(CONTROL, Slaughter(CONTROL, control=True))
     set_synchronous(cluster, False)
     persons = iter([Person(str(row["id"]), row["token"]) for row in cluster.people(PEOPLE)])
     with Load([cluster.site_port], persons, CLIENT_PATIENCE, PAUSE, REST) as load:
@@ -218,8 +218,8 @@ def try_control(cluster: Cluster) -> Attempt:
         old.stop_senders()
         time.sleep(STALL)
         begun = time.monotonic()
-        cure = FAILURES["postgres"].make(cluster)
-        cure()
+        repair = FAILURES["postgres"].make(cluster)
+        repair()
         before = load.acknowledged
         wait_for(lambda: load.acknowledged >= before + 2, "writes go on", CLIENT_PATIENCE)
         time.sleep(AFTER)
@@ -255,7 +255,7 @@ def set_synchronous(cluster: Cluster, is_synchronous: bool) -> None:
     )
 
 
-def text_of(attempt: Attempt) -> str:
+def text_of(attempt: FailureTrial) -> str:
     """Return a line about an attempt."""
     found = attempt.found
     line = f"{attempt.name}: away {attempt.away:.1f} s"
@@ -266,7 +266,7 @@ def text_of(attempt: Attempt) -> str:
     return f"{line}; crowd: {attempt.crowd}" if attempt.crowd else line
 
 
-def report_of(attempts: list[Attempt], setting: str) -> str:
+def report_of(attempts: list[FailureTrial], setting: str) -> str:
     """Return the report of a proof, in Markdown."""
     rows = [
         "# The cluster, broken",
@@ -292,9 +292,9 @@ def report_of(attempts: list[Attempt], setting: str) -> str:
     return "\n".join(rows).rstrip() + "\n"
 
 
-def prove(cluster: Cluster, names: list[str], times: int, report: Path) -> list[Attempt]:
+def prove(cluster: Cluster, names: list[str], times: int, report: Path) -> list[FailureTrial]:
     """Start a cluster, try each of the failures so often, end it, and write the report."""
-    attempts: list[Attempt] = []
+    attempts: list[FailureTrial] = []
     begun = datetime.now().astimezone()
     way = "several hosts in DATABASE_URL" if cluster.layout.is_direct else "HAProxy"
     setting = (
@@ -317,12 +317,12 @@ def prove(cluster: Cluster, names: list[str], times: int, report: Path) -> list[
     return attempts
 
 
-def try_one(cluster: Cluster, name: str, number: int) -> Attempt:
+def try_one(cluster: Cluster, name: str, number: int) -> FailureTrial:
     try:
         if name == CONTROL:
             return try_control(cluster)
         return try_failure(cluster, FAILURES[name], number)
-    except Exception as error:  # what it was given up for is told as well
-        attempt = Attempt(name, Slaughter(name, control=name == CONTROL))
+    except Exception as error:  # the others are tried all the same
+        attempt = FailureTrial(name, Slaughter(name, control=name == CONTROL))
         attempt.problems.append(f"given up: {type(error).__name__}: {error}")
         return attempt

@@ -21,7 +21,7 @@ ANSWERS = tuple(f"hrsp_{kind}" for kind in ("1xx", "2xx", "3xx", "4xx", "5xx"))
 ERRORS = ("hrsp_5xx", "econ", "eresp")
 
 
-class Watch:
+class ClusterWatch:
     """Looks at a cluster; requests and errors are those since its last look."""
 
     def __init__(self, cluster: Cluster) -> None:
