@@ -262,6 +262,7 @@ def small_tree(folder: Path) -> Path:
 def test_the_longest_gap_is_between_two_writes_or_the_ends() -> None:
     assert longest_gap([1, 2, 5, 5.5, 9], 0, 6) == 3
     assert longest_gap([1, 2], 0, 10) == 8
+    assert longest_gap([1, 2, 6], 4, 7) == 4
     assert longest_gap([], 4, 10) == 6
 
 

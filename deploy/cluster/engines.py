@@ -57,9 +57,8 @@ def install_patroni(folder: Path) -> None:
         return
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"]
     uv += ["--python", PYTHON, "--target", str(folder), "--link-mode", "copy", "--require-hashes"]
-    done = subprocess.run(
-        [*uv, "-r", str(HERE / "requirements.txt")], capture_output=True, text=True, check=False
-    )
+    uv += ["--build-constraints", str(HERE / "build.txt"), "-r", str(HERE / "requirements.txt")]
+    done = subprocess.run(uv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise MissingProgram(f"Patroni cannot be installed: {done.stderr[-1000:]}")
 

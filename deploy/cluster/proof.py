@@ -77,8 +77,9 @@ class FailureTrial:
 
 
 def longest_gap(moments: list[float], begun: float, ended: float) -> float:
-    """Return the longest time without any of these moments, between two others."""
-    seen = [begun, *(each for each in sorted(moments) if begun < each < ended), ended]
+    """Return the longest time between two of these moments, from the last before `begun` on."""
+    before = max((each for each in moments if each <= begun), default=begun)
+    seen = [before, *(each for each in sorted(moments) if begun < each < ended), ended]
     return max(after - before for before, after in itertools.pairwise(seen))
 
 
