@@ -43,8 +43,9 @@ CONTROL = "control"
 CLIENT_PATIENCE = 90  # seconds for which a client repeats a call
 PAUSE, REST = 0.1, 0.05  # seconds before a client asks again, and before it asks something else
 PEOPLE = 150  # of each attempt
-PHONES, LONG = 300, 100  # of the crowd, and the seconds in which they would come
-CALM, AFTER = 20, 3.0  # writes before a failure, seconds of load once all is whole again
+PHONES, LONG = 600, 100  # of the crowd, and the seconds in which they would come
+CALM = 20  # writes that are acknowledged before anything fails
+BEFORE, AFTER = 6.0, 6.0  # seconds of load until a failure, and once all is whole again
 STALL = 2.0  # seconds for which the control's link stands still
 GROUP = "tG-cluster-readers".ljust(28, "0")
 # What a crowd's phones may see of a failure. All else is a mistake of ours.
@@ -165,7 +166,7 @@ def try_failure(cluster: Cluster, failure: Failure, number: int) -> FailureTrial
         crowd_of(cluster, report, os.getpid() + number) as met,
     ):
         wait_for(lambda: load.acknowledged >= CALM, "writes are acknowledged")
-        time.sleep(2)  # in which the crowd arrives
+        time.sleep(BEFORE)  # in which the crowd arrives
         begun = time.monotonic()
         try:
             repair = failure.make(cluster)
@@ -175,9 +176,9 @@ def try_failure(cluster: Cluster, failure: Failure, number: int) -> FailureTrial
             attempt.whole_after = time.monotonic() - begun
         except Exception as error:
             attempt.problems.append(f"{type(error).__name__}: {error}")
-        before, wait = load.acknowledged, time.monotonic()
+        before = load.acknowledged
         wait_for(lambda: load.acknowledged >= before + 2, "writes go on", CLIENT_PATIENCE)
-        time.sleep(max(0, AFTER - (time.monotonic() - wait)))
+        time.sleep(AFTER)
         ended = time.monotonic()
     attempt.away = longest_gap(load.moments, begun, ended)
     attempt.reads_away = longest_gap(readers.moments, begun, ended)
