@@ -15,7 +15,7 @@ PEER := benchmarks/node_modules
 EXAMPLE_APPS := examples/taro/node_modules examples/uni-app/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo signin test lint e2e fuzz mutants bench prove guide docs pictures lock messages release clean
+.PHONY: help demo signin test lint e2e fuzz mutants bench prove guide cluster docs pictures lock messages release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -65,6 +65,9 @@ prove: $(VENV)/.dev ## long trials: fuzz, forgery, kills, faults (TRIALS chooses
 
 guide: $(VENV)/.dev ## docs/deploy.md word by word in an empty Debian, as root (DATABASES="sqlite postgresql mariadb"; needs debootstrap, systemd-container)
 	@$(BIN)/python -m deploy.trial $(DATABASES)
+
+cluster: $(VENV)/.dev ## several PostgreSQLs and nodes on this machine, to break (ARGS="--lag 5", "fail postgres", "prove"; needs postgresql, etcd-server, haproxy, redis-server)
+	@$(BIN)/python -m deploy.cluster $(ARGS)
 
 docs: $(VENV)/.dev ## write docs/errors.md from the code
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py errors_doc

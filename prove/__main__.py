@@ -21,6 +21,7 @@ TRIALS = {
     "faults": "WeChat, Redis, disk and clock fail: documented answers, and well again soon",
     "alerts": "each alert of deploy/monitoring/ is fired by its fault, and none with nothing wrong",
     "container": "the commands of Dockerfile and compose.yml, without an engine",
+    "cluster": "PostgreSQL with Patroni fails under load: no acknowledged write lost or doubled",
     "mutants": "deliberate faults in the code: each is found by the tests",
 }
 HOME = Path(__file__).resolve().parent.parent / "var" / "prove"

@@ -60,13 +60,23 @@ class Person:
 class Load:
     """Clients in threads, until they are to stop; they finish what they have begun."""
 
-    def __init__(self, ports: list[int], people: Iterator[Person], patience: float) -> None:
+    def __init__(
+        self,
+        ports: list[int],
+        people: Iterator[Person],
+        patience: float,
+        pause: float = 0.02,
+        rest: float = 0,
+    ) -> None:
+        """`pause` is waited before a call is made again, `rest` before the next."""
         self.ports, self.patience = ports, patience
+        self.pause, self.rest = pause, rest
         self.people = people
         self.met: list[Person] = []
         self.lock, self.stop = Lock(), Event()
         self.counts: Counter[str] = Counter()
         self.acknowledged = 0
+        self.moments: list[float] = []  # of time.monotonic, when a write was acknowledged
         self.failures: list[str] = []
         self.groups = [f"tG{n:026}" for n in range(GROUPS)]
         self.threads = [Thread(target=self.work, args=[n], daemon=True) for n in range(CLIENTS)]
@@ -98,6 +108,7 @@ class Load:
                 action(
                     person, count, itertools.cycle(chance.sample(visitors, len(visitors))), chance
                 )
+                self.stop.wait(self.rest)
             for visitor in visitors:
                 visitor.line.close()
 
@@ -148,6 +159,7 @@ class Load:
                 self.counts["no answer" if not status else f"{what}: {status}"] += 1
                 if status in FINE:
                     self.acknowledged += 1
+                    self.moments.append(time.monotonic())
                     return True
                 if status not in {0, 503} and len(self.failures) < 20:
                     self.failures.append(f"{method} {path} was answered {status}: {answer}")
@@ -155,7 +167,7 @@ class Load:
                 with self.lock:
                     self.failures.append(f"{method} {path} was not answered for {self.patience} s")
                 return False
-            time.sleep(0.02)
+            time.sleep(self.pause)
         return False
 
 
@@ -170,6 +182,8 @@ class Slaughter:
     failures: list[str] = field(default_factory=list)
     longest: float = 0
     checked: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    doubled: int = 0
 
 
 def run(plan: Plan) -> TrialResult:
@@ -311,12 +325,20 @@ def compare(people: list[Person], stored: dict[str, Any], found: Slaughter) -> N
                 {group: count for (pk, group), count in days.items() if pk == person.id},
             ),
         }
+        more, missing = sums.get(person.id, 0) - person.total, person.keys - keys[person.id]
+        gone = len(missing) + len(person.groups - members[person.id])
+        gone += person.name != names[person.id]
+        found.lost += gone or more < 0  # a sum also lacks what a lost key had
+        found.doubled += more > 0 or any(
+            days.get((person.id, each), 0) > 1 for each in person.groups
+        )
         for what, (acknowledged, kept) in wrong.items():
             if acknowledged != kept:
                 found.failures.append(
                     f"{what} of member {person.id}: acknowledged {acknowledged}, stored {kept}"
                 )
     twice = {group: count for group, count in stored["groups"].items() if count != 1}
+    found.doubled += len(twice)
     if twice:
         found.failures.append(f"groups that exist more than once: {twice}")
 

@@ -15,7 +15,7 @@ BOARD = "laps"
 
 
 def make(count: int) -> list[dict[str, Any]]:
-    """Make a board of sums, and as many members; return the number and token of each."""
+    """Make as many more members, and a board of sums; return the number and token of each."""
     from django.utils import timezone
 
     from accounts.models import Token, WeChatUser
@@ -25,10 +25,11 @@ def make(count: int) -> list[dict[str, Any]]:
     now = timezone.now()
     fields = {"title_zh": "圈", "title_en": "Laps", "scope": Board.Scope.APP}
     fields |= {"policy": Board.Policy.SUM, "writer": Board.Writer.CLIENT}
-    Board.objects.create(app_id=APP_ID, key=BOARD, **fields)
+    Board.objects.get_or_create(app_id=APP_ID, key=BOARD, defaults=fields)
     sealed = encrypt(SESSION_KEY)
+    mark = secrets.token_hex(4)
     people = [
-        WeChatUser(app_id=APP_ID, openid=f"person-{n}", session_key=sealed, session_key_at=now)
+        WeChatUser(app_id=APP_ID, openid=f"{mark}-{n}", session_key=sealed, session_key_at=now)
         for n in range(count)
     ]
     met = WeChatUser.objects.meet_all(people)

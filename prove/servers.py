@@ -60,25 +60,28 @@ def listens(port: int) -> bool:
     return False
 
 
-def kill_all(pid: int) -> None:
-    """Kill a process and all that it started, at one moment as far as that is possible."""
-    family = [pid, *descendants(pid)]
-    for one in family:  # stopped first, so that none of them notices the end of another
-        with suppress(ProcessLookupError):
-            os.kill(one, signal.SIGSTOP)
-    for one in [*family, *descendants(pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+def kill_all(*pids: int) -> None:
+    """Kill processes and all that they started, at one moment as far as that is possible."""
+    # Stopped first, so that none of them notices the end of another.
+    send_to_all(signal.SIGSTOP, *pids)
+    send_to_all(signal.SIGKILL, *pids)
 
 
-def descendants(pid: int) -> list[int]:
+def send_to_all(sign: signal.Signals, *pids: int) -> None:
+    """Send a signal to processes and all that they started."""
+    for one in [*pids, *descendants(*pids)]:
+        with suppress(ProcessLookupError):
+            os.kill(one, sign)
+
+
+def descendants(*pids: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             parents.setdefault(parent, []).append(int(folder.name))
     found: list[int] = []
-    todo = [pid]
+    todo = list(pids)
     while todo:
         children = parents.get(todo.pop(), [])
         found += children
@@ -139,16 +142,7 @@ class Service:
     def start(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while True:
-            with (self.folder / "log").open("ab") as log:
-                self.process = subprocess.Popen(  # noqa: S603
-                    self.command(),
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    **self.as_its_user(),
-                )
+            self.process = self.spawn()
             while self.process.poll() is None and not self.is_ready():
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{self.name} does not start: {self.log()}")
@@ -159,6 +153,23 @@ class Service:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} does not start: {self.log()}")
             time.sleep(0.2)
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603
+                self.command(),
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self.as_its_user(),
+            )
+
+    @property
+    def home(self) -> Path:
+        """The folder in which the program runs."""
+        return self.folder
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-2000:]

@@ -53,6 +53,7 @@ MIGRATING = "tests/test_migrating.py"
 OPERATING = "tests/test_operating.py"
 MONITORING = "tests/test_monitoring.py"
 KEYS = "tests/test_keys.py"
+CLUSTER = "tests/test_cluster.py"
 INSTALLS = "e2e/test_documented.py::test_the_kit_installs_as_said"
 NODE = "e2e/test_documented.py::test_the_code_runs_on_a_phone"
 WECHAT = "e2e/test_documented.py::test_wechats_own_compiler_takes_the_block"
@@ -131,6 +132,9 @@ EXECUTED = (
     ),
     Executed("docs/keys*.md", "sh", f"{KEYS}::test_the_page_says_the_same_in_both_languages"),
     Executed("docs/keys*.md", "", reason="what a command prints, as an example"),
+    Executed("docs/cluster*.md", "", reason="a picture"),
+    Executed("docs/cluster.md", "sh", f"{CLUSTER}::test_each_command_of_the_page_is_one"),
+    Executed("docs/cluster.zh-CN.md", "sh", f"{CLUSTER}::test_both_pages_say_the_same_to_run"),
     Executed(
         "docs/container*.md",
         "sh",

@@ -166,25 +166,27 @@ def stored(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "lost", "doubled"),
     [
-        {"names": {"1": "name 3"}},
-        {"sums": [["1", 20]]},
-        {"sums": [["1", 40]]},
-        {"sums": []},
-        {"days": [["1", "tG", 2]]},
-        {"members": []},
-        {"keys": [["1", "lap 1"]]},
-        {"groups": {"tG": 2}},
-        {},
+        ({"names": {"1": "name 3"}}, 1, 0),
+        ({"sums": [["1", 20]]}, 1, 0),
+        ({"sums": [["1", 40]]}, 0, 1),
+        ({"sums": []}, 1, 0),
+        ({"days": [["1", "tG", 2]]}, 0, 1),
+        ({"members": []}, 1, 0),
+        ({"keys": [["1", "lap 1"]]}, 1, 0),
+        ({"keys": [], "sums": [], "members": []}, 3, 0),
+        ({"groups": {"tG": 2}}, 0, 1),
+        ({}, 0, 0),
     ],
     ids=str,
 )
-def test_what_was_lost_or_doubled_is_found(wrong: dict[str, Any]) -> None:
+def test_what_was_lost_or_doubled_is_found(wrong: dict[str, Any], lost: int, doubled: int) -> None:
     alice = Person("1", "token", 30, {"lap 1", "lap 2"}, {"tG"}, "name 4")
     found = Slaughter("SQLite")
     compare([alice], stored(**wrong), found)
     assert bool(found.failures) == bool(wrong)
+    assert (found.lost, found.doubled) == (lost, doubled)
     assert found.checked == {"scores": 2, "binds": 1, "names": 1}
 
 
