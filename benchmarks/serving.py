@@ -60,6 +60,7 @@ def set_environment(database: str, folder: Path) -> None:
         "FIELD_KEYS": urlsafe_b64encode(b"benchmarks-only-benchmarks-only!").decode(),
         "ALLOWED_HOSTS": "127.0.0.1,testserver",
         "DATABASE_URL": database,
+        "DATABASE_REPLICA_URL": "",
         "REDIS_URL": "",
         "WECHAT_APPS": f"{APP_ID}:secret",
         "WECHAT_API_URL": "http://127.0.0.1:9",

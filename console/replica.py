@@ -59,17 +59,17 @@ def _shows_own_changes(request: HttpRequest) -> bool:
 
 
 def age_text() -> str:
-    """Return how old what this page shows is: "As of 12:03:05, 8 seconds ago."; mostly ""."""
+    """Return how old what this page shows is: "As of 12:03:05, 8 seconds ago"; mostly ""."""
     found = age_shown()
     if found is None or not found.is_shown:
         return ""
     if found.as_of is None or found.age is None:
-        return _("Read from a replica of the database; how old that is, is not known.")
+        return _("Read from a replica of the database; how old that is, is not known")
     seconds = int(found.age.total_seconds())
     ago = ngettext("%(count)d second", "%(count)d seconds", seconds) % {"count": seconds}
     if seconds >= 60:
         ago = timesince(found.as_of, found.as_of + found.age, depth=1)
-    return format_html(_("As of {moment}, {ago} ago."), moment=clock(found.as_of), ago=ago)
+    return format_html(_("As of {moment}, {ago} ago"), moment=clock(found.as_of), ago=ago)
 
 
 class OwnChangesMiddleware:

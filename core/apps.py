@@ -7,8 +7,7 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, examinations  # noqa: F401
-        from .database import keep_sqlite_open
-        from .replica import bound_waits
+        from .database import bound_waits, keep_sqlite_open
 
         connection_created.connect(keep_sqlite_open)
         connection_created.connect(bound_waits)

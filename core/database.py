@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -61,6 +62,7 @@ def _bound_postgresql(database: dict[str, Any], seconds: int) -> None:
         options.setdefault("tcp_user_timeout", 1000 * (seconds + 2))
         for name, value in {"idle": seconds, "interval": 1, "count": 2}.items():
             options.setdefault(f"keepalives_{name}", value)
+        database["PATIENCE"] = seconds + 2
     if settings.DATABASE_POOL:
         own = {"ENGINE": "core.postgresql", "CONN_MAX_AGE": 0}
         database |= {**own, "CONN_HEALTH_CHECKS": False}  # the backend looks for itself
@@ -93,7 +95,18 @@ def _bound_silence(database: dict[str, Any], seconds: int) -> None:
     if database["ENGINE"].endswith("mysql"):
         database["OPTIONS"] |= {"read_timeout": seconds, "write_timeout": seconds}
     else:
-        database["PATIENCE"] = seconds  # for core.replica.bound_waits
+        database["PATIENCE"] = seconds
+
+
+def bound_waits(connection: Any, **kwargs: Any) -> None:
+    """Give up what PostgreSQL does not answer: a receiver of `connection_created`.
+
+    The bound of DATABASE_TIMEOUT is the server's own, and a server that hangs whole ends nothing.
+    """
+    seconds = connection.settings_dict.get("PATIENCE")
+    if seconds and connection.vendor == "postgresql":
+        line = connection.connection
+        line.wait = partial(type(line).wait, line, timeout=seconds)
 
 
 _BOUNDS = {"postgresql": _bound_postgresql, "mysql": _bound_mysql}

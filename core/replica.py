@@ -12,7 +12,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -237,14 +236,3 @@ def _row(alias: str, statement: str) -> Any:
     with connections[alias].cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()
-
-
-def bound_waits(connection: Any, **kwargs: Any) -> None:
-    """Give up what PostgreSQL's replica does not answer: a receiver of `connection_created`.
-
-    The bound of DATABASE_TIMEOUT is the server's own, and a server that hangs whole ends nothing.
-    """
-    seconds = connection.settings_dict.get("PATIENCE")
-    if seconds and connection.vendor == "postgresql":
-        line = connection.connection
-        line.wait = partial(type(line).wait, line, timeout=seconds)

@@ -79,6 +79,7 @@ def set_environment(sandbox_url: str, home: Path = HOME) -> None:
         "ALLOWED_HOSTS": "*",
         "NUM_PROXIES": "0",
         "DATABASE_URL": f"sqlite:///{home / 'demo.sqlite3'}",
+        "DATABASE_REPLICA_URL": "",
         "REDIS_URL": "",
         "MEDIA_ROOT": str(home / "media"),
         "MEDIA_URL": "/media/",

@@ -24,6 +24,7 @@ def environment_of(folder: Path, database_url: str, wechat_url: str) -> dict[str
         "CSRF_TRUSTED_ORIGINS": "",
         "NUM_PROXIES": "0",
         "DATABASE_URL": database_url,
+        "DATABASE_REPLICA_URL": "",
         "REDIS_URL": "",
         "MEDIA_ROOT": str(folder / "media"),
         "MEDIA_URL": "/media/",

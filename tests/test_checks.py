@@ -39,6 +39,7 @@ GOOD = {
 UNSET = {
     "CSRF_TRUSTED_ORIGINS": "",
     "REDIS_URL": "",
+    "DATABASE_REPLICA_URL": "",
     "ALLOW_SANDBOX": "False",
     "WECHAT_API_URL": "https://api.weixin.qq.com",
     "CONTENT_SAFETY": "True",
