@@ -7,11 +7,14 @@ of its next attempt decides.
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
+from django.conf import settings
 from django.db import (
     DEFAULT_DB_ALIAS,
     InterfaceError,
@@ -41,10 +44,13 @@ class StatementWatch:
     ) -> Any:
         if many or not _READS.match(str(sql)):
             self.has_begun = True
+        began = time.monotonic()
         try:
             return execute(sql, params, many, context)
         except (OperationalError, InterfaceError) as error:
-            self.has_failed = self.has_failed or passes(error, context["connection"].vendor)
+            # What took as long as a request may would do so again.
+            if time.monotonic() - began < (settings.DATABASE_TIMEOUT or inf):
+                self.has_failed = self.has_failed or passes(error, context["connection"].vendor)
             raise
         except InternalError as error:
             if is_read_only(error):
@@ -60,7 +66,7 @@ class StatementWatch:
 def passes(error: Exception, vendor: str) -> bool:
     """Tell whether a statement failed that would succeed on another connection, or a moment later.
 
-    Not what took too long: it would do so again. Not what found no connection at all, either.
+    Not what found no connection at all: that is no statement's failure.
     """
     cause = error.__cause__
     if vendor == "postgresql":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from django.core.checks import run_checks
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from core import database
-from tests.servers import Caller, Site, at_once, scratch_database, serving
+from tests.servers import Caller, Relay, Site, at_once, scratch_database, serving
 from tests.settings import APP_ID, DATABASE_URL
 from wechat.sandbox import Fault, Sandbox
 
@@ -133,6 +134,29 @@ def test_a_locked_table_holds_a_request_no_longer_than_the_timeout(
     assert timed(alice, "GET", ranking)[0] == 200
     lines = site.said()
     assert "OperationalError" in lines and "Traceback" not in lines
+
+
+@on_servers
+def test_a_server_that_hangs_whole_is_given_up_two_seconds_later(
+    site: Site, alice: Caller, tmp_path: Path
+) -> None:
+    """It ends nothing by itself, neither a statement nor a connection."""
+    port = {"postgres": 5432, "mysql": 3306}[SCHEME]
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay(site.environment["DATABASE_URL"], port))
+        environment = site.environment | {"DATABASE_URL": relay.url}
+        log = tmp_path / "server.log"
+        url = stack.enter_context(serving(environment, log))
+        behind = Caller(Site(environment, [url], [], site.sandbox), alice.phone, alice.token)
+        assert timed(behind, "GET", "me")[0] == 200
+        relay.freeze()
+        stack.callback(relay.restore)
+        status, took = timed(behind, "GET", "me")
+        assert status == 503
+        assert TIMEOUT + 1 < took < TIMEOUT + 2 + SLACK
+        assert "answering anew" not in log.read_text()  # which would take as long again
+        relay.restore()
+        assert timed(behind, "GET", "me")[0] == 200
 
 
 @on_servers
