@@ -15,6 +15,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client as Browser
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -265,7 +266,7 @@ def test_signing_out_and_being_refused_are_logged_with_who_and_where(
 
 
 def test_what_has_no_session_is_refused_without_a_name(log_output: StringIO) -> None:
-    middleware = AuthenticationMiddleware(lambda request: None)
+    middleware = AuthenticationMiddleware(lambda request: HttpResponse())
     middleware.process_exception(RequestFactory().get("/g/x/"), PermissionDenied())
     assert log_output.getvalue() == ""
 
