@@ -87,7 +87,7 @@ def test_a_session_ends_after_an_hour_without_use(
 def test_a_session_in_use_ends_twelve_hours_after_the_sign_in(
     otto: User, clock: Any, settings: Any, log_output: StringIO
 ) -> None:
-    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would begin to count anew
+    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would count from the start
     browser = signed_in()
     for _ in range(23):
         clock.shift(30 * MINUTE)
