@@ -78,8 +78,9 @@ class ConsoleSite(admin.AdminSite):
 
         @wraps(opened)
         def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            at_the_end = request.path == reverse("admin:logout")
-            if self.has_permission(request) or at_the_end or not session_has_ended(request):
+            if self.has_permission(request) or not session_has_ended(request):
+                return opened(request, *args, **kwargs)
+            if request.path == reverse("admin:logout"):
                 return opened(request, *args, **kwargs)
             if request.method != "POST":
                 messages.info(request, _("Your session has ended. Sign in to go on."))

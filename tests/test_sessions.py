@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client as Browser
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -23,6 +26,7 @@ from console.guesses import digest_of_name
 from console.models import OperatorSession
 from console.sign_in import sign_in_path
 from groups.models import Group
+from groupsite.pages import AuthenticationMiddleware
 from tests.cast import Person
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +87,7 @@ def test_a_session_ends_after_an_hour_without_use(
 def test_a_session_in_use_ends_twelve_hours_after_the_sign_in(
     otto: User, clock: Any, settings: Any, log_output: StringIO
 ) -> None:
-    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would begin to count anew
+    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would count from the start
     browser = signed_in()
     for _ in range(23):
         clock.shift(30 * MINUTE)
@@ -259,6 +263,12 @@ def test_signing_out_and_being_refused_are_logged_with_who_and_where(
         assert line.items() >= (expected | {"level": level}).items()
         assert line["requestId"]
     assert "vera" not in log_output.getvalue()
+
+
+def test_what_has_no_session_is_refused_without_a_name(log_output: StringIO) -> None:
+    middleware = AuthenticationMiddleware(lambda request: HttpResponse())
+    middleware.process_exception(RequestFactory().get("/g/x/"), PermissionDenied())
+    assert log_output.getvalue() == ""
 
 
 # Cookies
