@@ -106,7 +106,8 @@ def seed(
     active_days = Board.objects.active_days()
     write(Score, make_days(active_days, entered, now), sum(crowds) * len(Window), progress)
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE" if connection.get_autocommit() else "ANALYZE")
+        can_vacuum = connection.vendor == "postgresql" and connection.get_autocommit()
+        cursor.execute("VACUUM ANALYZE" if can_vacuum else "ANALYZE")
     return people
 
 
@@ -189,10 +190,13 @@ def current_periods(now: datetime) -> list[dict[str, str]]:
 
 
 def write(model: Any, rows: Iterable[Any], total: int, progress: Progress) -> None:
-    """Write rows, by COPY where the database has it: a million in seconds.
+    """Write rows, by COPY where the database has it: a million in seconds. Not on SQLite.
 
     A `total` of 0 is not known before.
     """
+    if connection.vendor == "sqlite":
+        model.objects.bulk_create(rows, batch_size=PROGRESS_EVERY)
+        return
     fields = [f for f in model._meta.concrete_fields if not f.primary_key]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     table = connection.ops.quote_name(model._meta.db_table)

@@ -172,6 +172,11 @@ EXECUTED = (
         "sh",
         "tests/test_documented.py::test_a_crowd_takes_the_options_of_the_page",
     ),
+    Executed(
+        "docs/simulation.md",
+        "sh",
+        "tests/test_simulation.py::test_the_commands_of_the_page_are_understood",
+    ),
     # The mini-program
     *(
         Executed(page, language, test, words)
