@@ -291,7 +291,7 @@ class MariaDB(Service):
 
         address = {"host": "127.0.0.1", "port": self.port, "user": "root"}
         with (
-            suppress(pymysql.err.OperationalError),
+            suppress(pymysql.OperationalError),
             pymysql.connect(**address, connect_timeout=3) as connection,
             connection.cursor() as cursor,
         ):

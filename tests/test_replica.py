@@ -23,7 +23,7 @@ import requests
 from django.core.checks import run_checks
 
 from core.routing import LISTED
-from prove.servers import MissingProgram, PostgreSQL, PostgreSQLStandby, scratch
+from prove.servers import MariaDB, MissingProgram, PostgreSQL, PostgreSQLStandby, scratch
 from tests.servers import (
     PATIENCE,
     Relay,
@@ -565,3 +565,69 @@ def test_a_download_goes_on_where_its_standby_is_lost(
             standby.start()
     ids = [row[0] for row in csv.reader(io.StringIO(whole))][1:]
     assert len(ids) == len(set(ids)) == there > PEOPLE
+
+
+# MariaDB
+
+on_mariadb = pytest.mark.skipif(urlsplit(DATABASE_URL).scheme != "mysql", reason="needs MariaDB")
+
+
+class LoggedMariaDB(MariaDB):
+    """A primary, which writes what others replay."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--server-id=1", "--log-bin=log", "--binlog-format=ROW"]
+
+
+class DelayedMariaDB(MariaDB):
+    """A replica of it."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--server-id=2"]
+
+    def follow(self, primary: MariaDB) -> None:
+        there = f"MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port}, MASTER_USER='root'"
+        self.execute(f"CHANGE MASTER TO {there}, MASTER_DELAY={DELAY}", "START SLAVE")
+
+    def execute(self, *statements: str) -> None:
+        import pymysql
+
+        address = {"host": "127.0.0.1", "port": self.port, "user": "root"}
+        with pymysql.connect(**address) as line, line.cursor() as cursor:
+            for each in statements:
+                cursor.execute(each)
+
+
+@on_mariadb
+def test_mariadb_says_how_far_it_is_behind_to_an_account_that_may_ask() -> None:
+    with scratch() as (folder, stack):
+        try:
+            primary = stack.enter_context(LoggedMariaDB(folder / "primary"))
+            replica = stack.enter_context(DelayedMariaDB(folder / "replica"))
+        except MissingProgram as missing:
+            pytest.skip(str(missing))
+        replica.follow(primary)
+        site = stack.enter_context(opened(primary.url, DATABASE_TIMEOUT=str(TIMEOUT)))
+        superusers(site, "olga")
+        session = session_of(site, "olga")
+        replica.execute(
+            "CREATE USER reader@localhost", "GRANT SELECT ON groupsite.* TO reader@localhost"
+        )
+        modest = replica.url.replace("root@", "reader@")
+        with served(site, folder, replica.url) as first, served(site, folder, modest) as second:
+            wait_for(lambda: 'class="as-of"' not in look(first, session, "/groups/").text)
+            began = time.monotonic()
+            site.execute(
+                "from groups.models import *; Group.objects.create(app_id='x', open_gid='y')"
+            )
+            time.sleep(DELAY - 1)
+            assert AGE.search(found := look(first, session, "/groups/").text), found
+            assert time.monotonic() - began < DELAY + SLACK
+            assert UNKNOWN in look(second, session, "/groups/").text
+            assert (alarms(first), alarms(second)) == (0, 0)
+            replica.execute("STOP SLAVE")
+            assert UNKNOWN in look(first, session, "/groups/").text
+            replica.kill()
+            for each in (first, second):
+                assert look(each, session, "/groups/").status_code == 200
+                assert alarms(each) == 1
