@@ -102,7 +102,7 @@ class Meter:
         return int(self.backend.read_text().split()[0]) / 1e9 if self.backend else 0.0
 
 
-class Crowd:
+class Population:
     """People, the groups they are in, and what they do on a day."""
 
     def __init__(self, people: int, chance: random.Random, meter: Meter) -> None:
@@ -243,7 +243,7 @@ class Life:
         return (self.whole[table] - self.half[table]) / (self.days - self.days // 2)
 
 
-def live(crowd: Crowd, people: int, days: int, active: float) -> Life:
+def live(crowd: Population, people: int, days: int, active: float) -> Life:
     """Let all of them live so many days, with housekeeping each night."""
     from django.db import connection
 
@@ -338,7 +338,7 @@ RULE_OF = {
 
 
 @dataclass(frozen=True)
-class Growth:
+class TableGrowth:
     """What a member leaves in one table."""
 
     table: str
@@ -368,7 +368,7 @@ class Growth:
 SMALL = ("groups_board", "accounts_tombstonekey", "groups_serverkey", "groups_verificationfile")
 
 
-def score_growth(people: int, packed: float, used: float) -> Iterator[Growth]:
+def score_growth(people: int, packed: float, used: float) -> Iterator[TableGrowth]:
     """Yield the growth of each window's scores: rows a period, and how long periods are kept."""
     from groups.models import Score
     from groups.periods import Window
@@ -382,14 +382,14 @@ def score_growth(people: int, packed: float, used: float) -> Iterator[Growth]:
         periods = whole.values("period").distinct().count()
         name = f"groups_score, {window.value}"
         if window not in length:
-            yield Growth(name, rows.count() / people, 0, None, packed, used)
+            yield TableGrowth(name, rows.count() / people, 0, None, packed, used)
         elif periods:
             each = whole.count() / people / periods
             kept = SCORES_KEPT.days + length[window] / 2
-            yield Growth(name, each * periods, each / length[window], kept, packed, used)
+            yield TableGrowth(name, each * periods, each / length[window], kept, packed, used)
 
 
-def growths(people: int, life: Life) -> list[Growth]:
+def growths(people: int, life: Life) -> list[TableGrowth]:
     """Return what each table has, in bytes packed and used."""
     from django.db import connection
 
@@ -413,7 +413,7 @@ def growths(people: int, life: Life) -> list[Growth]:
     with connection.cursor() as cursor:
         cursor.execute("VACUUM FULL")
     packed = sizes_of_tables()
-    found: list[Growth] = []
+    found: list[TableGrowth] = []
     for table, (rows, size) in used.items():
         copy = copied(table) if rows < ENOUGH else 0.0
         each = (copy, copy) if copy else (packed[table][1] / max(rows, 1), size / max(rows, 1))
@@ -422,7 +422,7 @@ def growths(people: int, life: Life) -> list[Growth]:
             continue
         limit, a_day = kept.get(table), life.a_day(table) / people
         lasting = None if limit is None else limit / timedelta(days=1)
-        found.append(Growth(table, rows / people, a_day, lasting, *each, measured=bool(rows)))
+        found.append(TableGrowth(table, rows / people, a_day, lasting, *each, measured=bool(rows)))
     return found
 
 
@@ -471,7 +471,7 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         say(f"| {' | '.join(cells)} |")
 
 
-def show_growth(found: list[Growth]) -> None:
+def show_growth(found: list[TableGrowth]) -> None:
     """Print each table, the largest first, and what all take together."""
     rows = []
     for each in sorted(found, key=lambda one: -one.steady * one.used):
@@ -568,7 +568,7 @@ def main(arguments: list[str] | None = None) -> int:
         meter = Meter(backend())
         meter.watch_commits()
         with time_machine.travel(BEGINNING):
-            crowd = Crowd(asked.people, random.Random(1), meter)
+            crowd = Population(asked.people, random.Random(1), meter)
         began = time.monotonic()
         life = live(crowd, asked.people, asked.days, asked.active)
         say(

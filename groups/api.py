@@ -78,7 +78,8 @@ class GroupView(MemberView):
 
     def membership(self, open_gid: str) -> Membership:
         mine = Membership.objects.of(self.user, self.now).select_related("group", "user")
-        return get_object_or_404(mine, group__open_gid=open_gid)
+        place = {"group__app_id": self.user.app_id, "group__open_gid": open_gid}
+        return get_object_or_404(mine, **place)
 
     def board(self, key: str | None) -> Board:
         try:

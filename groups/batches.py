@@ -43,17 +43,18 @@ def submit_batch(app_id: str, rows: Sequence[ScoreRow]) -> list[Answer]:
     pks = dict(people.values_list("openid", "pk"))
     answers: list[Answer] = []
     for start in range(0, len(rows), PIECE):
-        answers += _submit_piece(rows[start : start + PIECE], boards, pks)
+        answers += _submit_piece(app_id, rows[start : start + PIECE], boards, pks)
     return answers
 
 
 def _submit_piece(
-    rows: Sequence[ScoreRow], boards: Mapping[str, Board], pks: Mapping[str, int]
+    app_id: str, rows: Sequence[ScoreRow], boards: Mapping[str, Board], pks: Mapping[str, int]
 ) -> list[Answer]:
     with transaction.atomic():
         locked = WeChatUser.objects.lock_all(pks[row.openid] for row in rows if row.openid in pks)
         people = {user.openid: user for user in locked.values()}
-        groups = _groups_of(locked, {row.open_gid for row in rows} - {None}, timezone.now())
+        open_gids = {row.open_gid for row in rows} - {None}
+        groups = _groups_of(app_id, locked, open_gids, timezone.now())
         read: list[tuple[int, Submission] | APIException] = []
         for row in rows:
             try:
@@ -65,12 +66,15 @@ def _submit_piece(
 
 
 def _groups_of(
-    users: Collection[int], open_gids: Collection[str | None], now: datetime
+    app_id: str, users: Collection[int], open_gids: Collection[str | None], now: datetime
 ) -> dict[tuple[int, str], Group]:
     """Return the groups that these people are in, by person and openGId."""
     if not open_gids:
         return {}
-    rows = Membership.objects.open(now).filter(user__in=users, group__open_gid__in=open_gids)
+    # With the appid, which is that of the people anyway, an index finds the groups.
+    rows = Membership.objects.open(now).filter(
+        user__in=users, group__app_id=app_id, group__open_gid__in=open_gids
+    )
     return {(row.user_id, row.group.open_gid): row.group for row in rows.select_related("group")}
 
 

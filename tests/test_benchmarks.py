@@ -121,7 +121,7 @@ def test_ratios_say_how_much_more_the_others_cost_and_mark_a_goal_that_is_not_re
 def test_invented_people_leave_rows_as_the_product_makes_them(settings: Any) -> None:
     settings.CONTENT_SAFETY = False
     meter = growth.Meter(None)
-    life = growth.live(growth.Crowd(14, random.Random(1), meter), 14, 8, 0.5)
+    life = growth.live(growth.Population(14, random.Random(1), meter), 14, 8, 0.5)
     assert life.whole["accounts_wechatuser"] == 14 - 1  # one is erased at the end of the week
     submitted = meter.costs["score"].calls
     # What the one had who was erased went with them.
@@ -132,8 +132,8 @@ def test_invented_people_leave_rows_as_the_product_makes_them(settings: Any) -> 
 
 
 def test_what_stays_in_a_table_is_what_comes_as_long_as_it_is_kept() -> None:
-    dated = growth.Growth("t", rows=3, a_day=2, kept=7, packed=100, used=200)
-    lasting = growth.Growth("t", rows=3, a_day=2, kept=None, packed=100, used=200)
+    dated = growth.TableGrowth("t", rows=3, a_day=2, kept=7, packed=100, used=200)
+    lasting = growth.TableGrowth("t", rows=3, a_day=2, kept=None, packed=100, used=200)
     assert (dated.steady, dated.without) == (14, 730)
     assert (lasting.steady, lasting.without) == (3, 3)
 
