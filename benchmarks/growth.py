@@ -54,7 +54,7 @@ class Cost:
 
 
 @dataclass
-class Meter:
+class CallMeter:
     """What each kind of call costs: statements, rows written, time and CPU."""
 
     backend: Path | None  # of the one connection to PostgreSQL
@@ -105,7 +105,7 @@ class Meter:
 class Population:
     """People, the groups they are in, and what they do on a day."""
 
-    def __init__(self, people: int, chance: random.Random, meter: Meter) -> None:
+    def __init__(self, people: int, chance: random.Random, meter: CallMeter) -> None:
         from groups.models import Board, Group
 
         from .seed import make_groups, sizes
@@ -493,7 +493,7 @@ def show_growth(found: list[TableGrowth]) -> None:
     say(f"what one year adds without it: {without:,.1f} kB.")
 
 
-def show_calls(meter: Meter) -> None:
+def show_calls(meter: CallMeter) -> None:
     rows = []
     for name, cost in meter.costs.items():
         if not cost.calls:
@@ -565,7 +565,7 @@ def main(arguments: list[str] | None = None) -> int:
         from django.db import connection
 
         call_command("migrate", verbosity=0)
-        meter = Meter(backend())
+        meter = CallMeter(backend())
         meter.watch_commits()
         with time_machine.travel(BEGINNING):
             crowd = Population(asked.people, random.Random(1), meter)

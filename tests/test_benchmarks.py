@@ -120,7 +120,7 @@ def test_ratios_say_how_much_more_the_others_cost_and_mark_a_goal_that_is_not_re
 @pytest.mark.django_db
 def test_invented_people_leave_rows_as_the_product_makes_them(settings: Any) -> None:
     settings.CONTENT_SAFETY = False
-    meter = growth.Meter(None)
+    meter = growth.CallMeter(None)
     life = growth.live(growth.Population(14, random.Random(1), meter), 14, 8, 0.5)
     assert life.whole["accounts_wechatuser"] == 14 - 1  # one is erased at the end of the week
     submitted = meter.costs["score"].calls
