@@ -29,7 +29,7 @@ from . import dashboard
 from .access import operator_of
 from .mini_programs import chosen_app, mini_programs
 from .navigation import Navigation
-from .sessions import session_has_ended, typed_texts
+from .sessions import end_other_sessions, session_has_ended, typed_texts
 from .sign_in import note_sign_in
 
 METHODS = ["GET", "HEAD", "POST"]
@@ -77,8 +77,9 @@ class ConsoleSite(admin.AdminSite):
 
         @wraps(opened)
         def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            at_the_end = request.path == reverse("admin:logout")
-            if self.has_permission(request) or at_the_end or not session_has_ended(request):
+            if self.has_permission(request) or not session_has_ended(request):
+                return opened(request, *args, **kwargs)
+            if request.path == reverse("admin:logout"):
                 return opened(request, *args, **kwargs)
             if request.method != "POST":
                 messages.info(request, _("Your session has ended. Sign in to go on."))
@@ -123,6 +124,7 @@ class ConsoleSite(admin.AdminSite):
             response: Any = view(request)
             if response.status_code == 302:
                 Actor(operator).record("change_password", operator)
+                end_other_sessions(operator, request.session.session_key)
                 messages.success(request, _("Your password has been changed."))
                 return response
         if response.context_data["form"].has_error("old_password", "password_incorrect"):

@@ -47,7 +47,7 @@ class SessionMiddleware(PageMiddleware, sessions.SessionMiddleware):
 class AuthenticationMiddleware(PageMiddleware, auth.AuthenticationMiddleware):
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         """Log which operator asked for what they may not; the access line says for what."""
-        if isinstance(exception, PermissionDenied):
+        if isinstance(exception, PermissionDenied) and hasattr(request, "user"):
             facts = who_and_where(request, request.user.get_username())
             logger.warning("An operator was refused.", extra=facts)
 

@@ -112,6 +112,7 @@ def pages(member_page: str) -> list[str]:
         Score: Score.objects.first(),
         Group: group,
         ServerKey: ServerKey.objects.first(),
+        User: User.objects.get(username="operator_x"),
     }
     acts = [
         reverse("console-act", args=[action.key, rows[action.model].pk])

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client as Browser
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -23,6 +26,7 @@ from console.guesses import digest_of_name
 from console.models import OperatorSession
 from console.sign_in import sign_in_path
 from groups.models import Group
+from groupsite.pages import AuthenticationMiddleware
 from tests.cast import Person
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +87,7 @@ def test_a_session_ends_after_an_hour_without_use(
 def test_a_session_in_use_ends_twelve_hours_after_the_sign_in(
     otto: User, clock: Any, settings: Any, log_output: StringIO
 ) -> None:
-    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would begin to count anew
+    settings.SESSION_SAVE_EVERY_REQUEST = True  # each time Django would count from the start
     browser = signed_in()
     for _ in range(23):
         clock.shift(30 * MINUTE)
@@ -227,6 +231,19 @@ def test_an_operator_who_is_let_in_again_signs_in_anew(otto: User, left_out: str
     assert User.objects.get(username="vera").is_active and not is_in(vera)
 
 
+def test_a_new_password_ends_the_other_sessions_whoever_sets_it(otto: User) -> None:
+    here, there = signed_in(), signed_in()
+    new = "another password that only otto knows"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert here.post("/admin/password_change/", form).status_code == 302
+    assert otto.sessions.count() == 1 and is_in(here) and not is_in(there)
+    vera = with_rights("vera")
+    operator = User.objects.get(username="vera")
+    form = {"password1": new, "password2": new, "set-password": ""}
+    assert here.post(f"/admin/auth/user/{operator.pk}/password/", form).status_code == 302
+    assert operator.sessions.count() == 0 and not is_in(vera) and is_in(here)
+
+
 # What the log says
 
 
@@ -246,6 +263,12 @@ def test_signing_out_and_being_refused_are_logged_with_who_and_where(
         assert line.items() >= (expected | {"level": level}).items()
         assert line["requestId"]
     assert "vera" not in log_output.getvalue()
+
+
+def test_what_has_no_session_is_refused_without_a_name(log_output: StringIO) -> None:
+    middleware = AuthenticationMiddleware(lambda request: HttpResponse())
+    middleware.process_exception(RequestFactory().get("/g/x/"), PermissionDenied())
+    assert log_output.getvalue() == ""
 
 
 # Cookies

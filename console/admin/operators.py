@@ -420,10 +420,13 @@ class OperatorAdmin(PermissionModelAdmin, UserAdmin[User]):
             if request.method == "POST":
                 self.lock(request, None)
             response = super().user_change_password(request, id, form_url)
+            if request.method == "POST" and response.status_code == 302:
+                row = User.objects.get(pk=unquote(id))
+                end_other_sessions(row, request.session.session_key)
         if (context := getattr(response, "context_data", None)) is not None:
-            row: User = context["original"]
-            page = reverse("admin:auth_user_change", args=[row.pk])
-            context |= {"crumbs": [(row.get_username(), page)], "back": page}
+            original: User = context["original"]
+            page = reverse("admin:auth_user_change", args=[original.pk])
+            context |= {"crumbs": [(original.get_username(), page)], "back": page}
         return response
 
     def link_view(self, request: HttpRequest, id: str) -> HttpResponse:
