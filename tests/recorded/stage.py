@@ -36,8 +36,8 @@ USUAL = {
 USUAL_OF_PAGES = USUAL | {
     "Content-Security-Policy": (
         "base-uri 'none'; connect-src 'self'; default-src 'none'; font-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; script-src 'self'; "
-        "style-src 'self'"
+        "form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; object-src 'none'; "
+        "script-src 'self'; style-src 'self'"
     ),
     "Content-Type": "text/html; charset=utf-8",
     "Referrer-Policy": "no-referrer",
