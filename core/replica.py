@@ -168,8 +168,8 @@ def _unknown() -> ReplicaAge:
 
 
 def _on_postgresql() -> ReplicaAge:
-    """Compare the places in the log: it is as old as the last of the primary's that it is past, or as
-    the last commit that it has replayed, whichever is later.
+    """Compare the places in the log: it is at the last of the primary's that it is past, or at the
+    last commit that it has replayed, whichever is later.
 
     The primary is asked first: a replica that has reached its place is not old, however long ago
     the last write was, and one that receives nothing does not reach it. After a quiet night both
