@@ -167,12 +167,13 @@ def _unknown() -> ReplicaAge:
 
 
 def _on_postgresql() -> ReplicaAge:
-    """Compare the places in the log. The primary's is asked first: a replica that has reached it is
-    not old, however long ago the last write was, and one that receives nothing does not reach it.
+    """Compare the places in the log: it is at the last of the primary's that it is past, or at the
+    last commit that it has replayed, whichever is later.
 
-    Otherwise it is as old as the last commit that it has replayed, or as the last place that it is
-    past. After a quiet night both are hours ago though it is only milliseconds behind, so it may
-    catch up for a moment before it is called old.
+    The primary is asked first: a replica that has reached its place is not old, however long ago
+    the last write was, and one that receives nothing does not reach it. After a quiet night both
+    moments are hours ago though it is only milliseconds behind, so it may catch up before it is
+    called old.
     """
     place, now = _row(
         DEFAULT_DB_ALIAS, "SELECT (pg_current_wal_lsn() - '0/0')::bigint, clock_timestamp()"
@@ -187,8 +188,6 @@ def _on_postgresql() -> ReplicaAge:
         )
         if not is_replica:
             raise NotReplica("The server of DATABASE_REPLICA_URL is no replica.")
-        if replayed is not None and replayed >= place:
-            return ReplicaAge(now, timedelta())
         passed = [each.at for each in tuple(_moments) if replayed and each.place <= replayed]
         known = [*passed, *([committed] if committed else [])]
         found = ReplicaAge(max(known), now - max(known)) if known else ReplicaAge()
