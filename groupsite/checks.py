@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import DatabaseError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection
 
 from console.exports import MOST_DOWNLOADS
 from core.limits import DEFAULTS, SharedCounts, limits_in
@@ -220,12 +220,18 @@ def encrypted_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMess
 
 def _plain_connections() -> Iterator[tuple[str, str]]:
     """Yield each setting that leads elsewhere in plain text, and how it should read."""
-    engine, host = settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["HOST"]
-    options = settings.DATABASES["default"].get("OPTIONS", {})
-    verified = options.get("sslmode") in {"verify-ca", "verify-full"} or options.get("ssl_ca")
-    if not verified and not settings.WECHAT_CLOUD and any(map(_is_elsewhere, host.split(","))):
-        way = "ssl_ca=/path/ca.pem" if "mysql" in engine else "sslmode=verify-full"
-        yield "DATABASE_URL", f"DATABASE_URL=…?{way}"
+    for alias, database in settings.DATABASES.items():
+        options, hosts = database.get("OPTIONS", {}), str(database.get("HOST", "")).split(",")
+        # PyMySQL takes any certificate with ssl_ca alone.
+        verified = options.get("sslmode") in {"verify-ca", "verify-full"} or (
+            options.get("ssl_ca")
+            and (options.get("ssl_verify_identity") or options.get("ssl_verify_cert"))
+        )
+        if not verified and not settings.WECHAT_CLOUD and any(map(_is_elsewhere, hosts)):
+            name = "DATABASE_URL" if alias == DEFAULT_DB_ALIAS else "DATABASE_REPLICA_URL"
+            is_mysql = "mysql" in database["ENGINE"]
+            mysql = "ssl_ca=/path/ca.pem&ssl_verify_identity=true"
+            yield name, f"{name}=…?{mysql if is_mysql else 'sslmode=verify-full'}"
     for name, scheme in {
         "REDIS_URL": "redis",
         "S3_ENDPOINT_URL": "http",

@@ -304,6 +304,8 @@ ELSEWHERE = {
         "database": ("core.postgresql", "db.example.com", {"sslmode": "require"})
     },
     "DATABASE_URL=…?ssl_ca=": {"database": ("core.mysql", "10.0.0.5", {})},
+    # PyMySQL takes any certificate with this alone.
+    "&ssl_verify_identity=true": {"database": ("core.mysql", "10.0.0.5", {"ssl_ca": "/ca.pem"})},
     "DATABASE_URL=": {"database": ("core.postgresql", "127.0.0.1,10.0.0.6", {})},
     "REDIS_URL=rediss://": {"REDIS_URL": "redis://:p@10.0.0.7:6379/0"},
     "S3_ENDPOINT_URL=https://": {"S3_ENDPOINT_URL": "http://cos.example.com"},
@@ -327,6 +329,13 @@ def test_what_leaves_the_machine_in_plain_text_is_warned_of(settings, monkeypatc
     assert (found.id, found.level) == ("groupsite.W005", WARNING) and hint in found.hint
 
 
+def test_a_replica_elsewhere_is_warned_of_as_well(settings, monkeypatch):
+    replica = {"ENGINE": "core.postgresql", "HOST": "replica.example.com"}
+    monkeypatch.setitem(settings.DATABASES, "replica", replica)
+    [found] = encrypted_connections(None)
+    assert "DATABASE_REPLICA_URL=…?sslmode=verify-full" in found.hint
+
+
 def test_what_stays_on_the_machine_or_is_encrypted_is_good(settings, monkeypatch):
     for database in (
         ("core.sqlite", "", {}),
@@ -334,7 +343,7 @@ def test_what_stays_on_the_machine_or_is_encrypted_is_good(settings, monkeypatch
         ("core.postgresql", "/run/postgresql", {}),
         ("core.postgresql", "db", {}),
         ("core.postgresql", "db.example.com", {"sslmode": "verify-full"}),
-        ("core.mysql", "db.example.com", {"ssl_ca": "/etc/ca.pem"}),
+        ("core.mysql", "db.example.com", {"ssl_ca": "/ca.pem", "ssl_verify_identity": True}),
     ):
         pretend(monkeypatch, settings, *database)
         assert encrypted_connections(None) == [], database
