@@ -274,14 +274,14 @@ def test_a_new_kind_deletes_what_is_a_day_old_even_if_no_one_purges(visitor: Per
 
 
 def test_operators_see_kinds_by_count_with_the_latest_moment_and_what_to_do(
-    visitor: Person, olga: Browser
+    visitor: Person,
 ) -> None:
     send(visitor, code="privacy_undeclared", where="chooseAvatar", errMsg="<b>112</b>")
     for _time in range(3):
         send(visitor)
     with later(hours=2):
         send(visitor, errMsg="")
-        text = page(olga)
+        text = page(browser_of("superuser"))
     cells = re.findall(r"<td.*?>(.*?)</td>", text.split('class="failures"')[1], re.DOTALL)
     texts = [" ".join(cell.split()) for cell in cells]
     rows = [texts[:6], texts[6:]]

@@ -109,7 +109,7 @@ def served(site: Site, folder: Path, replica: str, **settings: str) -> Iterator[
 
 def look(site: Site, session: str, path: str, **more: Any) -> requests.Response:
     """Read a page of the console, in English."""
-    headers = {"Cookie": f"sessionid={session}", "Accept-Language": "en"}
+    headers = {"Cookie": f"__Host-sessionid={session}", "Accept-Language": "en"}
     address = site.urls[0].replace("/api/v1/", path)
     found = requests.get(address, headers=headers, allow_redirects=False, timeout=PATIENCE, **more)
     found.encoding = "utf-8"
@@ -157,7 +157,7 @@ from django.test import Client
 
 browser = Client()
 browser.force_login(User.objects.get(username={name!r}))
-print(browser.cookies["sessionid"].value)
+print(browser.cookies["__Host-sessionid"].value)
 """
 
 
@@ -279,7 +279,7 @@ def test_a_download_is_in_its_readers_audit_at_once(site: Site, mona: str) -> No
 
 @pytest.mark.no_service
 def test_the_line_is_in_the_readers_language(site: Site, olga: str) -> None:
-    headers = {"Cookie": f"sessionid={olga}", "Accept-Language": "zh-hans"}
+    headers = {"Cookie": f"__Host-sessionid={olga}", "Accept-Language": "zh-hans"}
     found = requests.get(site.urls[0].replace("/api/v1/", "/groups/"), headers=headers, timeout=9)
     assert '<p class="as-of">数据来自数据库只读副本，延迟未知</p>' in found.content.decode()
 
