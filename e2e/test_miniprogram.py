@@ -432,7 +432,7 @@ def test_consent_is_withdrawn_and_what_it_was_for_is_deleted(
     alice.tap("撤回同意")
     alice.see("你的昵称和群内名称会立即删除")
     alice.page.locator(".popup footer span").last.click()
-    alice.wait_for_responses("/me/consent/nickname", 204)
+    alice.wait_for_responses("/me/consent/nickname", 200)
     alice.see("没有记录", "点击更换头像")
     assert call_kit(alice, "me")["nickname"] == ""
     assert list(Consent.objects.values_list("purpose", flat=True)) == ["avatar"]
