@@ -103,6 +103,7 @@ def _migrations() -> Finding:
 def examine_replica() -> Iterator[Finding]:
     """Reach the replica, if there is one, and say whether it is one, and how old it is."""
     if not has_replica():
+        yield ok(_("No replica is configured."))
         return
     try:
         found = measure()
