@@ -55,10 +55,15 @@ def install_patroni(folder: Path) -> None:
     """Install Patroni for the Python of the system, in a folder that `postgres` can read."""
     if (folder / "patroni" / "__main__.py").exists():
         return
-    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"]
-    uv += ["--python", PYTHON, "--target", str(folder), "--link-mode", "copy", "--require-hashes"]
-    uv += ["--build-constraints", str(HERE / "build.txt"), "-r", str(HERE / "requirements.txt")]
-    done = subprocess.run(uv, capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet"]
+    pip += ["--target", str(folder), "--require-hashes", "-r", str(HERE / "requirements.txt")]
+    done = subprocess.run(
+        pip,
+        env=os.environ | {"PIP_CONSTRAINT": str(HERE / "build.txt")},  # what builds some of them
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise MissingProgram(f"Patroni cannot be installed: {done.stderr[-1000:]}")
 
