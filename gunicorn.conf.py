@@ -17,6 +17,7 @@ from typing import Any
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 16  # so that those who wait for WeChat delay no one
 preload_app = True  # the workers share what was loaded before they began
+control_socket_disable = True  # nothing of ours uses that door, and all masters of a user share it
 
 # Where the workers write what they count, for /metrics (core/metrics.py): empty at each start, also
 # at that of a second master beside the first (USR2), but kept where the same one reads this again.

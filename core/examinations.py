@@ -9,7 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.checks import ERROR, WARNING, run_checks
-from django.db import Error, NotSupportedError, connection
+from django.db import DEFAULT_DB_ALIAS, Error, NotSupportedError, connection
+from django.db.utils import load_backend
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
@@ -56,7 +57,13 @@ def examine_settings() -> Iterator[Finding]:
 
 @examination("database", "core.W001")
 def examine_database() -> Iterator[Finding]:
-    """Reach the database, and say which it is, and what migrations it lacks."""
+    """Reach the database, and say which it is, and what migrations it lacks; of several hosts also
+    which of them takes writes, and which is away."""
+    if hosts := several_hosts():
+        writers = [name for name, says in hosts.items() if says == WRITES]
+        yield from _of_hosts(hosts, writers)
+        if not writers:
+            return
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -76,6 +83,72 @@ def examine_database() -> Iterator[Finding]:
         )
     )
     yield _migrations()
+
+
+WRITES, FOLLOWS = "writes", "follows"
+
+
+def several_hosts() -> dict[str, str]:
+    """Ask each host of DATABASE_URL what it is: WRITES, FOLLOWS, or why it does not answer.
+
+    Nothing where there is one host, which is asked like any database.
+    """
+    database = settings.DATABASES[DEFAULT_DB_ALIAS]
+    hosts = str(database.get("HOST", "")).split(",")
+    if len(hosts) == 1:
+        return {}
+    options = {
+        name: value
+        for name, value in database["OPTIONS"].items()
+        if name not in {"pool", "target_session_attrs"}
+    }
+    found = {}
+    for host, port in zip(hosts, str(database["PORT"]).split(","), strict=True):
+        alone = database | {"HOST": host, "PORT": port, "OPTIONS": options}
+        one = load_backend(database["ENGINE"]).DatabaseWrapper(alone, DEFAULT_DB_ALIAS)
+        try:
+            with one.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+                )
+                found[f"{host}:{port}"] = FOLLOWS if cursor.fetchone()[0] else WRITES
+        except Error as problem:
+            found[f"{host}:{port}"] = _first_line(problem)
+        finally:
+            one.close()
+    return found
+
+
+def _of_hosts(hosts: dict[str, str], writers: list[str]) -> Iterator[Finding]:
+    away = [f"{name} ({says})" for name, says in hosts.items() if says not in {WRITES, FOLLOWS}]
+    if len(writers) > 1:
+        yield error(
+            format_lazy(
+                _("Several hosts take writes, so the site is split: {hosts}."),
+                hosts=", ".join(writers),
+            ),
+            _(
+                "Stop the one that led before at once, and make it a standby of the other. Have "
+                "Patroni, or a managed database, see to that: docs/operating.md."
+            ),
+        )
+    elif not writers:
+        said = "; ".join(f"{name}: {says}" for name, says in hosts.items())
+        yield error(
+            format_lazy(_("None of the hosts of DATABASE_URL takes writes: {said}."), said=said),
+            _("Start the one that led, or promote a standby: docs/operating.md."),
+        )
+    else:
+        yield ok(
+            format_lazy(
+                _("{host} takes writes, of {count} hosts."), host=writers[0], count=len(hosts)
+            )
+        )
+    if away and writers:
+        yield warning(
+            format_lazy(_("A host of DATABASE_URL is away: {hosts}."), hosts="; ".join(away)),
+            _("Start it again as a standby: until then nothing takes over if the other fails."),
+        )
 
 
 def _first_line(problem: Exception) -> str:
@@ -106,6 +179,15 @@ def examine_replica() -> Iterator[Finding]:
         yield ok(_("No replica is configured."))
         return
     try:
+        with connection.cursor() as cursor:  # with which the replica is compared
+            cursor.execute("SELECT 1")
+    except Error:
+        yield warning(
+            _("The database does not answer, so that its replica is compared with nothing."),
+            _("See `database`."),
+        )
+        return
+    try:
         found = measure()
     except NotReplica:
         yield error(
@@ -126,6 +208,11 @@ def _of_age(found: ReplicaAge) -> Finding:
         return warning(
             _("The replica answers; how far it is behind cannot be known."),
             _(
+                "It has replayed nothing since its start: see pg_stat_wal_receiver there, and its "
+                "log."
+            )
+            if connection.vendor == "postgresql"
+            else _(
                 "MariaDB: GRANT REPLICA MONITOR, MySQL: GRANT REPLICATION CLIENT, to its account; "
                 "and see whether it replicates."
             ),

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -206,7 +207,7 @@ def throttles(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 def encrypted_connections(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Check that what goes to another machine is encrypted, and that its certificate is checked.
 
-    A host without a dot is one of containers beside this one, on a network of their own.
+    The names of compose.yml are those of containers beside this one, on a network of their own.
     """
     return [
         Warning(
@@ -242,8 +243,16 @@ def _plain_connections() -> Iterator[tuple[str, str]]:
             yield name, f"{name}={scheme}s://…"
 
 
+BESIDE = {"", "localhost", "postgres", "redis"}
+
+
 def _is_elsewhere(host: str) -> bool:
-    return "." in host and not host.startswith(("127.", "/"))
+    if host in BESIDE or host.startswith("/"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:  # a name
+        return True
 
 
 @register

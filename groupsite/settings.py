@@ -172,8 +172,9 @@ def prepare_database(found: dict[str, Any], *, is_replica: bool = False) -> None
             jit += " -c default_transaction_read_only=on"
         options["options"] = jit
         options.setdefault("connect_timeout", 3)
-        if "," in found["HOST"] and not is_replica:  # not the first that answers
-            options.setdefault("target_session_attrs", "read-write")
+        if "," in found["HOST"]:  # not the first that answers
+            wanted = "prefer-standby" if is_replica else "read-write"
+            options.setdefault("target_session_attrs", wanted)
         if DATABASE_PREPARE:  # those that ask for it, and no others however often they are made
             options |= {"prepare_threshold": sys.maxsize}
     elif engine == "mysql":

@@ -307,6 +307,9 @@ ELSEWHERE = {
     # PyMySQL takes any certificate with this alone.
     "&ssl_verify_identity=true": {"database": ("core.mysql", "10.0.0.5", {"ssl_ca": "/ca.pem"})},
     "DATABASE_URL=": {"database": ("core.postgresql", "127.0.0.1,10.0.0.6", {})},
+    "DATABASE_URL=…?sslmode=": {"database": ("core.postgresql", "pg1,pg2", {})},
+    "DATABASE_URL=…?sslmode=verify": {"database": ("core.postgresql", "fd00::5", {})},
+    "REDIS_URL=rediss": {"REDIS_URL": "redis://[fd00::7]:6379"},
     "REDIS_URL=rediss://": {"REDIS_URL": "redis://:p@10.0.0.7:6379/0"},
     "S3_ENDPOINT_URL=https://": {"S3_ENDPOINT_URL": "http://cos.example.com"},
     "SENTRY_DSN=https://": {"SENTRY_DSN": "http://key@sentry.example.com/1"},
@@ -341,7 +344,8 @@ def test_what_stays_on_the_machine_or_is_encrypted_is_good(settings, monkeypatch
         ("core.sqlite", "", {}),
         ("core.postgresql", "127.0.0.1", {}),
         ("core.postgresql", "/run/postgresql", {}),
-        ("core.postgresql", "db", {}),
+        ("core.postgresql", "postgres", {}),
+        ("core.postgresql", "::1,localhost", {}),
         ("core.postgresql", "db.example.com", {"sslmode": "verify-full"}),
         ("core.mysql", "db.example.com", {"ssl_ca": "/ca.pem", "ssl_verify_identity": True}),
     ):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -84,6 +85,22 @@ def test_hosts_that_no_driver_takes_are_refused_in_words(url: str) -> None:
     said = settings_of(url)
     assert said.returncode != 0
     assert "host1:5432,host2:5432" in said.stderr and "secret" not in said.stderr
+
+
+@pytest.mark.no_service
+def test_of_several_hosts_of_a_replica_a_standby_is_wanted() -> None:
+    code = "from groupsite.settings import DATABASES as d; print(d['replica']['OPTIONS'])"
+    urls = {"DATABASE_URL": f"{THERE}one/groupsite"}
+    urls |= {"DATABASE_REPLICA_URL": f"{THERE}one,two/groupsite"}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | urls,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "'target_session_attrs': 'prefer-standby'" in said.stdout
 
 
 @pytest.mark.no_service
@@ -191,6 +208,42 @@ def test_the_site_follows_the_server_that_takes_writes(pair: Any) -> None:
     assert "Traceback" not in site.log()
 
 
+def doctor_says(site: KillableSite) -> dict[str, str]:
+    """Return what the doctor says of each host, with how bad that is."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "doctor", "--language", "en", "--json"],
+        cwd=ROOT,
+        env=site.environment,
+        capture_output=True,
+        text=True,
+    )
+    found = map(json.loads, done.stdout.splitlines())
+    return {each["saw"]: each["state"] for each in found if each["name"] == "database"}
+
+
+@on_postgresql
+def test_the_doctor_says_which_host_leads_and_which_is_away(pair: Any) -> None:
+    primary, standby, folder, _stack = pair
+    one, two = (f"127.0.0.1:{server.port}" for server in (primary, standby))
+    site = KillableSite(folder / "site", f"postgres://groupsite@{one},{two}/postgres", 0)
+    site.folder.mkdir()
+    site.python("-m", "django", "migrate", "--verbosity", "0")
+    assert doctor_says(site)[f"{one} takes writes, of 2 hosts."] == "ok"
+    primary.kill()
+    [(text, level)] = doctor_says(site).items()
+    assert level == "error"
+    assert text.startswith(f"None of the hosts of DATABASE_URL takes writes: {one}: connection")
+    assert f"{two}: follows" in text
+    execute(standby, "ALTER SYSTEM SET synchronous_standby_names = ''")
+    execute(standby, "SELECT pg_reload_conf(), pg_promote()")
+    said = doctor_says(site)
+    assert said[f"{two} takes writes, of 2 hosts."] == "ok"
+    assert any(text.startswith(f"A host of DATABASE_URL is away: {one} (") for text in said)
+    primary.start()  # as it was: nothing has made it a standby
+    said = doctor_says(site)
+    assert said[f"Several hosts take writes, so the site is split: {one}, {two}."] == "error"
+
+
 @on_postgresql
 def test_a_restore_finds_the_server_that_takes_writes(pair: Any, tmp_path: Path) -> None:
     primary, standby, folder, _stack = pair
@@ -200,5 +253,6 @@ def test_a_restore_finds_the_server_that_takes_writes(pair: Any, tmp_path: Path)
     site.python("-m", "django", "migrate", "--verbosity", "0")
     site.python("-m", "django", "backup", str(tmp_path))
     [backup] = tmp_path.glob("*/backup.json")
+    time.sleep(1.1)  # the restore makes one as well, and they are named by the second
     site.python("-m", "django", "restore", str(backup.parent))
     assert execute(primary, "SELECT count(*) FROM groups_board") == [(1,)]

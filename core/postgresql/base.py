@@ -52,6 +52,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         while pool and _has_ended(connection):
             connection.close()
             pool.putconn(connection)  # which replaces it
+            self.Database.connect(**conn_params).close()  # refused at once while it is away
             connection = super().get_new_connection(conn_params)
         return connection
 

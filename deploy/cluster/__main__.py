@@ -88,7 +88,7 @@ def start(options: argparse.Namespace) -> int:
         # In the form in which a shell takes them, for `make test` and others.
         say("\n" + " ".join(f"{name}='{value}'" for name, value in cluster.urls.items()))
         failures = ", ".join(FAILURES)
-        say(f"\nIn another terminal 在另一个终端: python -m deploy.cluster fail … ({failures})")
+        say(f"\nIn another terminal 在另一个终端: make cluster ARGS='fail …' ({failures})")
         say("Ctrl-C ends it 结束\n")
         ClusterWatch(cluster).run()
     say("\nEnded 已结束")

@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
@@ -16,6 +17,16 @@ from ...sign_in import sign_in_path
 SUPERUSER = "superuser"
 
 
+def known_address() -> str:
+    """Return the address of the site as operators know it, as far as settings tell."""
+    if settings.PUBLIC_URL:
+        return str(settings.PUBLIC_URL)
+    names = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
+    if settings.DEBUG or not settings.NUM_PROXIES or not names:
+        return "http://127.0.0.1:8000"
+    return f"https://{names[0]}"
+
+
 class Command(BaseCommand):
     help = (
         "Prints a one-time sign-in link for an operator, instead of a password. Where there is no "
@@ -25,7 +36,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--base-url", default="http://127.0.0.1:8000")
+        parser.add_argument("--base-url", default=known_address(), help="default %(default)s")
         parser.add_argument(
             "--role", choices=[*ROLES, SUPERUSER], help="of an operator who is made now"
         )
