@@ -79,9 +79,9 @@ def write_backup(folder: Path, say: Say) -> Path:
         )
     earlier = backups_in(folder)
     begun = datetime.now(UTC)
-    made = folder / begun.strftime(FORM)
-    if made.exists():
-        raise BackupFailure(f"{made} is there already. 备份已存在。")
+    while (made := folder / begun.strftime(FORM)).exists():  # of this very second
+        time.sleep(0.1)
+        begun = datetime.now(UTC)
     part = folder / f".{made.name}.part"
     part.mkdir()
     pictures = Pictures(part / MEDIA, earlier[-1] / MEDIA if earlier else None)

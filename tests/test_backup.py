@@ -239,6 +239,15 @@ def test_a_backup_of_a_database_that_is_not_migrated_yet_can_be_made(machine: Ma
     assert machine.has()[0] == {"alice": 5, "bob": 3, "charlie": 7}
 
 
+def test_two_backups_of_one_second_are_two(machine: Machine) -> None:
+    """As a restore makes one first, which may follow right after the one to be restored."""
+    code = "from datetime import timedelta\nfrom pathlib import Path\n"
+    code += "from groupsite.backups import back_up\n"
+    code += f"for _ in range(2): back_up(Path({str(machine.backups)!r}), print, timedelta(days=9))"
+    machine.python(code)
+    assert len(list(machine.backups.glob("2*Z"))) == 2
+
+
 def test_the_rehearsal_touches_nothing(machine: Machine) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("the page's rehearsal is on SQLite")
