@@ -369,7 +369,7 @@ def whole_day(world: Assumptions, people: float, seed: int, sample: int = SAMPLE
 
 # Everything
 
-SLICED = 50_000_000  # people, of whom slices are compared with the whole
+SLICED = 50_000_000  # people: slices of so many are compared with the whole
 
 
 def simulate_all(world: Assumptions, seed: int, calls: int = CALLS) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def examine_database() -> Iterator[Finding]:
     yield _migrations()
 
 
-WRITES, FOLLOWS = "writes", "follows"
+WRITES, FOLLOWS = "primary", "standby"
 
 
 def several_hosts() -> dict[str, str]:

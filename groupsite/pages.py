@@ -4,7 +4,6 @@ has /metrics.
 The API knows its callers by `Authorization` alone, and a member's page its reader by the link.
 """
 
-import logging
 from typing import Any
 
 from django.conf import settings
@@ -14,13 +13,8 @@ from django.contrib.messages.storage.cookie import CookieStorage
 from django.contrib.messages.storage.fallback import FallbackStorage
 from django.contrib.messages.storage.session import SessionStorage
 from django.contrib.sessions import middleware as sessions
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django_otp import middleware as otp
-
-from console.guesses import who_and_where
-
-logger = logging.getLogger(__name__)
 
 WITHOUT_SESSION = ("/api/", "/g/", "/metrics")
 # What an open page asks for by itself: that no one is there to see it must not keep a session.
@@ -45,11 +39,7 @@ class SessionMiddleware(PageMiddleware, sessions.SessionMiddleware):
 
 
 class AuthenticationMiddleware(PageMiddleware, auth.AuthenticationMiddleware):
-    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        """Log which operator asked for what they may not; the access line says for what."""
-        if isinstance(exception, PermissionDenied) and hasattr(request, "user"):
-            facts = who_and_where(request, request.user.get_username())
-            logger.warning("An operator was refused.", extra=facts)
+    pass
 
 
 class MessageMiddleware(PageMiddleware, messages.MessageMiddleware):

@@ -159,6 +159,22 @@ def test_a_server_that_hangs_whole_is_given_up_two_seconds_later(
         assert timed(behind, "GET", "me")[0] == 200
 
 
+@on_postgresql
+def test_a_server_that_is_away_is_noticed_at_once_also_by_those_who_had_a_connection(
+    site: Site, alice: Caller, tmp_path: Path
+) -> None:
+    """The pool itself would try to replace it for as long as a request waits."""
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay(site.environment["DATABASE_URL"], 5432))
+        environment = site.environment | {"DATABASE_URL": relay.url}
+        url = stack.enter_context(serving(environment, tmp_path / "server.log"))
+        behind = Caller(Site(environment, [url], [], site.sandbox), alice.phone, alice.token)
+        assert timed(behind, "GET", "me")[0] == 200
+        relay.cut()
+        status, took = timed(behind, "GET", "me")
+        assert status == 503 and took < TIMEOUT - 0.5
+
+
 @on_servers
 def test_a_locked_row_holds_a_request_no_longer_than_the_timeout(site: Site, alice: Caller) -> None:
     with connected(site) as cursor:

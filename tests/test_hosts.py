@@ -232,7 +232,7 @@ def test_the_doctor_says_which_host_leads_and_which_is_away(pair: Any) -> None:
     [(text, level)] = doctor_says(site).items()
     assert level == "error"
     assert text.startswith(f"None of the hosts of DATABASE_URL takes writes: {one}: connection")
-    assert f"{two}: follows" in text
+    assert f"{two}: standby" in text
     execute(standby, "ALTER SYSTEM SET synchronous_standby_names = ''")
     execute(standby, "SELECT pg_reload_conf(), pg_promote()")
     said = doctor_says(site)

@@ -1415,6 +1415,24 @@ def test_a_link_of_another_operator_or_older_than_ten_minutes_is_refused(otto: U
         assert Browser().post(path).status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"PUBLIC_URL": "https://rank.example.com"}, "https://rank.example.com/"),
+        ({"NUM_PROXIES": 1, "ALLOWED_HOSTS": [".example.com", "a.example.com"]}, "https://a.exam"),
+        ({"NUM_PROXIES": 1, "ALLOWED_HOSTS": ["*"]}, "http://127.0.0.1:8000/"),
+        ({"NUM_PROXIES": 0, "ALLOWED_HOSTS": ["a.example.com"]}, "http://127.0.0.1:8000/"),
+    ],
+)
+def test_a_link_has_the_sites_own_address_where_settings_tell_it(
+    otto: User, settings: Any, capsys: Any, given: dict[str, Any], expected: str
+) -> None:
+    for name, value in given.items():
+        setattr(settings, name, value)
+    call_command("sign_in_link", "otto")
+    assert capsys.readouterr().out.startswith(expected)
+
+
 def test_links_are_made_for_operators_only(otto: User, capsys: Any) -> None:
     call_command("sign_in_link", "otto", base_url="https://example.com/")
     url = capsys.readouterr().out.strip()

@@ -130,6 +130,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, int]]:
         "REDIS_URL": "",
         "ALLOWED_HOSTS": "127.0.0.1",
         "WEB_CONCURRENCY": str(len(os.sched_getaffinity(0))),
+        "HOME": str(tmp_path),
     }
     migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     subprocess.run(migrate, cwd=ROOT, env=environment, check=True, timeout=120)
@@ -160,6 +161,13 @@ def until(holds: Callable[[], bool], log: Path | None = None) -> None:
 
 
 @pytest.mark.no_service
+def test_gunicorn_opens_no_door_beside_the_sites_own(
+    served: tuple[str, int], tmp_path: Path
+) -> None:
+    """Gunicorn's control socket would be in the home of the user, the same for all of theirs."""
+    assert list(tmp_path.rglob("*.ctl")) == []
+
+
 def test_gunicorn_keeps_each_worker_to_a_core_of_its_own(served: tuple[str, int]) -> None:
     url, master = served
     everyone = {str(core) for core in os.sched_getaffinity(0)}

@@ -208,7 +208,7 @@ class Cluster:
         self.wait_until_whole()
 
     def prepare(self) -> None:
-        """Write the files of configuration;."""
+        """Write the files of configuration."""
         for each in self.services:
             each.folder.mkdir(exist_ok=True)
             if each.is_root and each.user:
