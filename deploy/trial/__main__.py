@@ -56,8 +56,10 @@ WITHOUT = {
 STATE = (
     "find /etc/groupsite /etc/nginx /etc/systemd /opt/groupsite /var/lib/groupsite/media"
     " -not -name '*.pyc' -not -type d -printf '%p %T@ %s\\n' | sort | sha256sum;"
-    " systemctl show --property MainPID groupsite nginx"
+    " systemctl show --property MainPID groupsite nginx; "
 )
+# A reload gives nginx other workers.
+WORKERS = "cat /proc/$(systemctl show --property MainPID --value nginx)/task/*/children"
 
 
 def blocks(section: str) -> list[str]:
@@ -137,18 +139,22 @@ class Trial:
             f"three restarts under load: {counts}",
             not counts.lost and counts.answers.total() > 3 * PEOPLE,
         )
-        before = machine.run(STATE)
+        before = machine.run(STATE + WORKERS)
         with under_load(people) as counts:
             said = machine.run("cd groupsite && deploy/debian/install --wheels wheels")
         self.see(f"the script again, under load: {counts}", not counts.lost)
-        self.see("it changes nothing", machine.run(STATE) == before and "wrote" not in said)
+        is_same = machine.run(STATE + WORKERS) == before
+        self.see("it changes nothing", is_same and "wrote" not in said)
         new_version(machine)
         [upgrade] = blocks("Upgrade")
-        before = machine.run("readlink /opt/groupsite/current")
+        before, workers = machine.run("readlink /opt/groupsite/current"), machine.run(WORKERS)
         with under_load(people) as counts:
             machine.run(upgrade)
         self.see(f"an upgrade under load: {counts}", not counts.lost)
         self.see("another version serves", machine.run("readlink /opt/groupsite/current") != before)
+        self.see("the proxy is left alone", machine.run(WORKERS) == workers)
+        machine.run(f"echo renewed >> /root/{DOMAIN}.pem; cd groupsite && deploy/debian/install")
+        self.see("it reads a renewed certificate", machine.run(WORKERS) != workers)
         self.see(
             "every acknowledged lap is there once",
             all(member.laps() == member.sent > 0 for member in people),
