@@ -242,6 +242,10 @@ class Trial:
         for path in secrets[:2]:
             site.ask("GET", path)
         self.slow("caddy", site, people, "buffer_requests", "")
+        machine.run("cd groupsite && deploy/debian/install")
+        with slow_bodies(site, SLOW):
+            counts = looks(people, 20, SOON)
+        self.see(f"the script puts Caddy's file right: {counts}", not counts.lost)
         said = machine.run("journalctl --no-pager")
         self.see("no log has a link or a signature", not any(each in said for each in secrets))
 
