@@ -226,10 +226,14 @@ def load_costs() -> dict[str, Any]:
 class Costs:
     """What a call costs: seconds of application, database and cache, and bytes of WAL."""
 
-    def __init__(self, measured: Mapping[str, Any], is_sqlite: bool = False) -> None:
+    def __init__(
+        self, measured: Mapping[str, Any], is_sqlite: bool = False, is_seldom: bool = False
+    ) -> None:
+        """`is_seldom`: as calls cost that are few, on a site with little else to do."""
         part = measured["sqlite" if is_sqlite else "postgresql"]
+        more = part["seldom"] if is_seldom else 0.0
         self.calls: dict[str, tuple[float, float, float]] = {
-            name: (cost["app"] / 1000, cost["data"] / 1000, cost["wal"])
+            name: ((cost["app"] + more) / 1000, cost["data"] / 1000, cost["wal"])
             for name, cost in part["calls"].items()
         }
         self.cache = mean(cost["cache"] for cost in part["calls"].values()) / 1000
@@ -391,7 +395,9 @@ class SiteRun:
         if self.sandbox and visit.logs_in:
             yield from self.ask_sandbox()
         if visit.logs_in:
-            yield from self.timed("login", self.write("login", "login"))
+            # Who is new in a group and logs in is taken for new altogether.
+            log_in = self.write("login", "login anew" if visit.is_new else "login")
+            yield from self.timed("login", log_in)
         for _call in range(2 if self.sandbox else 0):
             yield from self.ask_sandbox()
         yield from self.timed("bind", self.bind(visit, own_since))

@@ -141,7 +141,9 @@ def play_simulated(phones: int, sandbox: float, others: float) -> dict[str, Any]
     site = SimulatedSite(crowd.WORKERS, CORES, is_one_machine=True)
     each_call = sandbox / 1000 / WECHAT_CALLS
     assumptions = Assumptions(shares_days=False)
-    run = SiteRun(assumptions, Costs(load_costs()), site, random.Random(SEED), each_call)
+    run = SiteRun(
+        assumptions, Costs(load_costs(), is_seldom=True), site, random.Random(SEED), each_call
+    )
     for _other in range(round(others)):
         run.clock.start(0, other_program(run, phones))
     done = run.play(visits, 0, 0, float("inf"))

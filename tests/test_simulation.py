@@ -50,7 +50,7 @@ from benchmarks.simulation import (
     switch_point,
     whole_day,
 )
-from benchmarks.simulation_report import PAGES, PLOT, all_tables, filled, plot
+from benchmarks.simulation_report import PAGES, PLOT, all_tables, filled, in_chinese, plot, summary
 from benchmarks.validation import simulated
 from groups import standings
 from groups.standings import Recent
@@ -264,6 +264,17 @@ def test_the_page_and_the_plot_say_what_the_kept_run_found() -> None:
     assert Assumptions(**found["world"]) == Assumptions(), "the assumptions are newer than the run"
 
 
+def test_the_summary_names_the_cheapest_plan_however_busy_it_came_out() -> None:
+    found = json.loads(RESULTS.read_text())
+    last = [cell for cell in found["table"] if cell["people"] == found["table"][-1]["people"]]
+    planned = [cell for cell in last if cell["utilization"] <= WORLD.busy]
+    cheapest = min(planned, key=lambda cell: cell["money"])
+    assert any(cell["money"] < cheapest["money"] and "app_busy" in cell for cell in last)
+    for cell in planned:
+        cell["app_busy"] = cell["data_busy"] = 0.617
+    assert f"每月约 {in_chinese(cheapest['money'])}元" in summary(found)
+
+
 def test_the_kept_figures_are_those_of_this_code() -> None:
     found = json.loads(RESULTS.read_text())
     kept = found["table"][1]
@@ -279,6 +290,27 @@ def test_each_call_that_is_measured_has_its_cost() -> None:
     names = {call.name for call in all_calls(100_000)}
     for vendor in ("postgresql", "sqlite"):
         assert set(load_costs()[vendor]["calls"]) == names
+        assert load_costs()[vendor]["seldom"] > 0
+
+
+def test_a_score_is_measured_with_a_key_and_a_first_log_in_with_someone_new() -> None:
+    made = {call.name: (call.make(0), call.make(1)) for call in all_calls(100_000)}
+    assert all(b'"idempotencyKey"' in each for each in made["score"])
+    assert len(set(made["score"])) == len(set(made["login anew"])) == 2
+
+
+def test_who_is_new_costs_more_to_log_in_and_a_call_costs_more_where_there_are_few() -> None:
+    world, site = Assumptions(spread=0.0), SimulatedSite(1, 4)
+    visits = [one_visit(10.0 * each) for each in range(20)]
+    costs = load_costs()["postgresql"]
+    known, _run = played(visits, site, world)
+    new, _run = played([visit._replace(is_new=True) for visit in visits], site, world)
+    more = [costs["calls"][name]["app"] for name in ("login anew", "login", "bind anew")]
+    expected = more[0] - more[1] + more[2] - costs["calls"]["bind again"]["app"]
+    assert 1000 * (new.app - known.app) / len(visits) == pytest.approx(expected)
+    few = SiteRun(world, Costs(load_costs(), is_seldom=True), site, random.Random(1))
+    spent = few.play(visits, 0, 0, inf).app
+    assert 1000 * (spent - known.app) / len(visits) == pytest.approx(len(KINDS) * costs["seldom"])
 
 
 def test_a_crowd_is_simulated_as_it_comes() -> None:
