@@ -76,7 +76,9 @@ def main() -> int:
     return 0
 
 
-def read_options() -> argparse.Namespace:
+def phone_options() -> argparse.ArgumentParser:
+    """Return a parser of what says which phones come, for others to take as a parent."""
+
     def up_to(most: int) -> type[int]:
         def number(text: str) -> int:
             if not 1 <= int(text) <= most:
@@ -85,15 +87,23 @@ def read_options() -> argparse.Namespace:
 
         return number  # type: ignore[return-value]
 
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.crowd",
-        description="A crowd of phones that open a card together 一群人一起打开卡片",
-    )
-    parser.add_argument("--phones", type=up_to(MOST_PHONES), default=300)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--phones", type=up_to(MOST_PHONES), default=300, help="how many")
     parser.add_argument("--seconds", type=up_to(LONGEST), default=60, help="in which they arrive")
     parser.add_argument("--group", type=up_to(500), default=100, help="size of the largest group")
     parser.add_argument("--seed", type=int, default=2018, help="another one brings other people")
-    parser.add_argument("--report", type=Path, default=ROOT / "var" / "crowd.html")
+    parser.add_argument(
+        "--report", type=Path, default=ROOT / "var" / "crowd.html", help="a page with plots"
+    )
+    return parser
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.crowd",
+        description="A crowd of phones that open a card together 一群人一起打开卡片",
+        parents=[phone_options()],
+    )
     parser.add_argument("--site", help="a site that runs against a sandbox already")
     parser.add_argument("--sandbox", help="that sandbox")
     parser.add_argument(

@@ -4,7 +4,8 @@ Phones tap cards as in `benchmarks.crowd`, in groups by Zipf's law, through a da
 their calls queue for what a tier has (benchmarks/queueing.py). What a call costs was measured:
 `--measure` does it anew, benchmarks/costs.json has it. docs/simulation.md has the assumptions, and
 gets the tables; benchmarks/simulation.json keeps the figures, docs/simulation.svg the plot.
-`--validate` plays a crowd in reality too. `--help` lists the options.
+`--validate` plays a crowd in reality too, `--people` only prints what so many people need. `--help`
+lists the options.
 """
 
 import argparse
@@ -41,6 +42,7 @@ from .serving import say
 
 RESULTS = Path(__file__).with_name("simulation.json")
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+FEWEST, MOST = 1000, 1_000_000_000  # people
 
 
 # The cost of a visit, without queues: how much of everything a size needs
@@ -412,6 +414,22 @@ def simulate_all(world: Assumptions, seed: int, calls: int = CALLS) -> dict[str,
     }
 
 
+def simulate_size(world: Assumptions, people: int, seed: int, calls: int) -> dict[str, Any]:
+    """Return what each tier needs for so many people, and their day."""
+    cells = [Cell(tier, people, world, seed, calls) for tier in range(len(TIERS))]
+    with ProcessPoolExecutor(2) as pool:
+        table = list(pool.map(simulate, cells))
+    return {"table": table, "days": {str(people): whole_day(world, people, seed)._asdict()}}
+
+
+def number_of_people(text: str) -> int:
+    """Return a number such as 3000000 or 3,000,000. Raises ArgumentTypeError."""
+    people = int(text.replace(",", ""))
+    if not FEWEST <= people <= MOST:
+        raise argparse.ArgumentTypeError(f"must be from {FEWEST:,} to {MOST:,}")
+    return people
+
+
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulation",
@@ -419,6 +437,12 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--measure", action="store_true", help="measure the costs anew")
     parser.add_argument("--validate", action="store_true", help="play a crowd in reality too")
+    parser.add_argument(
+        "--people",
+        type=number_of_people,
+        metavar="N",
+        help="only print what so many people need 只打印这么多人所需",
+    )
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--calls", type=int, default=CALLS, help="simulated of each cell, about")
     parser.add_argument(
@@ -449,9 +473,14 @@ def main() -> int:
     if options.measure:
         say("测量开销 Measuring what calls cost, two minutes")
         measure_all()
-    from .simulation_report import write_page
+    from .simulation_report import day_table, latency_table, machine_table, write_page
     from .validation import simulated, validate
 
+    if options.people:
+        found = simulate_size(world, options.people, options.seed, options.calls)
+        for table in (machine_table, latency_table, day_table):
+            say(f"{table(found)}\n")
+        return 0
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found = simulate_all(world, options.seed, options.calls)
     # With those before it, for one crowd differs from the next as the machine's other work does.

@@ -8,6 +8,7 @@ rings. Nothing here is asked without DATABASE_REPLICA_URL.
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connections
 from django.utils.translation import gettext_lazy as _
 
 from .alarms import alarm
+from .metrics import Counter
 from .routing import REPLICA, reading_replica
 
 SHOWN_FROM = timedelta(seconds=3)  # an age below this is not worth a word
@@ -28,11 +30,18 @@ LOOK_AGAIN = 0.02
 PAUSE = 10.0  # seconds for which one that failed is left alone
 ACCESS_DENIED = 1227  # of MariaDB and MySQL
 MOMENTS = 300  # of the primary's log that are remembered
+GLANCE = 1.0  # seconds for which `glance` waits
 
 UNREADABLE = alarm(
     "replica",
     _("The replica of the database cannot be read, so the console's lists burden the primary."),
     _("See DATABASE_REPLICA_URL, and whether it runs and replicates: manage.py doctor."),
+)
+
+READS = Counter(
+    "groupsite_replica_reads_total",
+    "Pages and downloads for the replica, by outcome; all but ok came from the primary",
+    "outcome",
 )
 
 Page = TypeVar("Page")
@@ -76,6 +85,7 @@ def read(page: Callable[[], Page], is_past: Callable[[], bool]) -> Page:
     may be made twice.
     """
     if not _health.allows():
+        READS.count("away")
         return page()
     try:
         age = measure()
@@ -86,12 +96,14 @@ def read(page: Callable[[], Page], is_past: Callable[[], bool]) -> Page:
         missed(problem)
         return made
     _health.rose()
+    READS.count("behind" if found is None else "ok")
     return page() if found is None else found
 
 
 def missed(problem: Error) -> None:
     """Ring the alarm for what the replica did not answer, and leave it alone for a while."""
     _give_up()
+    READS.count("away")
     UNREADABLE.ring(facts={"said": type(problem.__cause__ or problem).__name__})
 
 
@@ -156,8 +168,53 @@ def measure() -> ReplicaAge:
 
     Raises Error where it cannot be read, and NotReplica where it is none.
     """
-    vendor = connections[REPLICA].vendor
-    return {"postgresql": _on_postgresql, "mysql": _on_mysql}.get(vendor, _unknown)()
+    return _measured_at(_moment_of_primary())
+
+
+_glances = ThreadPoolExecutor(1, "replica")
+_glancing = Lock()
+_last_glance: Future[ReplicaAge] | None = None
+
+
+def glance() -> ReplicaAge | None:
+    """Return how old what the replica shows is; None where it cannot be read, or not at once.
+
+    A thread of its own asks the replica, so that one that hangs holds up no one for longer than
+    GLANCE. Raises Error where the primary is away.
+    """
+    global _last_glance
+    moment = _moment_of_primary()
+    with _glancing:
+        if _last_glance is None or _last_glance.done():
+            _last_glance = _glances.submit(_glance_at, moment)
+        asked = _last_glance
+    try:
+        return asked.result(GLANCE)
+    except (Error, TimeoutError):
+        return None
+
+
+def _glance_at(moment: _Moment | None) -> ReplicaAge:
+    try:
+        return _measured_at(moment)
+    finally:
+        connections[REPLICA].close()
+
+
+def _moment_of_primary() -> _Moment | None:
+    """Ask the primary where it is, which only PostgreSQL says, and remember it."""
+    if connections[DEFAULT_DB_ALIAS].vendor != "postgresql":
+        return None
+    statement = "SELECT (pg_current_wal_lsn() - '0/0')::bigint, clock_timestamp()"
+    moment = _Moment(*_row(DEFAULT_DB_ALIAS, statement))
+    _remember(moment)
+    return moment
+
+
+def _measured_at(moment: _Moment | None) -> ReplicaAge:
+    if moment is not None:
+        return _on_postgresql(moment.at)
+    return _on_mysql() if connections[REPLICA].vendor == "mysql" else _unknown()
 
 
 def _unknown() -> ReplicaAge:
@@ -166,19 +223,15 @@ def _unknown() -> ReplicaAge:
     return ReplicaAge()
 
 
-def _on_postgresql() -> ReplicaAge:
+def _on_postgresql(now: datetime) -> ReplicaAge:
     """Compare the places in the log: it is at the last of the primary's that it is past, or at the
     last commit that it has replayed, whichever is later.
 
-    The primary is asked first: a replica that has reached its place is not old, however long ago
+    The primary was asked first: a replica that has reached its place is not old, however long ago
     the last write was, and one that receives nothing does not reach it. After a quiet night both
     moments are hours ago though it is only milliseconds behind, so it may catch up before it is
     called old.
     """
-    place, now = _row(
-        DEFAULT_DB_ALIAS, "SELECT (pg_current_wal_lsn() - '0/0')::bigint, clock_timestamp()"
-    )
-    _remember(_Moment(place, now))
     until = time.monotonic() + CATCH_UP
     while True:
         is_replica, replayed, committed = _row(

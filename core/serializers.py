@@ -126,3 +126,11 @@ def origin(request: Any) -> str:
     if found is None:
         found = request.groupsite_origin = f"{request.scheme}://{request.get_host()}"
     return str(found)
+
+
+def known_origins() -> list[str]:
+    """Return the site's addresses without a request: PUBLIC_URL, then each name of ALLOWED_HOSTS
+    that stands for one host."""
+    names = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
+    found = [settings.PUBLIC_URL, *(f"https://{name}" for name in names)]
+    return [each for each in dict.fromkeys(found) if each]

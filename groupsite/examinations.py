@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.avatars.storage import avatar_path
 from core.doctor import Finding, error, examination, ok, warning
 from core.limits import SharedCounts
+from core.serializers import known_origins
 from wechat.transport import FetchError, fetch
 
 from .checks import connections_granted, connections_wanted, processes
@@ -135,9 +136,7 @@ def examine_cloud_run() -> Iterator[Finding]:
     if not settings.WECHAT_CLOUD:
         yield ok(_("X-WX-* are ignored here."))
         return
-    hosts = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
-    named = [settings.PUBLIC_URL, *(f"https://{host}" for host in hosts)]
-    bases = [base for base in dict.fromkeys(named) if base]
+    bases = known_origins()
     exposed = [base for base in bases if _trusts_anyone(base)]
     for base in exposed:
         yield error(

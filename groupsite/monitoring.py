@@ -17,8 +17,13 @@ from django.views.decorators.http import require_safe
 
 from console.review import QUEUE, waiting
 from core.metrics import Read, Reading, exposition
+from core.replica import glance, has_replica
 
 DATABASE_UP = Reading("groupsite_database_up", "Whether the database answers: 1 or 0")
+REPLICA_UP = Reading(
+    "groupsite_replica_up", "Whether the replica answers at once, and is one: 1 or 0"
+)
+REPLICA_AGE = Reading("groupsite_replica_age_seconds", "How old what the replica shows is")
 REVIEW_WAITING = Reading(
     "groupsite_review_waiting",
     "What waits for an operator, by kind; reports are one of them",
@@ -50,7 +55,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def read() -> Iterator[Read]:
     """Read what no process counts. What cannot be read is left out."""
-    yield from _queue()
+    yield from _database()
     for of, path in _places().items():
         with suppress(OSError):
             total, _used, free = shutil.disk_usage(path)
@@ -58,14 +63,19 @@ def read() -> Iterator[Read]:
             yield DISK_FREE, (of,), free
 
 
-def _queue() -> Iterator[Read]:
+def _database() -> Iterator[Read]:
     now = timezone.now()
     try:
         found = waiting(QUEUE.values())
+        replica = glance() if has_replica() else None
     except Error:
         yield DATABASE_UP, (), 0
         return
     yield DATABASE_UP, (), 1
+    if has_replica():
+        yield REPLICA_UP, (), replica is not None
+    if replica and replica.age is not None:
+        yield REPLICA_AGE, (), max(replica.age.total_seconds(), 0)
     for kind in QUEUE:
         # No row says that none waits.
         count, since = (found[kind].count, found[kind].since) if kind in found else (0, None)

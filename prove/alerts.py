@@ -1,7 +1,7 @@
 """Prometheus watches the site as deploy/monitoring/ says, and each alert is fired by its fault.
 
-The site is Gunicorn with two workers on PostgreSQL. The rules are those of alerts.yml with shorter
-times: what they say of minutes happens within seconds.
+The site is Gunicorn with two workers on PostgreSQL and a standby of it. The rules are those of
+alerts.yml with shorter times: what they say of minutes happens within seconds.
 """
 
 import json
@@ -31,6 +31,7 @@ from .servers import (
     ROOT,
     MissingProgram,
     PostgreSQL,
+    PostgreSQLStandby,
     Service,
     Visitor,
     find_program,
@@ -44,6 +45,7 @@ from .servers import (
 MONITORING = ROOT / "deploy" / "monitoring"
 TOKEN = "prove-only-prove-only-prove-only"  # noqa: S105
 WINDOW, FOR = "10s", "1s"  # instead of minutes
+OLD = 5  # seconds, instead of the 60 from which a replica is old
 PATIENCE = 90.0  # seconds until an alert fires, or ends
 CALM = 8.0  # seconds with nothing wrong, in which none may fire
 SHORT = ("GroupsiteWeChatAway", "GroupsiteBindsStale", "GroupsiteReviewOld", "GroupsiteDown")
@@ -68,6 +70,7 @@ class Prometheus(Service):
         )
         rules = re.sub(r"\[\d+m\]", f"[{WINDOW}]", (MONITORING / "alerts.yml").read_text())
         rules = re.sub(r"for: \d+m", f"for: {FOR}", rules)
+        rules = re.sub(r"(replica_age_seconds >) 60", rf"\1 {OLD}", rules)
         (self.folder / "prometheus.yml").write_text(config)
         (self.folder / "alerts.yml").write_text(rules)
         (self.folder / "metrics.token").write_text(TOKEN)
@@ -104,8 +107,11 @@ class WatchedSite:
         self.disk = disks[1] if disks else None
         self.sandbox = stack.enter_context(Sandbox({APP_ID: APP_SECRET}))
         self.database = stack.enter_context(PostgreSQL(folder / "postgresql"))
+        standby = PostgreSQLStandby(folder / "standby", self.database)
+        self.replica = stack.enter_context(standby)
         self.environment = os.environ | environment_of(folder, self.database.url, self.sandbox.url)
         self.environment |= {
+            "DATABASE_REPLICA_URL": self.replica.url,
             "METRICS_TOKEN": TOKEN,
             "WEB_CONCURRENCY": "2",
             "PORT": str(self.port),
@@ -152,10 +158,10 @@ class WatchedSite:
             os.waitpid(self.pid, 0)
             self.pid = 0
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, url: str = "") -> None:
         import psycopg
 
-        with psycopg.connect(self.database.url, autocommit=True) as line:
+        with psycopg.connect(url or self.database.url, autocommit=True) as line:
             line.execute(statement)
 
     # What members do
@@ -203,6 +209,18 @@ class WatchedSite:
         self.database.kill()
         yield
         self.database.start()
+
+    @contextmanager
+    def without_replica(self) -> Iterator[None]:
+        self.replica.kill()
+        yield
+        self.replica.start()
+
+    @contextmanager
+    def old_replica(self) -> Iterator[None]:
+        self.execute("SELECT pg_wal_replay_pause()", self.replica.url)
+        yield
+        self.execute("SELECT pg_wal_replay_resume()", self.replica.url)
 
     @contextmanager
     def without_table(self) -> Iterator[None]:
@@ -271,6 +289,8 @@ class WatchedSite:
             "GroupsiteReviewOld": (self.old_draft(), self.rank, 1),
             "GroupsiteReportsWaiting": (self.old_report(), self.rank, 1),
             "GroupsiteDiskFull": (self.full_disk(), self.rank, 1),
+            "GroupsiteReplicaAway": (self.without_replica(), self.rank, 1),
+            "GroupsiteReplicaOld": (self.old_replica(), self.log_in, 1),
             "GroupsiteDatabaseAway": (self.without_database(), self.rank, 1),
             "GroupsiteDown": (self.stopped(), self.rank, 1),
         }

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from deploy.cluster import engines, failures
-from deploy.cluster.__main__ import main, parser
+from deploy.cluster.__main__ import ALL, VERBS, main, read_options, status
 from deploy.cluster.cluster import PACKAGES, STATE, Cluster, Layout, NoCluster, empty, free_ports
 from deploy.cluster.engines import HERE, RecordedService, born
 from deploy.cluster.failures import FAILURES, CodeNotServed, check_code, copy_of_code
@@ -30,7 +30,7 @@ from deploy.cluster.proof import (
     report_of,
     text_of,
 )
-from deploy.cluster.watch import size
+from deploy.cluster.watch import ClusterWatch, size
 from groupsite.errors import Unavailable
 from prove.kills import Person, Slaughter
 from prove.servers import MissingProgram, find_program
@@ -200,6 +200,69 @@ def test_what_does_not_run_is_said_in_a_sentence(
     assert "没有集群" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("verb", "said", "not_said"),
+    [
+        ("start", ["--lag", "--direct", "--workers"], ["--phones", "FAILURE"]),
+        ("status", ["exit 1", "--folder"], ["--lag", "FAILURE"]),
+        (
+            "fail",
+            [f"{each.name:<13}{each.words}" for each in FAILURES.values()],
+            ["--lag", CONTROL],
+        ),
+        ("crowd", ["--phones", "--seconds", "--group", "--seed", "--report"], ["--lag", "FAILURE"]),
+        ("stop", ["left of a crash"], ["--lag", "FAILURE"]),
+        ("prove", [*FAILURES, CONTROL, "--times", "--report"], ["--phones"]),
+    ],
+)
+def test_each_verb_says_what_it_does_and_takes(
+    capsys: pytest.CaptureFixture[str], verb: str, said: list[str], not_said: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    page = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert [each for each in [*VERBS[verb].split(";")[:1], *said] if each not in page] == []
+    assert [each for each in not_said if each in page] == []
+
+
+def test_help_lists_the_verbs_and_without_one_it_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    page = capsys.readouterr().out
+    assert [verb for verb in VERBS if f"    {verb} " not in page] == []
+    assert read_options([]).verb == read_options(["--lag", "5"]).verb == "start"
+    assert read_options(["prove"]).names == ALL
+    assert read_options(["prove", "node", CONTROL]).names == ["node", CONTROL]
+    for wrong in (["status", "--lag", "5"], ["fail"], ["fail", CONTROL], ["crowd", "--lag", "5"]):
+        with pytest.raises(SystemExit):
+            read_options(wrong)
+
+
+def test_a_look_says_who_leads_before_it_waits_for_anything(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: dict[str, str] = {}
+
+    def at(name: str, answer: Any) -> Any:
+        def slow(*arguments: Any) -> Any:
+            said.setdefault(name, capsys.readouterr().out)
+            return answer
+
+        return slow
+
+    monkeypatch.setattr(ClusterWatch, "leading", lambda self: "❌ none leads")
+    monkeypatch.setattr(Cluster, "what_is_missing", lambda self: "no PostgreSQL leads")
+    monkeypatch.setattr(ClusterWatch, "lags", at("lags", [("pg2", "sync", 0, 0)]))
+    monkeypatch.setattr(Cluster, "writes", at("writes", -503.0))
+    assert status(cluster) == 1
+    assert "❌ none leads" in said["lags"] and "no PostgreSQL leads" in said["lags"]
+    assert "pg2 sync" in said["writes"] and "node1" in said["writes"]
+    assert capsys.readouterr().out == "❌ writes 503\n"
+
+
 def test_missing_programs_are_named_by_their_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -345,15 +408,12 @@ def test_each_command_of_the_page_is_one() -> None:
             assert programs | {"git", "make", "python3-venv"} == set(line.split()[2:])
         elif line.startswith("make cluster"):
             given = shlex.split(line)[2:]
-            options, others = parser().parse_known_args(given[0][5:].split() if given else [])
-            assert not others or options.command == "crowd"
-            assert set(options.names) <= {*FAILURES, CONTROL}
-            taken.append(options.command)
+            taken.append(read_options(given[0][5:].split() if given else []).verb)
         else:
             *urls, make, target = line.split()
             assert (make, target) == ("make", "test")
             assert dict(url.split("=", 1) for url in urls) == Cluster(ROOT, Layout(20000)).urls
-    assert set(taken) == {"start", "status", "fail", "crowd", "stop", "prove"}
+    assert set(taken) == set(VERBS)
 
 
 def test_both_pages_say_the_same_to_run() -> None:

@@ -27,9 +27,12 @@ from django.test import Client as Browser
 from django.test import override_settings
 from django.utils import translation
 
+from console.management.commands import sign_in_link
 from core import doctor, examinations
 from core.alarms import ALARMS
 from core.doctor import EXAMINATIONS, Finding, Health, error, examine_all, ok, warning
+from core.serializers import known_origins
+from groupsite import examinations as site_examinations
 from tests.cast import fault
 from tests.certificates import write_certificate
 from tests.servers import ROOT, unused_port
@@ -569,6 +572,25 @@ def test_a_service_that_trusts_the_gateway_must_not_answer_publicly(settings: An
     with serving(PublicSite) as settings.PUBLIC_URL:
         assert only("cloud_run")[0] == OK
     assert only("cloud_run")[0] == OK  # where nothing answers, no one is trusted
+
+
+@pytest.mark.parametrize(
+    ("public", "expected"),
+    [
+        ("", ["https://b.example.com", "https://a.example.com"]),
+        ("https://a.example.com", ["https://a.example.com", "https://b.example.com"]),
+    ],
+)
+def test_the_names_asked_are_those_that_a_sign_in_link_may_have(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, public: str, expected: list[str]
+) -> None:
+    settings.WECHAT_CLOUD, settings.PUBLIC_URL, settings.NUM_PROXIES = "envelope", public, 1
+    settings.ALLOWED_HOSTS = [".example.com", "b.example.com", "*", "a.example.com"]
+    asked: list[str] = []
+    monkeypatch.setattr(site_examinations, "_trusts_anyone", asked.append)
+    assert only("cloud_run")[0] == OK
+    assert asked == known_origins() == expected
+    assert sign_in_link.known_address() == expected[0]
 
 
 def test_the_names_of_the_service_are_asked_as_well(

@@ -24,6 +24,7 @@ from django.core.checks import run_checks
 
 from core.routing import LISTED
 from prove.servers import MariaDB, MissingProgram, PostgreSQL, PostgreSQLStandby, scratch
+from tests.scrapes import TOKEN, Key, numbers_in, value_of
 from tests.servers import (
     PATIENCE,
     Relay,
@@ -114,6 +115,25 @@ def look(site: Site, session: str, path: str, **more: Any) -> requests.Response:
     found = requests.get(address, headers=headers, allow_redirects=False, timeout=PATIENCE, **more)
     found.encoding = "utf-8"
     return found
+
+
+def numbers(site: Site) -> dict[Key, float]:
+    """Return what Prometheus is told."""
+    path = site.urls[0].replace("/api/v1/", "/metrics")
+    found = requests.get(path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE)
+    assert found.status_code == 200, found.text
+    return numbers_in(found.text)
+
+
+def reads(site: Site) -> dict[str, int]:
+    """Return how many pages were read from the replica and how many were not, as it is counted."""
+    name, found = "groupsite_replica_reads_total", numbers(site)
+    outcomes = {outcome: int(value_of(found, name, outcome=outcome)) for outcome in OUTCOMES}
+    return {outcome: count for outcome, count in outcomes.items() if count}
+
+
+OUTCOMES = ("ok", "behind", "away")
+UP, AGE_NOW = ("groupsite_replica_up", ()), ("groupsite_replica_age_seconds", ())
 
 
 def alarms(site: Site) -> int:
@@ -310,6 +330,26 @@ def test_a_replica_that_cannot_be_read_is_an_alarm_and_no_error(
 
 
 @pytest.mark.no_service
+def test_prometheus_is_told_whether_the_replica_is_read(past: tuple[Site, Path]) -> None:
+    site, folder = past
+    olga = session_of(site, "olga")
+    with served(site, folder, f"sqlite:///{folder / 'copy.sqlite3'}", METRICS_TOKEN=TOKEN) as there:
+        assert THEN in look(there, olga, "/admin/export/members.csv").text
+        assert NOW in look(there, olga, "/admin/audit/auditevent/").text  # with that download
+        now = numbers(there)
+        assert now[UP] == 1 and AGE_NOW not in now
+        assert reads(there) == {"ok": 1, "behind": 1}
+    with served(site, folder, f"sqlite:///{folder / 'none' / 'x'}", METRICS_TOKEN=TOKEN) as away:
+        for _turn in range(2):
+            assert NOW in look(away, olga, "/groups/").text
+        now = numbers(away)
+        assert now[UP] == 0 and AGE_NOW not in now
+        assert reads(away) == {"away": 2}
+    with served(site, folder, "", METRICS_TOKEN=TOKEN) as alone:
+        assert UP not in numbers(alone)
+
+
+@pytest.mark.no_service
 def test_a_replica_of_another_kind_is_refused(db: None, settings: Any) -> None:
     from core import checks
 
@@ -499,6 +539,33 @@ def test_a_standby_that_hangs_costs_no_more_than_the_timeout(
             took.append(time.monotonic() - began)
         assert TIMEOUT - 0.5 < took[0] < TIMEOUT + SLACK and max(took[1:]) < 1
         assert alarms(site) == 1
+
+
+@on_postgresql
+def test_prometheus_is_told_how_old_a_standby_is_and_does_not_wait_for_one_that_hangs(
+    pair: tuple[Site, Path, Any, Any], session: str
+) -> None:
+    site, folder, _primary, standby = pair
+    watched = {"METRICS_TOKEN": TOKEN, "DATABASE_POOL": "1"}
+    with Relay(standby.url, 5432) as relay, served(site, folder, relay.url, **watched) as site:
+        wait_for(lambda: numbers(site)[UP] == 1)
+        assert look(site, session, "/groups/").status_code == 200
+        connections = "groupsite_replica_connections"
+        now = numbers(site)
+        assert [value_of(now, connections, state=each) for each in ("most", "used")] == [1, 0]
+        assert value_of(now, "groupsite_replica_wait_seconds_count") >= 2
+        pair[0].execute(RENAME.format("a label for the age"))
+        wait_for(lambda: numbers(site).get(AGE_NOW, 0) > DELAY - 2)
+        relay.freeze()
+        took = []
+        for _turn in range(3):
+            began = time.monotonic()
+            now = numbers(site)
+            took.append(time.monotonic() - began)
+            assert now[UP] == 0 and AGE_NOW not in now
+        assert max(took) < TIMEOUT
+        relay.restore()
+        wait_for(lambda: numbers(site)[UP] == 1)
 
 
 @on_postgresql

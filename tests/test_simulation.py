@@ -43,6 +43,7 @@ from benchmarks.simulation import (
     Cell,
     assumed,
     build,
+    main,
     plan,
     read_options,
     simulate,
@@ -332,6 +333,22 @@ def test_the_commands_of_the_page_are_understood() -> None:
     )
     with pytest.raises(SystemExit, match="no assumption"):
         assumed(["moons=2"])
+
+
+def test_a_size_of_ones_own_is_only_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [path.read_bytes() for path in (RESULTS, PLOT, *PAGES)]
+    monkeypatch.setattr("sys.argv", ["", "--people", "20,000", "--calls", "500"])
+    assert main() == 0
+    assert [path.read_bytes() for path in (RESULTS, PLOT, *PAGES)] == kept
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith("| 20,000")]
+    assert [sum(tier.en in row for row in rows) for tier in TIERS] == [2] * len(TIERS)
+    assert len(rows) == 2 * len(TIERS) + 1  # machines, latencies and the day
+    for wrong in ("many", "999", "2,000,000,000"):
+        with pytest.raises(SystemExit):
+            read_options(["--people", wrong])
 
 
 def test_the_page_names_every_assumption() -> None:

@@ -8,13 +8,24 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base
 
 from core.metrics import Gauge, Histogram
+from core.routing import REPLICA
 
-CONNECTIONS = Gauge(
-    "groupsite_database_connections",
-    "Connections of the pools: used, waited for, and the most there may be",
-    "state",
-)
-WAIT = Histogram("groupsite_database_wait_seconds", "Waits for a connection of the pool")
+
+class PoolMetrics:
+    """What is counted of the pools of one database."""
+
+    def __init__(self, database: str) -> None:
+        self.connections = Gauge(
+            f"groupsite_{database}_connections",
+            f"Connections of the pools ({database}): used, waited for, and the most there may be",
+            "state",
+        )
+        self.wait = Histogram(
+            f"groupsite_{database}_wait_seconds", f"Waits for a connection of the pool ({database})"
+        )
+
+
+POOLS = {DEFAULT_DB_ALIAS: PoolMetrics("database"), REPLICA: PoolMetrics("replica")}
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -26,23 +37,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection of the pool. Raises OperationalError where there is none in time."""
-        if not self._is_counted:
+        if not self.pool:
             return self._find_connection(conn_params)
-        CONNECTIONS.set(settings.DATABASE_POOL, "most")
-        with CONNECTIONS.one_more("waiting"), WAIT.timed():
+        counted = POOLS[self.alias]
+        counted.connections.set(settings.DATABASE_POOL, "most")
+        with counted.connections.one_more("waiting"), counted.wait.timed():
             connection = self._find_connection(conn_params)
-        CONNECTIONS.add(1, "used")
+        counted.connections.add(1, "used")
         return connection
 
     def _close(self) -> Any:
-        if self._is_counted and self.connection is not None:
-            CONNECTIONS.add(-1, "used")
+        if self.pool and self.connection is not None:
+            POOLS[self.alias].connections.add(-1, "used")
         return super()._close()  # type: ignore[misc]  # not in the stubs
-
-    @property
-    def _is_counted(self) -> bool:
-        """Return whether metrics tell of this pool: the primary's, not a replica's."""
-        return self.pool is not None and self.alias == DEFAULT_DB_ALIAS
 
     def _find_connection(self, conn_params: dict[str, Any]) -> Any:
         pool: Any = self.pool

@@ -1,11 +1,7 @@
 """`make cluster`: start the cluster, watch it, break it, and prove that nothing is lost.
 
-python -m deploy.cluster                  start it here, watch it, Ctrl-C ends it
-python -m deploy.cluster status           one look at it, from elsewhere
-python -m deploy.cluster fail postgres    break something, and repair it
-python -m deploy.cluster crowd            send phones (options as of benchmarks.crowd)
-python -m deploy.cluster stop             end it, also what is left of a crash
-python -m deploy.cluster prove            a cluster of its own: every failure three times
+`python -m deploy.cluster --help` lists the verbs, `python -m deploy.cluster fail --help` what one
+of them takes.
 """
 
 import argparse
@@ -13,34 +9,44 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks.crowd import phone_options
 from prove.plan import say
 from prove.servers import ROOT, MissingProgram
 
 from .cluster import HOME, Cluster, NoCluster, running
 from .failures import FAILURES
-from .proof import CONTROL, TIMES, crowd_command, prove
-from .watch import ClusterWatch
+from .proof import CONTROL, LONG, TIMES, crowd_command, prove
+from .watch import EVERY, ClusterWatch
+
+ALL = "all"
+VERBS = {
+    "start": "start it here and print a line a second; Ctrl-C ends it 启动并逐秒显示",
+    "status": "look at it once, from elsewhere; exit 1 unless it is whole 查看一次",
+    "fail": "make a failure, repair it, and wait until all is whole 制造一种故障并恢复",
+    "crowd": "send phones to its site 让一群手机访问站点",
+    "stop": "end it, also what is left of a crash 结束，包括崩溃后遗留的进程",
+    "prove": "make failures under load in a cluster of its own, and see that nothing is lost "
+    "另起一个集群，在负载下制造故障，检查是否丢失数据",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    made = parser()
-    options, others = made.parse_known_args(arguments)
-    if others and options.command != "crowd":
-        made.error(f"unknown: {' '.join(others)}")
+    options = read_options(sys.argv[1:] if arguments is None else arguments)
     try:
-        match options.command:
+        match options.verb:
             case "start":
                 return start(options)
             case "status":
                 return status(Cluster.existing(options.folder))
             case "fail":
-                return fail(Cluster.existing(options.folder), options.names)
+                return fail(Cluster.existing(options.folder), options.failure)
             case "crowd":
-                return crowd(Cluster.existing(options.folder), others)
+                return crowd(Cluster.existing(options.folder), options)
             case "stop":
                 return stop(Cluster.left(options.folder))
             case _:
@@ -50,25 +56,55 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says; without a verb it is `start`."""
+    if not {*arguments[:1]} & {*VERBS, "-h", "--help"}:
+        arguments = ["start", *arguments]
+    parser = argparse.ArgumentParser(
         prog="python -m deploy.cluster",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Several PostgreSQLs and nodes of the site on this machine, to look at and to "
+        "break: docs/cluster.md 在本机运行多数据库、多节点的集群，见 docs/cluster.zh-CN.md",
+        epilog="Without a verb it is start. What each takes 各命令的选项: … VERB --help",
     )
-    commands = ("start", "status", "fail", "crowd", "stop", "prove")
-    made.add_argument("command", nargs="?", choices=commands, default="start")
-    names = [*FAILURES, CONTROL]
-    made.add_argument(
-        "names", nargs="*", choices=[*names, []], metavar="failure", help=", ".join(names)
+    taken = parser.add_subparsers(dest="verb", title="verbs", metavar="VERB")
+    of_cluster = argparse.ArgumentParser(add_help=False)
+    of_cluster.add_argument("--folder", type=Path, default=HOME, help="where everything of it is")
+    parents = {"crowd": [phone_options()]}
+    words = [f"  {each.name:<13}{each.words}" for each in FAILURES.values()]
+    known = {
+        "fail": words,
+        "prove": [*words, f"  {CONTROL:<13}asynchronous, so that something has to be lost"],
+    }
+    verbs = {
+        name: taken.add_parser(
+            name,
+            help=text,
+            description=text,
+            parents=[of_cluster, *parents.get(name, [])],
+            epilog="\n".join(["failures:", *known[name]]) if name in known else None,
+            formatter_class=HelpFormatter,
+        )
+        for name, text in VERBS.items()
+    }
+    for name in ("start", "prove"):
+        add = verbs[name].add_argument
+        add("--lag", type=int, default=0, help="seconds by which the replica for reads is late")
+        add("--direct", action="store_true", help="nodes know all PostgreSQLs: no proxy between")
+        add("--workers", type=int, default=2, help="processes of each node of the site")
+    verbs["fail"].add_argument(
+        "failure", choices=FAILURES, metavar="FAILURE", help="one of those below"
     )
-    made.add_argument("--folder", type=Path, default=HOME, help="where everything of it is")
-    made.add_argument("--lag", type=int, default=0, help="seconds by which the replica is late")
-    made.add_argument("--direct", action="store_true", help="nodes know all PostgreSQLs: no proxy")
-    made.add_argument("--workers", type=int, default=2, help="processes of each node of the site")
-    made.add_argument("--times", type=int, default=TIMES, help="how often each failure is tried")
-    made.add_argument("--report", type=Path, default=ROOT / "var" / "cluster.md")
-    return made
+    verbs["crowd"].set_defaults(seconds=LONG)
+    add = verbs["prove"].add_argument
+    names = [*FAILURES, CONTROL, ALL]
+    add("names", nargs="*", choices=names, default=ALL, metavar="FAILURE", help="of those below")
+    add("--times", type=int, default=TIMES, help="how often each is made")
+    add("--report", type=Path, default=ROOT / "var" / "cluster.md", help="what was found")
+    return parser.parse_args(arguments)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Says defaults, and leaves the list of failures as it is."""
 
 
 def new_cluster(options: argparse.Namespace) -> Cluster:
@@ -111,19 +147,23 @@ def addresses(cluster: Cluster) -> dict[str, str]:
 
 
 def status(cluster: Cluster) -> int:
+    """Say each thing as soon as it is known: while no one leads, some take seconds."""
     watch = ClusterWatch(cluster)
-    watch.line()  # requests a second are what came since an earlier look
-    time.sleep(1)
-    say(watch.line())
+    watch.nodes()  # requests a second are what came since an earlier look
+    say(f"{datetime.now():%H:%M:%S}  {watch.leading()}")
     missing = cluster.what_is_missing()
     say(missing or "whole 完好")
+    for each in watch.following():
+        say(each)
+    time.sleep(EVERY)
+    for each in watch.nodes():
+        say(each)
+    say(watch.writing())
     return int(bool(missing))
 
 
-def fail(cluster: Cluster, names: list[str]) -> int:
-    if len(names) != 1 or names[0] not in FAILURES:
-        raise NoCluster(f"Name one failure 请指定一种故障: {', '.join(FAILURES)}")
-    failure = FAILURES[names[0]]
+def fail(cluster: Cluster, name: str) -> int:
+    failure = FAILURES[name]
     if missing := cluster.what_is_missing():
         raise NoCluster(f"It is not whole 集群不完好: {missing}")
     say(f"{datetime.now():%H:%M:%S}  {failure.words}")
@@ -136,8 +176,11 @@ def fail(cluster: Cluster, names: list[str]) -> int:
     return 0
 
 
-def crowd(cluster: Cluster, options: list[str]) -> int:
-    command = crowd_command(cluster, ROOT / "var" / "crowd.html", *options)
+def crowd(cluster: Cluster, options: argparse.Namespace) -> int:
+    given = [
+        f"--{name}={getattr(options, name)}" for name in ("phones", "seconds", "group", "seed")
+    ]
+    command = crowd_command(cluster, options.report, *given)
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
@@ -149,7 +192,7 @@ def stop(cluster: Cluster) -> int:
 
 def prove_it(options: argparse.Namespace) -> int:
     cluster = new_cluster(options)
-    names = options.names or [*FAILURES, CONTROL]
+    names = [*FAILURES, CONTROL] if ALL in options.names else options.names
     attempts = prove(cluster, names, options.times, options.report)
     say(f"Report 报告: {options.report}")
     return int(any(each.problems for each in attempts))

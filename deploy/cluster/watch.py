@@ -40,10 +40,11 @@ class ClusterWatch:
 
     def line(self) -> str:
         parts = [datetime.now().strftime("%H:%M:%S"), self.leading(), *self.following()]
-        parts += self.nodes()
+        return " · ".join([*parts, *self.nodes(), self.writing()])
+
+    def writing(self) -> str:
         took = self.cluster.writes()
-        parts.append(f"writes {took * 1000:.0f} ms" if took >= 0 else f"❌ writes {-took:.0f}")
-        return " · ".join(parts)
+        return f"writes {took * 1000:.0f} ms" if took >= 0 else f"❌ writes {-took:.0f}"
 
     def leading(self) -> str:
         for row in self.cluster.seen_by_patroni():

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from audit.actors import Actor
+from core.serializers import known_origins
 
 from ...admin.operators import NAME_TAKEN
 from ...roles import ROLES
@@ -19,12 +20,9 @@ SUPERUSER = "superuser"
 
 def known_address() -> str:
     """Return the address of the site as operators know it, as far as settings tell."""
-    if settings.PUBLIC_URL:
-        return str(settings.PUBLIC_URL)
-    names = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
-    if settings.DEBUG or not settings.NUM_PROXIES or not names:
-        return "http://127.0.0.1:8000"
-    return f"https://{names[0]}"
+    is_behind_proxy = settings.NUM_PROXIES and not settings.DEBUG
+    known = known_origins() if settings.PUBLIC_URL or is_behind_proxy else []
+    return known[0] if known else "http://127.0.0.1:8000"
 
 
 class Command(BaseCommand):
