@@ -35,6 +35,7 @@ from .phones import (  # noqa: F401
     node,
     phone_of,
     port,
+    quick_flush,
     wechat,
 )
 
@@ -197,11 +198,13 @@ class Crowd:
             group=self.group, user=user, joined_at=joined, verified_at=self.now, hidden=hidden
         )
         self.members.append(user)
+        scores = []
         for window in Window:
             current = Period.current(window, self.now)
-            self._score(user, current, score, self.now - timedelta(seconds=900 - number))
+            scores += self._score(user, current, score, self.now - timedelta(seconds=900 - number))
             if current.previous:
-                self._score(user, current.previous, before, joined)
+                scores += self._score(user, current.previous, before, joined)
+        Score.objects.bulk_create(scores)
         return user
 
     def path_for(self, member: WeChatUser) -> str:
@@ -209,9 +212,9 @@ class Crowd:
 
     def _score(
         self, user: WeChatUser, period: Period, value: int | None, achieved_at: datetime
-    ) -> None:
+    ) -> Iterator[Score]:
         if value is not None:
-            Score.objects.create(
+            yield Score(
                 board=self.board,
                 scope=self.board.scope_in(self.group.pk),
                 user=user,

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.management import call_command
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
-from django.db import connections
+from django.db import connection, connections, transaction
+from django.test import TransactionTestCase
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from tests.servers import find_program, forget_counts
@@ -93,9 +95,9 @@ class _Server(ThreadedWSGIServer):
     def server_close(self) -> None:
         super().server_close()
         # Open connections would still be answered although the site is down.
-        for connection in list(self._connections):
+        for each in list(self._connections):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # the phone closed the connection; the site itself reports its own errors
@@ -126,16 +128,55 @@ class Backend:
 def django_db_modify_db_settings(
     django_db_modify_db_settings: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Put SQLite into a file: in memory, all threads of a server would share one connection."""
+    """Put SQLite into a file: in memory, all threads of a server would share one connection.
+
+    It need not survive the machine, as a site's own does, which waits for the disk at each commit.
+    """
     default = connections["default"]
     if default.vendor == "sqlite" and default.is_in_memory_db():
         file = tmp_path_factory.mktemp("database") / "tests.sqlite3"
         default.settings_dict["TEST"]["NAME"] = str(file)
+        default.settings_dict["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def file_before_server(django_db_setup: None) -> None:
     """Create the database before `live_server` checks whether it is in memory."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush(file_before_server: None, django_db_blocker: Any) -> Iterator[None]:
+    """Let SQLite put back after a test, in one transaction, what a flush makes row by row.
+
+    Content types, permissions and roles are made by the signal post_migrate.
+    """
+    if connection.vendor != "sqlite":
+        yield
+        return
+    flush = partial(call_command, "flush", interactive=False, reset_sequences=False, verbosity=0)
+    with django_db_blocker.unblock():
+        flush()
+        made = list(stored_rows())
+
+    def flush_and_restore(case: TransactionTestCase) -> None:
+        flush(inhibit_post_migrate=True)
+        with transaction.atomic(), connection.cursor() as cursor:
+            for table, rows in made:
+                places = ", ".join(["%s"] * len(rows[0]))
+                cursor.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", flush_and_restore)
+        yield
+
+
+def stored_rows() -> Iterator[tuple[str, list[Any]]]:
+    """Yield each table that has rows, with them."""
+    with connection.cursor() as cursor:
+        for table in connection.introspection.django_table_names(only_existing=True):
+            cursor.execute(f"SELECT * FROM {table}")
+            if rows := cursor.fetchall():
+                yield table, rows
 
 
 @pytest.fixture(scope="session")
