@@ -37,6 +37,8 @@ from tests.servers import (
 from tests.settings import APP_ID
 from wechat.sandbox import Fault, Gateway, Phone, Sandbox, openid_of
 
+pytestmark = pytest.mark.xdist_group("gateway")
+
 WAYS = ("envelope", "cloudid")
 
 

@@ -18,6 +18,8 @@ import pytest
 from tests.servers import MAKE_BOARD, Caller, Site, at_once, send_form, superusers, two_servers
 from tests.settings import APP_ID
 
+pytestmark = pytest.mark.xdist_group("next answer")
+
 SECONDS = 3.0
 OTHERS_SCORES = 2.0  # seconds after which others' scores show
 SLACK = 1.0  # for a busy machine
