@@ -17,6 +17,8 @@ from tests.pages import blocks_of, run_block, stand_in
 from tests.servers import ROOT, scratch_database
 from tests.settings import APP_ID
 
+pytestmark = pytest.mark.xdist_group("moves")
+
 MIGRATE, STOP, COPY, START = blocks_of("move-database.md")
 
 elsewhere = pytest.mark.skipif(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
@@ -137,8 +138,13 @@ class Place:
             return ask.send(http, server).status_code
 
     def failing(self) -> list[str]:
-        """List the requests that fail, each with its status."""
-        found = [(ask, self.status(ask, server)) for ask in self.asks for server in self.servers]
+        """List the requests that fail, each with its status; both servers are asked at a time."""
+
+        def statuses(server: str) -> list[tuple[Ask, int]]:
+            return [(ask, self.status(ask, server)) for ask in self.asks]
+
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            found = chain.from_iterable(pool.map(statuses, self.servers))
         return [f"{ask}: {status}" for ask, status in found if status not in ask.well]
 
 

@@ -33,6 +33,8 @@ from tests.servers import (
 from tests.settings import APP_ID, DATABASE_URL
 from wechat.sandbox import Sandbox
 
+pytestmark = pytest.mark.xdist_group("retries")
+
 SCHEME = urlsplit(DATABASE_URL).scheme
 on_servers = pytest.mark.skipif(SCHEME == "sqlite", reason="SQLite has no connections to lose")
 on_postgresql = pytest.mark.skipif(SCHEME != "postgres", reason="as PostgreSQL's protocol says it")
