@@ -21,6 +21,8 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
+from django.views.debug import ExceptionReporter
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from accounts.avatars.pictures import FORM_OVERHEAD, MAX_BYTES
@@ -276,6 +278,17 @@ def _is_shapeless(request: HttpRequest, response: HttpResponse) -> bool:
     return response.status_code == 404 and kind.startswith("text/html")
 
 
+class NoReport(ExceptionReporter):
+    """Says nothing. Django's report with DEBUG on looks at every variable, many of which ask the
+    database anew; ErrorsMiddleware gives another answer anyway."""
+
+    def get_traceback_html(self) -> SafeString:
+        return SafeString()
+
+    def get_traceback_text(self) -> SafeString:
+        return SafeString()
+
+
 @receiver(got_request_exception)
 def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
     """Mark a request that crashed because of the database.
@@ -286,6 +299,7 @@ def note_outage(sender: Any, request: HttpRequest | None = None, **kwargs: Any) 
     ring_for(error)
     if request is not None and database_is_away(error):
         request.META[DATABASE_AWAY] = True
+        request.exception_reporter_class = NoReport
         logger.warning("%s: %s", type(error).__name__, error)
 
 

@@ -395,6 +395,27 @@ def test_the_answer_is_the_same_wherever_the_outage_is_noticed(
         assert "Content-Security-Policy" in answer and "X-Request-ID" in answer
 
 
+@pytest.mark.no_service
+def test_with_debug_on_no_variable_of_a_failed_view_is_looked_at(
+    olga: Browser, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many of them would ask the database anew, and wait for it again."""
+
+    class Asking:
+        def __repr__(self) -> str:
+            looked.append(1)
+            return "rows"
+
+    def rows_of(*args: Any, rows: Any = Asking(), **kwargs: Any) -> Any:  # noqa: B008
+        away()
+
+    looked: list[int] = []
+    settings.DEBUG, olga.raise_request_exception = True, False
+    monkeypatch.setattr("console.groups.rows_of", rows_of)
+    assert olga.get("/groups/").status_code == 503
+    assert looked == []
+
+
 def test_the_page_about_an_outage_is_in_the_readers_language(
     olga: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
