@@ -464,13 +464,13 @@ def test_avatars_are_reviewed(example: Callable[..., BrowserPhone], wechat: Any)
     verdicts = [(YELLOW, "pending"), (RED, "refused"), (GREEN, "approved")]
     for uploads, (colour, state) in enumerate(verdicts, start=1):
         alice.set_next_picture(picture(colour))
-        alice.tap("点击更换头像")
-        alice.wait_for_responses("/me/avatar", 200, times=uploads)
-        # Shown before it is refused, which deletes it.
-        alice.page.wait_for_function(
-            "url => [...document.images].some(image => image.src === url && image.complete)",
-            arg=call_kit(alice, "me")["avatar"],
-        )
+        with wechat.held:  # it is shown before it is refused, which deletes it
+            alice.tap("点击更换头像")
+            alice.wait_for_responses("/me/avatar", 200, times=uploads)
+            alice.page.wait_for_function(
+                "url => [...document.images].some(image => image.src === url && image.complete)",
+                arg=call_kit(alice, "me")["avatar"],
+            )
         wechat.settle()
         assert call_kit(alice, "me")["avatarState"] == state
 

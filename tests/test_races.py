@@ -292,7 +292,7 @@ def test_wechat_fetches_an_avatar_and_pushes_the_verdict(site, colour, fate):
         "POST", "me/avatar", 0, files={"avatar": ("tmp.png", picture(colour))}
     )
     assert (status, me["avatarState"]) in {(200, "pending"), (200, fate)}
-    site.sandbox.settle(PATIENCE)
+    site.sandbox.settle()
     assert painter.get("me", server=1)[1]["avatarState"] == fate
 
 
@@ -304,10 +304,10 @@ def test_consent_withdrawn_in_wechat_is_pushed_and_obeyed(site, slash):
     person = site.log_in(f"withdraws{slash and '-with-a-slash'}")
     assert person.call("PUT", "me", 0, json={"nickname": "小明"})[0] == 200
     person.phone.revoke_authorization("19")
-    site.sandbox.settle(PATIENCE)
+    site.sandbox.settle()
     assert person.get("me")[1]["nickname"] == ""
     person.phone.cancel_account()
-    site.sandbox.settle(PATIENCE)
+    site.sandbox.settle()
     assert person.get("me")[0] == 401
 
 

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -391,8 +392,10 @@ TIMEOUT = 2  # seconds: DATABASE_TIMEOUT
 SLACK = 4  # seconds for a busy machine
 
 AGE = re.compile(
-    r'<p class="as-of">As of <time[^>]*>[\d:]+</time>, (\d+) (second|minute|hour)s? ago'
+    r'<p class="as-of">As of <time datetime="([^"]+)">[\d:]+</time>,'
+    r" (\d+) (second|minute|hour)s? ago"
 )
+LABEL = re.compile(r"label ([\d.]+)")
 
 RENAME = "from groups.models import *; Group.objects.update(label={!r})"
 
@@ -445,41 +448,66 @@ def wait_for_standby(pair: tuple[Site, Path, Any, Any]) -> None:
         wait_for(lambda: standby.execute(behind).fetchone() == (True,))
 
 
+@contextmanager
+def paused(pair: tuple[Site, Path, Any, Any]) -> Iterator[None]:
+    """Let the standby replay nothing."""
+    import psycopg
+
+    with psycopg.connect(pair[3].url, autocommit=True) as line:
+        line.execute("SELECT pg_wal_replay_pause()")
+        state = "SELECT pg_get_wal_replay_pause_state()"
+        wait_for(lambda: line.execute(state).fetchone() == ("paused",))
+        try:
+            yield
+        finally:
+            line.execute("SELECT pg_wal_replay_resume()")
+
+
 @on_postgresql
 def test_a_standby_that_has_everything_is_not_old_however_quiet_it_is(
     behind: Site, session: str
 ) -> None:
-    time.sleep(DELAY)  # nothing is written meanwhile
-    assert 'class="as-of"' not in look(behind, session, "/groups/").text
+    time.sleep(DELAY)
+    # The site writes nothing meanwhile, but PostgreSQL may, as its autovacuum does.
+    wait_for(lambda: 'class="as-of"' not in look(behind, session, "/groups/").text)
 
 
 @on_postgresql
-def test_a_list_says_how_old_it_is(behind: Site, session: str) -> None:
-    """Change a label again and again: the list shows one of five seconds ago, and says so."""
+def test_a_list_says_how_old_it_is(
+    pair: tuple[Site, Path, Any, Any], behind: Site, session: str
+) -> None:
+    """Change a label again and again: the list shows that of a moment, and says which."""
     stop = Event()
+    made: list[tuple[float, float]] = []  # each label, and when it was there for certain
 
     def change() -> None:
-        number = 0
         while not stop.is_set():
-            number += 1
-            behind.execute(RENAME.format(f"label {number:.0f} {time.time():.3f}"))
+            label = round(time.time(), 3)
+            behind.execute(RENAME.format(f"label {label:.3f}"))
+            made.append((label, time.time()))
             time.sleep(0.1)
 
     thread = Thread(target=change)
     thread.start()
     try:
-        time.sleep(DELAY + 3)
-        found, now = look(behind, session, "/groups/").text, time.time()
+        wait_for(lambda: LABEL.search(look(behind, session, "/groups/").text))
+        with paused(pair):
+            count = len(made)
+            wait_for(lambda: len(made) > count + 1)
+            time.sleep(DELAY)
+            began = time.time()
+            found = look(behind, session, "/groups/").text
+            ended = time.time()
+            download = look(behind, session, "/admin/export/members.csv")
     finally:
         stop.set()
         thread.join()
-    labels = re.findall(r"label \d+ ([\d.]+)", found)
-    assert labels, found
-    shown_age = now - float(labels[0])
-    assert DELAY - 0.5 < shown_age < DELAY + SLACK
-    said = AGE.search(found)
-    assert said and said[2] == "second" and abs(int(said[1]) - shown_age) <= 2
-    download = look(behind, session, "/admin/export/members.csv")
+    label, said = LABEL.search(found), AGE.search(found)
+    assert label and said, found
+    shown, as_of = float(label[1]), datetime.fromisoformat(said[1]).timestamp()
+    following = min(there for given, there in made if given > shown)
+    assert int(shown) <= as_of <= following <= began - DELAY
+    assert said[3] == "second" and began - as_of - 2 < int(said[2]) < ended - as_of + 1
     assert "Last-Modified" in download.headers
     assert re.search(
         r"members-[\d-]+-\d\d\.\d\d\.\d\d\.csv", download.headers["Content-Disposition"]
@@ -491,15 +519,16 @@ def test_what_i_did_shows_at_once_and_is_read_from_the_standby_later(
     pair: tuple[Site, Path, Any, Any], behind: Site, session: str
 ) -> None:
     pk = behind.ask("Group.objects.get().pk")
-    before = look(behind, session, "/groups/").text
-    assert "my own label" not in before
-    assert send_form(behind, session, 0, f"/groups/{pk}/", label="my own label") == 302
-    shown = look(behind, session, "/groups/").text
-    assert "my own label" in shown and 'class="as-of"' not in shown
-    assert "my own label" not in look(behind, session_of(behind, "olga"), "/groups/").text
+    with paused(pair):
+        assert "my own label" not in look(behind, session, "/groups/").text
+        assert send_form(behind, session, 0, f"/groups/{pk}/", label="my own label") == 302
+        shown = look(behind, session, "/groups/").text
+        assert "my own label" in shown and 'class="as-of"' not in shown
+        assert "my own label" not in look(behind, session_of(behind, "olga"), "/groups/").text
     wait_for_standby(pair)
-    behind.execute(RENAME.format("another's label"))
-    assert "my own label" in look(behind, session, "/groups/").text  # of the standby again
+    with paused(pair):
+        behind.execute(RENAME.format("another's label"))
+        assert "my own label" in look(behind, session, "/groups/").text  # of the standby again
     wait_for_standby(pair)
     assert "another&#x27;s label" in look(behind, session, "/groups/").text
 
@@ -537,7 +566,7 @@ def test_a_standby_that_hangs_costs_no_more_than_the_timeout(
             began = time.monotonic()
             assert look(site, session, "/groups/").status_code == 200
             took.append(time.monotonic() - began)
-        assert TIMEOUT - 0.5 < took[0] < TIMEOUT + SLACK and max(took[1:]) < 1
+        assert TIMEOUT - 0.5 < took[0] < TIMEOUT + SLACK and max(took[1:]) < TIMEOUT
         assert alarms(site) == 1
 
 

@@ -706,7 +706,9 @@ def test_a_picture_is_fetched_judged_and_its_verdict_pushed(
 ) -> None:
     alice.login()
     site.pictures["/avatars/a.png?v=1"] = picture("red")
-    trace_id = client.check_media(ALICE, f"{site.url}/avatars/a.png?v=1")
+    with sandbox.held:
+        trace_id = client.check_media(ALICE, f"{site.url}/avatars/a.png?v=1")
+        assert not site.pushed.wait(0.2)
     sandbox.settle()
     [(query, body, _kind)] = site.pushes
     event = CHANNEL.read(query, body)

@@ -30,6 +30,7 @@ class PushWorker:
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
+        self.held = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wechat-sandbox-pushes", daemon=True)
 
@@ -54,7 +55,8 @@ class PushWorker:
     def _run(self) -> None:
         while (item := self._state.outbox.get()) and not self._stopped.wait(DELAY):
             try:
-                self._serve(item)
+                with self.held:
+                    self._serve(item)
             finally:
                 self._state.outbox.task_done()
 

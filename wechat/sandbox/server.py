@@ -352,7 +352,12 @@ class Sandbox:
         """Sleep until the sandbox ends or Ctrl-C is pressed."""
         self._server.closing.wait()
 
-    def settle(self, timeout: float = 10) -> None:
+    @property
+    def held(self) -> threading.Lock:
+        """Hold back all that is to be pushed: `with sandbox.held:`."""
+        return self._worker.held
+
+    def settle(self, timeout: float = 60) -> None:
         """Wait until everything to be pushed so far is pushed, or given up.
 
         Raises TimeoutError after `timeout` seconds.
