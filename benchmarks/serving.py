@@ -98,7 +98,7 @@ def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
         yield running
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(60)  # Gunicorn itself waits for 30
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import requests
 from django.test import Client as Browser
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import ROOT, scratch_database, unused_port, wait_for
+from tests.servers import PATIENCE, ROOT, scratch_database, unused_port, wait_for
 
 TOKEN = "canary-of-the-metrics-token"
 
@@ -109,7 +109,7 @@ def gunicorn(tmp_path: Path, **settings: str) -> Iterator[Served]:
             yield served
         finally:
             running.terminate()
-            running.wait(30)
+            running.wait(PATIENCE)
 
 
 def is_ready(served: Served) -> bool:

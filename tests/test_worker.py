@@ -18,7 +18,7 @@ import requests
 from django.test import Client as Browser
 
 from tests.cast import Person
-from tests.servers import ROOT
+from tests.servers import PATIENCE, ROOT
 
 WORK = """
 import json, sys
@@ -143,7 +143,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, int]]:
         yield f"http://{address}", running.pid
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(PATIENCE)  # a worker that was just begun may take Gunicorn's 30 s
 
 
 def is_ready(url: str) -> bool:
