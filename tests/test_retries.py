@@ -218,8 +218,8 @@ def test_a_deadlock_before_the_first_write_is_got_over(place: Place) -> None:
     # Who reports locks both people, in the order of their ids: dave, who is held up at erin.
     path, body = f"groups/{group}/reports", {"member": other, "reason": "advert"}
     first = row_of(erin)
-    # A table's lock goes to who waits for it. PostgreSQL's lock of a row may go to who comes in that
-    # very moment: to the second attempt, and the two would be in each other's way again.
+    # A table's lock goes to who waits for it. PostgreSQL's lock of a row may go to who comes in the
+    # very moment it is free: to the second attempt, and both are in each other's way again.
     second = {"postgres": "LOCK TABLE accounts_wechatuser", "mysql": row_of(dave)}[SCHEME]
     with place.held(first) as cursor:
         if SCHEME == "mysql":  # which ends the transaction that has written less
