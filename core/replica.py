@@ -180,15 +180,15 @@ def glance() -> ReplicaAge | None:
     """Return how old what the replica shows is; None where it cannot be read, or not at once.
 
     A thread of its own asks the replica, so that one that hangs holds up no one for longer than
-    GLANCE. Raises Error where the primary is away.
+    GLANCE. None too where the primary does not say where it is.
     """
     global _last_glance
-    moment = _moment_of_primary()
-    with _glancing:
-        if _last_glance is None or _last_glance.done():
-            _last_glance = _glances.submit(_glance_at, moment)
-        asked = _last_glance
     try:
+        moment = _moment_of_primary()
+        with _glancing:
+            if _last_glance is None or _last_glance.done():
+                _last_glance = _glances.submit(_glance_at, moment)
+            asked = _last_glance
         return asked.result(GLANCE)
     except (Error, TimeoutError):
         return None

@@ -67,15 +67,15 @@ def _database() -> Iterator[Read]:
     now = timezone.now()
     try:
         found = waiting(QUEUE.values())
-        replica = glance() if has_replica() else None
     except Error:
         yield DATABASE_UP, (), 0
         return
     yield DATABASE_UP, (), 1
     if has_replica():
+        replica = glance()
         yield REPLICA_UP, (), replica is not None
-    if replica and replica.age is not None:
-        yield REPLICA_AGE, (), max(replica.age.total_seconds(), 0)
+        if replica and replica.age is not None:
+            yield REPLICA_AGE, (), max(replica.age.total_seconds(), 0)
     for kind in QUEUE:
         # No row says that none waits.
         count, since = (found[kind].count, found[kind].since) if kind in found else (0, None)

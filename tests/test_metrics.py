@@ -353,6 +353,18 @@ def test_without_a_database_the_rest_is_still_served(
     assert value_of(now, REQUESTS) > 0
 
 
+@pytest.mark.no_service
+def test_a_database_that_does_not_say_where_it_is_still_answers(
+    counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "has_replica", lambda: True)
+    monkeypatch.setattr("core.replica._moment_of_primary", _away)
+    now = numbers_in(scrape().content.decode())
+    assert value_of(now, "groupsite_database_up") == 1
+    assert value_of(now, "groupsite_replica_up") == 0
+    assert value_of(now, "groupsite_review_waiting", kind="report") == 0
+
+
 # Several processes
 
 

@@ -119,7 +119,7 @@ def look(site: Site, session: str, path: str, **more: Any) -> requests.Response:
 
 
 def numbers(site: Site) -> dict[Key, float]:
-    """Return what Prometheus is told."""
+    """Return what Prometheus reads."""
     path = site.urls[0].replace("/api/v1/", "/metrics")
     found = requests.get(path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE)
     assert found.status_code == 200, found.text
@@ -331,7 +331,7 @@ def test_a_replica_that_cannot_be_read_is_an_alarm_and_no_error(
 
 
 @pytest.mark.no_service
-def test_prometheus_is_told_whether_the_replica_is_read(past: tuple[Site, Path]) -> None:
+def test_prometheus_hears_whether_the_replica_is_read(past: tuple[Site, Path]) -> None:
     site, folder = past
     olga = session_of(site, "olga")
     with served(site, folder, f"sqlite:///{folder / 'copy.sqlite3'}", METRICS_TOKEN=TOKEN) as there:
@@ -571,7 +571,7 @@ def test_a_standby_that_hangs_costs_no_more_than_the_timeout(
 
 
 @on_postgresql
-def test_prometheus_is_told_how_old_a_standby_is_and_does_not_wait_for_one_that_hangs(
+def test_prometheus_hears_how_old_a_standby_is_and_does_not_wait_for_one_that_hangs(
     pair: tuple[Site, Path, Any, Any], session: str
 ) -> None:
     site, folder, _primary, standby = pair

@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from math import factorial, inf
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.costs import all_calls
+from benchmarks.costs import Meter, all_calls
 from benchmarks.crowd_report import percentile
+from benchmarks.load import Walk
 from benchmarks.queueing import (
     DAY,
     KINDS,
@@ -298,6 +300,23 @@ def test_a_score_is_measured_with_a_key_and_a_first_log_in_with_someone_new() ->
     made = {call.name: (call.make(0), call.make(1)) for call in all_calls(100_000)}
     assert all(b'"idempotencyKey"' in each for each in made["score"])
     assert len(set(made["score"])) == len(set(made["login anew"])) == 2
+
+
+def test_what_is_asked_seldom_is_kept_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def ask_seldom(_meter: Meter, walk: Walk) -> int:
+        asked.extend(walk.next()[0] for _turn in range(20))
+        return 20
+
+    meter = object.__new__(Meter)
+    meter.server = SimpleNamespace(port=0)  # type: ignore[assignment]
+    monkeypatch.setattr(Meter, "ask_seldom", ask_seldom)
+    monkeypatch.setattr(Meter, "spent", lambda meter: (0.0,))
+    monkeypatch.setattr("benchmarks.costs.ask", lambda *load: SimpleNamespace(answers=1))
+    meter.seldom(next(call for call in all_calls(100_000) if call.name == "kept 50"))
+    assert len({request.split(b"\r\n")[0] for request in asked}) == 1
+    assert len(set(asked)) > 1  # by several members
 
 
 def test_who_is_new_costs_more_to_log_in_and_a_call_costs_more_where_there_are_few() -> None:

@@ -155,6 +155,12 @@ class Trial:
         self.see("the proxy is left alone", machine.run(WORKERS) == workers)
         machine.run(f"echo renewed >> /root/{DOMAIN}.pem; cd groupsite && deploy/debian/install")
         self.see("it reads a renewed certificate", machine.run(WORKERS) != workers)
+        other = "/etc/nginx/conf.d/other.conf"
+        machine.run(f"echo wrong >{other}; echo >>/etc/nginx/sites-available/groupsite")
+        machine.run("cd groupsite && deploy/debian/install", fails=True)
+        workers = machine.run(WORKERS)
+        machine.run(f"rm {other}; cd groupsite && deploy/debian/install")
+        self.see("it reads what failed its check before", machine.run(WORKERS) != workers)
         self.see(
             "every acknowledged lap is there once",
             all(member.laps() == member.sent > 0 for member in people),
