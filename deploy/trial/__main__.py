@@ -35,6 +35,7 @@ from .members import (
     Racer,
     large_picture,
     looks,
+    looks_at_once,
     members,
     slow_bodies,
     under_load,
@@ -205,8 +206,7 @@ class Trial:
         self.machine.run(f"grep -q '{right}' {file}")
         self.machine.run(f"sed -i 's/{right}/{wrong}/' {file}; systemctl reload {proxy}; sleep 1")
         with slow_bodies(site, SLOW):
-            # The slow ones may all be with one of the two processes, so one look proves nothing.
-            counts = looks(people, 40, SOON, until_lost=True)
+            counts = looks_at_once(people, SOON)
         self.see(f"control without “{right}”: {counts}", counts.lost > 0)
 
     def without_held_socket(self, people: list[Racer]) -> None:

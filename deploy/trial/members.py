@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -222,19 +223,35 @@ def slow_bodies(site: HttpsClient, how_many: int) -> Iterator[None]:
             thread.join()
 
 
-def looks(
-    people: list[Racer], how_many: int, timeout: float, *, until_lost: bool = False
-) -> Counts:
-    """Look at the ranking so many times, or until one is lost: takes longer than `timeout`."""
+def looks(people: list[Racer], how_many: int, timeout: float) -> Counts:
+    """Look at the ranking so many times, and count what takes longer than `timeout`."""
     counts = Counts()
     for turn in range(how_many):
-        begun = time.monotonic()
-        try:
-            kind = str(people[turn % len(people)].look(timeout=timeout))
-        except urllib3.exceptions.HTTPError as error:
-            kind = type(error).__name__
-        counts.answers[kind] += 1
-        counts.slowest = max(counts.slowest, time.monotonic() - begun)
-        if until_lost and counts.lost:
-            break
+        count_look(people[turn % len(people)], timeout, counts)
     return counts
+
+
+def looks_at_once(people: list[Racer], timeout: float, most: int = 5) -> Counts:
+    """Let everyone look at the same moment, up to `most` times, until a look is lost.
+
+    All slow bodies may be with one of the site's two processes. A proxy that keeps its connections
+    would ask the other one only; so several ask at once, and again when what it keeps has ended.
+    """
+    counts = Counts()
+    for _turn in range(most):
+        with ThreadPoolExecutor(len(people)) as pool:
+            list(pool.map(lambda member: count_look(member, timeout, counts), people))
+        if counts.lost:
+            break
+        time.sleep(3)
+    return counts
+
+
+def count_look(member: Racer, timeout: float, counts: Counts) -> None:
+    begun = time.monotonic()
+    try:
+        kind = str(member.look(timeout=timeout))
+    except urllib3.exceptions.HTTPError as error:
+        kind = type(error).__name__
+    counts.answers[kind] += 1
+    counts.slowest = max(counts.slowest, time.monotonic() - begun)
