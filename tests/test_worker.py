@@ -168,6 +168,7 @@ def test_gunicorn_opens_no_door_beside_the_sites_own(
     assert list(tmp_path.rglob("*.ctl")) == []
 
 
+@pytest.mark.no_service
 def test_gunicorn_keeps_each_worker_to_a_core_of_its_own(served: tuple[str, int]) -> None:
     url, master = served
     everyone = {str(core) for core in os.sched_getaffinity(0)}
