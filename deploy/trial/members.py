@@ -7,10 +7,11 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -147,6 +148,18 @@ class Counts:
 
     answers: Counter[str] = field(default_factory=Counter)
     slowest: float = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, request: Callable[[], int]) -> None:
+        """Make a request, and count its status, or what stood in its way."""
+        begun = time.monotonic()
+        try:
+            kind = str(request())
+        except urllib3.exceptions.HTTPError as error:
+            kind = type(error).__name__
+        with self.lock:
+            self.answers[kind] += 1
+            self.slowest = max(self.slowest, time.monotonic() - begun)
 
     @property
     def lost(self) -> int:
@@ -161,18 +174,11 @@ class Counts:
 @contextmanager
 def under_load(people: list[Racer]) -> Iterator[Counts]:
     """Let every member look at the ranking and run laps, one request after the other."""
-    counts, stop, lock = Counts(), threading.Event(), threading.Lock()
+    counts, stop = Counts(), threading.Event()
 
     def play(member: Racer) -> None:
         for turn in count():
-            begun = time.monotonic()
-            try:
-                kind = str(member.run_a_lap() if turn % 4 == 0 else member.look())
-            except urllib3.exceptions.HTTPError as error:
-                kind = type(error).__name__
-            with lock:
-                counts.answers[kind] += 1
-                counts.slowest = max(counts.slowest, time.monotonic() - begun)
+            counts.count(member.look if turn % 4 else member.run_a_lap)
             if stop.wait(0.25):
                 return
 
@@ -227,7 +233,7 @@ def looks(people: list[Racer], how_many: int, timeout: float) -> Counts:
     """Look at the ranking so many times, and count what takes longer than `timeout`."""
     counts = Counts()
     for turn in range(how_many):
-        count_look(people[turn % len(people)], timeout, counts)
+        counts.count(partial(people[turn % len(people)].look, timeout=timeout))
     return counts
 
 
@@ -240,18 +246,8 @@ def looks_at_once(people: list[Racer], timeout: float, most: int = 5) -> Counts:
     counts = Counts()
     for _turn in range(most):
         with ThreadPoolExecutor(len(people)) as pool:
-            list(pool.map(lambda member: count_look(member, timeout, counts), people))
+            list(pool.map(counts.count, (partial(each.look, timeout=timeout) for each in people)))
         if counts.lost:
             break
         time.sleep(3)
     return counts
-
-
-def count_look(member: Racer, timeout: float, counts: Counts) -> None:
-    begun = time.monotonic()
-    try:
-        kind = str(member.look(timeout=timeout))
-    except urllib3.exceptions.HTTPError as error:
-        kind = type(error).__name__
-    counts.answers[kind] += 1
-    counts.slowest = max(counts.slowest, time.monotonic() - begun)
